@@ -1,0 +1,1 @@
+"""Recordings: reading, checking, splitting and scaling them, and a generated one."""

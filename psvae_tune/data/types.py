@@ -1,0 +1,82 @@
+"""What a recording is once it is read: arrays, their names, and nothing else."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SplitName = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHeader:
+    """What can be known of a session without reading its frames."""
+
+    path: str
+    clip_names: tuple[str, ...]
+    clip_lengths: tuple[int, ...]
+    n_channels: int
+    height: int
+    width: int
+    label_names: tuple[str, ...]
+    """Empty where the file holds no labels."""
+    has_label_masks: bool
+    has_labels_sc: bool
+    has_frame_masks: bool
+
+    @property
+    def n_clips(self) -> int:
+        return len(self.clip_names)
+
+    @property
+    def n_frames(self) -> int:
+        return sum(self.clip_lengths)
+
+    @property
+    def n_labels(self) -> int:
+        return len(self.label_names)
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width)."""
+        return self.n_channels, self.height, self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One recording in memory: all clips of a session, one after another.
+
+    Arrays may be read-only views of memory shared with other processes.
+    """
+
+    header: SessionHeader
+    frames: NDArray[np.uint8] | NDArray[np.float32]
+    """(frame, channel, height, width); uint8, or float32 in [0, 1]."""
+    labels: NDArray[np.float32] | None
+    """(frame, label) in the user's units; 0 where masked."""
+    label_masks: NDArray[np.bool_] | None
+    """(frame, label); False where the tracker lost the point. Present whenever labels are."""
+    labels_sc: NDArray[np.float32] | None
+    """(frame, label) in pixels of the stored frame: all x, then all y."""
+    frame_masks: NDArray[np.bool_] | None
+    """(frame, channel, height, width); False where a pixel does not count."""
+    digest: str
+    """SHA-256 of the contents, independent of how the file stores them."""
+
+    def clip(self, index: int) -> slice:
+        """Return the frames of clip ``index`` as a slice of the first axis of every array."""
+        start = sum(self.header.clip_lengths[:index])
+        return slice(start, start + self.header.clip_lengths[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Indices of the clips of one session in each split, ascending and disjoint."""
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def __getitem__(self, name: SplitName) -> tuple[int, ...]:
+        return {"train": self.train, "val": self.val, "test": self.test}[name]

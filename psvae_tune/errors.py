@@ -1,0 +1,83 @@
+"""Everything this project raises on purpose.
+
+::
+
+    PsvaeTuneError
+    ├── RequestError          exit code 2: what was asked for cannot be done
+    │   ├── ConfigError       a search-space file or an option
+    │   ├── DataError         a recording
+    │   ├── StorageError      a folder or a file of results
+    │   └── TrackingError     the tracking store or server
+    └── StudyError            exit code 1: a valid request failed on the way
+        └── DivergedError     a term of the loss is no longer finite
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class PsvaeTuneError(Exception):
+    """A mistake or a failure that a user can act on.
+
+    Parameters
+    ----------
+    where
+        The file, option or object at fault.
+    problems
+        What is wrong there, with the offending value; several are reported together.
+    hint
+        The nearest fix, if there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, where: str, problems: str | Sequence[str], hint: str | None = None) -> None:
+        self.where = where
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.hint = hint
+        # The same arguments again: exceptions are rebuilt from `args` on their way between processes.
+        super().__init__(where, self.problems, hint)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            text = f"{self.where}: {self.problems[0]}"
+        else:
+            lines = "".join(f"\n  {problem}" for problem in self.problems)
+            text = f"{self.where}: {len(self.problems)} problems{lines}"
+        return text if self.hint is None else f"{text}\n\nhint: {self.hint}"
+
+
+class RequestError(PsvaeTuneError):
+    """What was asked for cannot be done; nothing was started."""
+
+    exit_code = 2
+
+
+class ConfigError(RequestError):
+    """A search-space file or an option is wrong."""
+
+
+class DataError(RequestError):
+    """A recording cannot be used as it is."""
+
+
+class StorageError(RequestError):
+    """A folder or a file of results cannot be read or written."""
+
+
+class TrackingError(RequestError):
+    """The tracking store or server cannot be used."""
+
+
+class StudyError(PsvaeTuneError):
+    """A valid request failed on the way."""
+
+
+class DivergedError(StudyError):
+    """A term of the loss is no longer finite."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate most like ``name``, or None if none is near."""
+    matches = difflib.get_close_matches(name, sorted(candidates), n=1, cutoff=0.6)
+    return matches[0] if matches else None

@@ -1,0 +1,1 @@
+"""The models, their networks, and the registry that builds them."""

@@ -1,0 +1,78 @@
+"""What goes into a model and what comes out of it.
+
+Axes are named frame, channel, height, width, label and latent throughout.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DataShape:
+    """The sizes of the data that a model is built for."""
+
+    n_channels: int
+    height: int
+    width: int
+    n_labels: int = 0
+    n_sessions: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One clip, or one clip from each of several sessions, on one device."""
+
+    frames: Tensor
+    """(frame, channel, height, width) in [0, 1]."""
+    labels: Tensor | None = None
+    """(frame, label), standardised."""
+    label_mask: Tensor | None = None
+    """(frame, label), 0 or 1; None where every entry is valid."""
+    labels_sc: Tensor | None = None
+    """(frame, label) in pixels: all x, then all y."""
+    frame_mask: Tensor | None = None
+    """(frame, channel, height, width), 0 or 1; None where every pixel is valid."""
+    session_index: Tensor | None = None
+    """(frame,) int64; None for a single session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of frames without sampling."""
+
+    frames: Tensor
+    """(frame, channel, height, width)."""
+    mean: Tensor
+    """(frame, latent): posterior means, or the latents of a deterministic model."""
+    logvar: Tensor | None = None
+    """(frame, latent): log variance of the posterior; None for a deterministic model."""
+    labels: Tensor | None = None
+    """(frame, label), standardised; None where the model predicts no labels."""
+
+
+class Term(NamedTuple):
+    """One row of an objective."""
+
+    weight: float
+    value: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """An objective on one batch: named terms with their weights, and what was predicted."""
+
+    terms: Mapping[str, Term]
+    prediction: Prediction
+
+    @property
+    def loss(self) -> Tensor:
+        """The weighted sum of the terms."""
+        first, *rest = (term.weight * term.value for term in self.terms.values())
+        return sum(rest, start=first)
+
+    def values(self) -> dict[str, Tensor]:
+        """Return the unweighted value of every term."""
+        return {name: term.value.detach() for name, term in self.terms.items()}
