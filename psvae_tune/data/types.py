@@ -27,14 +27,17 @@ class SessionHeader:
 
     @property
     def n_clips(self) -> int:
+        """Number of clips."""
         return len(self.clip_names)
 
     @property
     def n_frames(self) -> int:
+        """Number of frames in all clips together."""
         return sum(self.clip_lengths)
 
     @property
     def n_labels(self) -> int:
+        """Number of labels; 0 where the file holds none."""
         return len(self.label_names)
 
     @property

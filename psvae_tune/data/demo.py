@@ -1,0 +1,205 @@
+"""A small generated recording whose untracked movements are known.
+
+A head-fixed animal, 32 by 32 grey pixels: two paws that a tracker follows, badly at times, and
+two parts that nobody tracks, a jaw that moves up and down and a whisker that sweeps. All moves
+are independent, so a model that splits the video well has one latent for each, and how well it
+does can be measured.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from psvae_tune.data.hdf5 import ExtraGroup, write_session
+from psvae_tune.data.header import clip_number, open_session
+from psvae_tune.errors import DataError
+
+GENERATOR_VERSION = 1
+SIZE = 32
+N_CLIPS = 20
+CLIP_LENGTH = 80
+LABEL_NAMES = ("paw_left_x", "paw_right_x", "paw_left_y", "paw_right_y")
+TRUTH_NAMES = ("jaw", "whisker")
+
+# Geometry, in pixels of a frame of 32 by 32.
+_PAW_CENTRES = ((8.0, 24.0), (23.0, 24.0))
+_PAW_REACH = 4.0
+_PAW_WIDTH = 1.7
+_JAW_CENTRE = (8.0, 9.0)
+_JAW_REACH = 4.0
+_JAW_HALF_SIZE = (5.5, 2.0)
+_WHISKER_PIVOT = (17.0, 8.5)
+_WHISKER_LENGTH = 11.0
+_WHISKER_HALF_WIDTH = 1.5
+_WHISKER_SWEEP = 0.75  # radians to either side
+
+_SMOOTHNESS = 2.5  # frames: width of the kernel that smooths every motion
+_NOISE = 0.02
+_MASKED_FRACTION = 0.03
+_MASKED_LENGTH = 5  # frames that the tracker loses a paw for
+
+
+def write_demo(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    n_clips: int = N_CLIPS,
+    clip_length: int = CLIP_LENGTH,
+    size: int = SIZE,
+) -> None:
+    """Write a generated session file.
+
+    Parameters
+    ----------
+    path
+        Where; a file there is replaced.
+    seed
+        Decides everything random; the same seed gives the same recording.
+    n_clips, clip_length
+        Clips, and frames in each.
+    size
+        Height and width of a frame in pixels.
+    """
+    recording = _generate(np.random.default_rng(seed), n_clips * clip_length, size)
+    write_session(
+        path,
+        recording.frames,
+        [clip_length] * n_clips,
+        label_names=LABEL_NAMES,
+        labels=recording.labels,
+        label_masks=recording.label_masks,
+        labels_sc=recording.labels,
+        extra_groups={
+            "truth": ExtraGroup(recording.truth, {"truth_names": json.dumps(TRUTH_NAMES)})
+        },
+    )
+
+
+def demo_path(seed: int = 0) -> Path:
+    """Return the path of the demo session, generated on the first call.
+
+    Side effects
+    ------------
+    Writes one file into the user's cache folder, or into ``PSVAE_TUNE_CACHE`` where that is set.
+    """
+    folder = Path(os.environ.get("PSVAE_TUNE_CACHE") or user_cache_path("psvae_tune"))
+    path = folder / f"demo_v{GENERATOR_VERSION}_seed{seed}.h5"
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_demo(path, seed=seed)
+        except OSError as error:
+            hint = "set PSVAE_TUNE_CACHE to a folder that you may write to"
+            raise DataError(str(path), f"cannot be written, got {error}", hint) from error
+    return path
+
+
+def read_truth(path: str | Path) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Return what the untracked parts of a demo session really did.
+
+    Returns
+    -------
+    tuple
+        Their names, and an array of shape (frame, part): pixels for the jaw, degrees for the
+        whisker.
+    """
+    with open_session(path) as file:
+        truth = file["truth"]
+        clips = [truth[name][()] for name in sorted(truth, key=clip_number)]
+        return tuple(json.loads(truth.attrs["truth_names"])), np.concatenate(clips)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.float32]
+    label_masks: NDArray[np.bool_]
+    truth: NDArray[np.float32]
+
+
+def _generate(rng: np.random.Generator, n_frames: int, size: int) -> _Recording:
+    motions = _draw_motions(rng, n_frames, 6)
+    paws, parts = motions[:, :4], motions[:, 4:]
+    centres = np.array(_PAW_CENTRES).T.ravel()  # all x, then all y
+    positions = centres + _PAW_REACH * paws
+    frames = _render(rng, positions, parts, size)
+    label_masks = _draw_label_masks(rng, n_frames)
+    # Where the tracker loses a paw it reports a place anywhere in the frame.
+    wrong = rng.uniform(0, SIZE - 1, positions.shape)
+    labels = np.where(label_masks, positions, wrong) * (size / SIZE)
+    jaw = (_JAW_CENTRE[1] + _JAW_REACH * parts[:, 0]) * (size / SIZE)
+    whisker = np.degrees(_WHISKER_SWEEP * parts[:, 1])
+    truth = np.stack([jaw, whisker], axis=1)
+    return _Recording(frames, labels.astype(np.float32), label_masks, truth.astype(np.float32))
+
+
+def _draw_motions(rng: np.random.Generator, n_frames: int, n_motions: int) -> NDArray[np.float64]:
+    """Draw smooth independent paths in [-1, 1], each place visited about equally often."""
+    reach = int(4 * _SMOOTHNESS)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SMOOTHNESS) ** 2)
+    noise = rng.standard_normal((n_motions, n_frames + 2 * reach))
+    smooth = np.array([np.convolve(row, kernel, mode="valid") for row in noise])
+    ranks = smooth.argsort(axis=1).argsort(axis=1)
+    return (2 * (ranks + 0.5) / n_frames - 1).T
+
+
+def _draw_label_masks(rng: np.random.Generator, n_frames: int) -> NDArray[np.bool_]:
+    """Draw stretches in which one paw is lost, both its coordinates at once."""
+    paw_masks = np.ones((n_frames, 2), dtype=bool)
+    for start in np.flatnonzero(rng.random(n_frames) < 2 * _MASKED_FRACTION / _MASKED_LENGTH):
+        paw_masks[start : start + _MASKED_LENGTH, rng.integers(2)] = False
+    return np.tile(paw_masks, 2)
+
+
+def _render(
+    rng: np.random.Generator,
+    positions: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    size: int,
+) -> NDArray[np.uint8]:
+    """Paint every frame: the still background, the paws, the jaw, the whisker, pixel noise."""
+    y, x = np.mgrid[:size, :size] * (SIZE / size)
+    frames = np.broadcast_to(_draw_background(rng, x, y), (len(positions), size, size))
+    for paw in range(2):
+        dx, dy = (x - positions[:, paw, None, None], y - positions[:, paw + 2, None, None])
+        frames = _paint(frames, 0.95, np.exp(-0.5 * (dx**2 + dy**2) / _PAW_WIDTH**2))
+    jaw_y = _JAW_CENTRE[1] + _JAW_REACH * parts[:, 0, None, None]
+    frames = _paint(frames, 0.85, _bar(x - _JAW_CENTRE[0], y - jaw_y, *_JAW_HALF_SIZE))
+    angle = _WHISKER_SWEEP * parts[:, 1, None, None]
+    dx, dy = x - _WHISKER_PIVOT[0], y - _WHISKER_PIVOT[1]
+    along = dx * np.cos(angle) + dy * np.sin(angle) - _WHISKER_LENGTH / 2
+    across = dy * np.cos(angle) - dx * np.sin(angle)
+    whisker = _bar(along, across, _WHISKER_LENGTH / 2, _WHISKER_HALF_WIDTH)
+    frames = _paint(frames, 0.9, whisker)
+    frames = frames + _NOISE * rng.standard_normal(frames.shape)
+    return np.rint(255 * frames.clip(0, 1)).astype(np.uint8)[:, None]
+
+
+def _draw_background(
+    rng: np.random.Generator, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Draw a dim textured scene with the outline of a head and a body."""
+    head = ((x - 15) / 15) ** 2 + ((y - 7) / 9) ** 2 < 1
+    body = ((x - 16) / 12) ** 2 + ((y - 24) / 12) ** 2 < 1
+    return 0.1 + 0.08 * head + 0.08 * body + 0.04 * rng.random(x.shape)
+
+
+def _bar(
+    u: NDArray[np.float64], v: NDArray[np.float64], half_u: float, half_v: float
+) -> NDArray[np.float64]:
+    """Cover a rectangle around the origin, its edges one pixel soft."""
+    cover: NDArray[np.float64] = np.clip(half_u - abs(u) + 0.5, 0, 1) * np.clip(
+        half_v - abs(v) + 0.5, 0, 1
+    )
+    return cover
+
+
+def _paint(
+    frames: NDArray[np.float64], brightness: float, cover: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return frames + cover * (brightness - frames)

@@ -1,0 +1,233 @@
+"""Sessions in HDF5 files of the BehaveNet layout: read once into memory, written in one piece."""
+
+import hashlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.data.header import HDF5_ERRORS, inspect_session, open_session, read_header
+from psvae_tune.data.standardize import flat_label_problems
+from psvae_tune.data.types import Session, SessionHeader
+from psvae_tune.errors import DataError
+
+__all__ = ["ExtraGroup", "read_header", "read_session", "write_session"]
+
+
+class ExtraGroup(NamedTuple):
+    """A group beside the published ones: an array cut into clips, and attributes."""
+
+    array: NDArray[Any]
+    """(frame, …)."""
+    attributes: Mapping[str, str] = {}
+
+
+def read_session(
+    path: str | Path,
+    *,
+    needs_labels: bool,
+    progress: Callable[[int], None] | None = None,
+) -> Session:
+    """Read a whole session into memory and check every value.
+
+    Parameters
+    ----------
+    path
+        An HDF5 file in the BehaveNet layout.
+    needs_labels
+        Whether a file without labels, or with a label that never varies, is refused.
+    progress
+        Told after each clip how many frames have been read.
+
+    Raises
+    ------
+    DataError
+        If the layout or a value is wrong, or the session is larger than memory.
+    """
+    with open_session(path) as file:
+        header = inspect_session(file, path, needs_labels=needs_labels)
+        arrays = _allocate(file, header)
+        problems: list[str] = []
+        for clip_name, rows in _iterate_clips(header.clip_names, header.clip_lengths):
+            clip = {name: array[rows] for name, array in arrays.items()}
+            for name, part in clip.items():
+                if name != "labels_masks" or header.has_label_masks:
+                    problems += _read_into(part, file, f"{name}/{clip_name}", header.path)
+            problems += _value_problems(clip_name, clip, header.label_names)
+            for name in clip.keys() & {"labels", "labels_sc"}:
+                clip[name][~clip["labels_masks"]] = 0
+            if progress is not None:
+                progress(rows.stop)
+    if problems:
+        raise DataError(header.path, problems)
+    labels, label_masks = arrays.get("labels"), arrays.get("labels_masks")
+    if needs_labels:
+        assert labels is not None
+        assert label_masks is not None
+        if problems := flat_label_problems(header.label_names, labels, label_masks):
+            raise DataError(header.path, problems, "leave the label out of the file")
+    return Session(
+        header=header,
+        frames=arrays["images"],
+        labels=labels,
+        label_masks=label_masks,
+        labels_sc=arrays.get("labels_sc"),
+        frame_masks=arrays.get("masks"),
+        digest=_compute_digest(header, arrays),
+    )
+
+
+def write_session(
+    path: str | Path,
+    frames: NDArray[np.uint8] | NDArray[np.float32],
+    clip_lengths: Sequence[int],
+    *,
+    label_names: Sequence[str] = (),
+    labels: NDArray[np.floating] | None = None,
+    label_masks: NDArray[np.bool_] | None = None,
+    labels_sc: NDArray[np.floating] | None = None,
+    frame_masks: NDArray[np.bool_] | None = None,
+    extra_groups: Mapping[str, ExtraGroup] | None = None,
+) -> None:
+    """Write a session file in the BehaveNet layout.
+
+    Parameters
+    ----------
+    path
+        Where; a file there is replaced.
+    frames
+        (frame, channel, height, width); uint8, or float in [0, 1].
+    clip_lengths
+        Frames in each clip; their sum is the number of frames.
+    label_names
+        One name a label.
+    labels, label_masks, labels_sc
+        (frame, label); see `Session`. What is masked may hold anything.
+    frame_masks
+        (frame, channel, height, width).
+    extra_groups
+        Groups that no model sees.
+
+    Side effects
+    ------------
+    Writes beside ``path``, then renames: whoever looks finds a whole file or none.
+    """
+    assert sum(clip_lengths) == len(frames)
+    groups = {
+        "images": frames,
+        "labels": labels,
+        "labels_masks": None if label_masks is None else label_masks.astype(np.float32),
+        "labels_sc": labels_sc,
+        "masks": None if frame_masks is None else frame_masks.astype(np.uint8),
+    }
+    contents = {name: ExtraGroup(array) for name, array in groups.items() if array is not None}
+    contents |= extra_groups or {}
+    clip_names = [f"trial_{index:04d}" for index in range(len(clip_lengths))]
+    unfinished = Path(f"{os.fspath(path)}.{uuid.uuid4().hex}.part")
+    try:
+        with h5py.File(unfinished, "x") as file:
+            if label_names:
+                file.attrs["label_names"] = json.dumps(list(label_names))
+            for name, (array, attributes) in contents.items():
+                group = file.create_group(name)
+                group.attrs.update(attributes)
+                for clip_name, rows in _iterate_clips(clip_names, clip_lengths):
+                    group.create_dataset(clip_name, data=array[rows], compression="gzip")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _iterate_clips(
+    clip_names: Sequence[str], clip_lengths: Sequence[int]
+) -> Iterator[tuple[str, slice]]:
+    """Yield every clip with its frames as a slice of the first axis."""
+    start = 0
+    for clip_name, length in zip(clip_names, clip_lengths, strict=True):
+        yield clip_name, slice(start, start + length)
+        start += length
+
+
+def _allocate(file: h5py.File, header: SessionHeader) -> dict[str, NDArray[Any]]:
+    """Make one array for each group, all clips one after another."""
+    stored = file["images"][header.clip_names[0]].dtype
+    frames_dtype = np.dtype(np.uint8 if stored.kind == "u" else np.float32)
+    frames_shape = (header.n_frames, *header.frame_shape)
+    layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
+        "images": (frames_shape, frames_dtype)
+    }
+    if header.has_frame_masks:
+        layout["masks"] = (frames_shape, np.dtype(bool))
+    if header.n_labels:
+        labels_shape = (header.n_frames, header.n_labels)
+        layout["labels"] = (labels_shape, np.dtype(np.float32))
+        layout["labels_masks"] = (labels_shape, np.dtype(bool))
+        if header.has_labels_sc:
+            layout["labels_sc"] = (labels_shape, np.dtype(np.float32))
+    n_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if n_bytes > memory:
+        problem = f"needs {n_bytes / 1e9:.1f} GB of memory, got a machine with {memory / 1e9:.1f}"
+        raise DataError(header.path, problem, "store smaller frames, or split the recording")
+    return {
+        name: np.ones(shape, dtype) if name == "labels_masks" else np.empty(shape, dtype)
+        for name, (shape, dtype) in layout.items()
+    }
+
+
+def _read_into(part: NDArray[Any], file: h5py.File, name: str, where: str) -> list[str]:
+    """Read one dataset into its place; say which mask values are neither 0 nor 1."""
+    try:
+        if part.dtype != bool:
+            file[name].read_direct(part)
+            return []
+        values = file[name][()]
+    except HDF5_ERRORS as error:
+        hint = "the file is damaged or incomplete: copy it again from where it came"
+        raise DataError(where, f"`{name}` cannot be read, got {error}", hint) from error
+    part[:] = values
+    wrong = values[values != part]
+    return [f"`{name}` must be 0 or 1, got {wrong[0]:g}"] if wrong.size else []
+
+
+def _value_problems(
+    clip_name: str, clip: Mapping[str, NDArray[Any]], label_names: Sequence[str]
+) -> Iterator[str]:
+    """Yield what is wrong with the values of one clip."""
+    frames = clip["images"]
+    if frames.dtype != np.uint8:
+        wrong = ~((frames >= 0) & (frames <= 1))
+        if wrong.any():
+            frame = int(wrong.any((1, 2, 3)).argmax())
+            value = frames[frame][wrong[frame]][0]
+            yield (
+                f"clip `{clip_name}` must have pixels in [0, 1] or be uint8, "
+                f"got {value:g} in frame {frame}"
+            )
+    for name in ("labels", "labels_sc"):
+        if name not in clip:
+            continue
+        missing = clip["labels_masks"] & ~np.isfinite(clip[name])
+        for label in np.flatnonzero(missing.any(0)).tolist():
+            frame = int(missing[:, label].argmax())
+            yield (
+                f"clip `{clip_name}` must have `{label_names[label]}` in `{name}` or 0 in "
+                f"`labels_masks`, got {clip[name][frame, label]:g} in frame {frame}"
+            )
+
+
+def _compute_digest(header: SessionHeader, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Hash what a session contains, however the file stores it."""
+    layout = {name: [array.shape, array.dtype.str] for name, array in arrays.items()}
+    names = [header.clip_names, header.clip_lengths, header.label_names]
+    digest = hashlib.sha256(json.dumps([names, layout], sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(arrays[name].data)
+    return digest.hexdigest()
