@@ -23,7 +23,7 @@ def _metric(goal: Goal, meaning: str, *needs: str) -> Metric:
     return Metric(goal, meaning, frozenset(needs))
 
 
-# What a model offers is told by `ModelConfig.offers` in config.py, in the words used as needs here.
+# What a model offers is told by `ModelConfig.offers`, in the words used as needs here.
 METRICS: dict[str, Metric] = {
     "frame_mse": _metric("min", "mean squared pixel error over valid pixels"),
     "label_r2": _metric("max", "pooled, masked, variance-weighted R2 of the labels", "labels_hat"),
@@ -44,7 +44,9 @@ METRICS: dict[str, Metric] = {
         "max", "session classified from the background latents", "background"
     ),
     "frames_nll": _metric("min", "negative log-likelihood of the frames", "posterior"),
-    "labels_nll": _metric("min", "negative log-likelihood of the labels", "posterior", "labels_hat"),
+    "labels_nll": _metric(
+        "min", "negative log-likelihood of the labels", "posterior", "labels_hat"
+    ),
     "kl": _metric("min", "KL of the posterior to the standard normal", "kl"),
     "supervised_kl": _metric("min", "KL of the supervised latents", "posterior", "labels_hat"),
     "icmi": _metric("min", "index-code mutual information", "decomposition"),
@@ -55,3 +57,4 @@ METRICS: dict[str, Metric] = {
 }
 
 SPLITS = ("train", "val", "test")
+OFFERED_BY_DATA = frozenset({"recorded_labels", "sessions"})

@@ -1,0 +1,125 @@
+"""Sets of points of which none is best: fronts, ranks, crowding and hypervolume.
+
+A point is a row of objectives (point, objective), all to be minimised; infinity stands for a
+value that is lacking and so is worse than any. Equal points do not dominate each other, and no
+result depends on the order of the points.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+
+
+def non_dominated(points: Points) -> NDArray[np.bool_]:
+    r"""Return which points no other point dominates.
+
+    .. math:: a \prec b \iff \forall k: a_k \le b_k \text{ and } \exists k: a_k < b_k
+
+    Parameters
+    ----------
+    points
+        (point, objective)
+
+    Returns
+    -------
+    NDArray
+        (point,)
+    """
+    points = np.asarray(points, dtype=np.float64)
+    assert not np.isnan(points).any(), "a point without a value cannot be compared"
+    no_worse = (points[:, None] <= points[None, :]).all(axis=2)
+    better = (points[:, None] < points[None, :]).any(axis=2)
+    return np.asarray(~(no_worse & better).any(axis=0))
+
+
+def non_dominated_rank(points: Points) -> NDArray[np.intp]:
+    """Return the front of each point: 0 if nothing dominates it, 1 if only front 0, and so on.
+
+    Parameters
+    ----------
+    points
+        (point, objective)
+
+    Returns
+    -------
+    NDArray
+        (point,)
+
+    References
+    ----------
+    Deb et al. (2002), A fast and elitist multiobjective genetic algorithm: NSGA-II.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    rank = np.zeros(len(points), dtype=np.intp)
+    left = np.arange(len(points))
+    while len(left):
+        front = non_dominated(points[left])
+        left = left[~front]
+        rank[left] += 1
+    return rank
+
+
+def crowding(points: Points) -> NDArray[np.float64]:
+    r"""Return how far each point of one front is from its neighbours; more is less crowded.
+
+    .. math:: \sum_k \frac{v_k^+ - v_k^-}{m_k (\max_k - \min_k)}
+
+    with :math:`v_k^\pm` the next larger and smaller values of objective :math:`k` and
+    :math:`m_k` the number of points that share the value. A point with the largest or smallest
+    value of an objective is infinitely far. Without shared values this is the distance of
+    NSGA-II; points that share a value divide its room between them. A value that is lacking
+    gives its point no room, and takes none from others.
+
+    Parameters
+    ----------
+    points
+        (point, objective)
+
+    Returns
+    -------
+    NDArray
+        (point,)
+
+    References
+    ----------
+    Deb et al. (2002), A fast and elitist multiobjective genetic algorithm: NSGA-II.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    room = np.zeros(len(points))
+    for column, has_value in zip(points.T, np.isfinite(points.T), strict=True):
+        values, place, counts = np.unique(
+            column[has_value], return_inverse=True, return_counts=True
+        )
+        if len(values) > 1:  # an objective that all points share says nothing of their spread
+            gaps = np.full(len(values), np.inf)
+            gaps[1:-1] = (values[2:] - values[:-2]) / (values[-1] - values[0]) / counts[1:-1]
+            room[has_value] += gaps[place]
+    return room
+
+
+def hypervolume(points: Points, reference: Points) -> float:
+    """Return the area that points with two objectives dominate, up to a reference point.
+
+    Parameters
+    ----------
+    points
+        (point, 2); those not better than the reference in both objectives add nothing
+    reference
+        (2,)
+
+    Returns
+    -------
+    float
+        0 without points
+
+    References
+    ----------
+    Zitzler and Thiele (1998), Multiobjective optimization using evolutionary algorithms.
+    """
+    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    points = points[(points < reference).all(axis=1)]
+    front = points[non_dominated(points)]
+    front = front[np.argsort(front[:, 0])]
+    ceilings = np.concatenate([[reference[1]], front[:-1, 1]])
+    return float(((reference[0] - front[:, 0]) * (ceilings - front[:, 1])).sum())
