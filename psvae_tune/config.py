@@ -1,228 +1,169 @@
 """The settings of one training run: frozen, validated, under their published names.
 
 A raw dict from a YAML file or a sampler becomes a `TrialConfig` at once and is never used
-again. Published names may hold a dot (``ps_vae.alpha``); they are aliases of typed fields.
+again.
 """
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SerializeAsAny
 
 from psvae_tune.errors import ConfigError, nearest
-from psvae_tune.metric_names import METRICS
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+from psvae_tune.metric_names import METRICS, OFFERED_BY_DATA, SPLITS
+from psvae_tune.model_config import MODEL_CONFIGS, ModelConfig, Positive, Seed
+from psvae_tune.settings import Settings, parse_settings
 
 
-class Settings(BaseModel):
-    """Frozen settings that refuse names they do not know."""
+class TrainingConfig(Settings):
+    """How a model is fitted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    learning_rate: Positive = 1e-4
+    max_n_epochs: Annotated[int, Field(ge=1)] = 200
+    min_n_epochs: Annotated[int, Field(ge=0)] = 0
+    enable_early_stop: bool = False
+    early_stop_history: Annotated[int, Field(ge=1)] = 10
+    """Validations without improvement after which a fit ends."""
+    val_check_interval: Annotated[int, Field(ge=1)] = 1
+    """Epochs from one validation to the next."""
+    rng_seed_train: Seed = 0
+    train_frac: Positive = 1.0
+    """Fraction of the training clips, or their number where above 1."""
+    best_epoch_metric: str = "val/frame_mse"
+    """What decides, after the annealing, which epoch of a fit is its best."""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 10
+    """Epochs from one checkpoint to the next: the most a crash can cost."""
 
 
-class Architecture(Settings):
-    """A convolutional encoder and decoder, in the keys of the published architecture files.
+class DataConfig(Settings):
+    """Which recordings, and how their clips and labels are used."""
 
-    Lists run from the frames to the latents for the encoder and back for the decoder. With
-    ``symmetric_arch`` the decoder mirrors the encoder and its own lists must be absent.
+    sessions: Annotated[tuple[str, ...], Field(min_length=1)] = ("demo",)
+    trial_splits: Annotated[str, Field(pattern=r"^\d+;\d+;\d+;\d+$")] = "8;1;1;0"
+    rng_seed_data: Seed = 0
+    label_scaling: Literal["zscore", "center", "none"] = "zscore"
+    """What is done to the labels, with statistics of the valid entries of the training clips."""
+
+
+# Settings that cannot change the numbers of a trial; all others are part of its identity.
+WITHOUT_EFFECT = frozenset({"checkpoint_every"})
+
+
+class TrialConfig(Settings):
+    """Everything that decides the numbers of one trial, except the contents of its data."""
+
+    model: SerializeAsAny[ModelConfig]
+    training: TrainingConfig
+    data: DataConfig
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Every setting under its published name; nested ones as JSON."""
+        dumped = self.model_dump(mode="json", by_alias=True)
+        flat = {name: value for section in dumped.values() for name, value in section.items()}
+        return {
+            name: json.dumps(value) if isinstance(value, dict | list) else value
+            for name, value in flat.items()
+        }
+
+    def fingerprint(self, digests: Sequence[str]) -> str:
+        """Return the identity of a trial: a hash of its settings and of its sessions' contents."""
+        settings = {
+            name: value
+            for name, value in self.params.items()
+            if name not in WITHOUT_EFFECT and name != "sessions"
+        }
+        text = json.dumps([settings, list(digests)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def with_params(self, params: Mapping[str, Any]) -> "TrialConfig":
+        """Return these settings with some hyperparameters changed, validated anew.
+
+        Raises
+        ------
+        ConfigError
+            If a name or a value is refused.
+        """
+        raw = self.model_dump(mode="json", by_alias=True)
+        for name, value in params.items():
+            raw["training" if name in TrainingConfig.model_fields else "model"][name] = value
+        return parse_trial_config(raw, "trial settings")
+
+
+def parse_trial_config(raw: Mapping[str, Any], where: str) -> TrialConfig:
+    """Validate the settings of one training run.
+
+    Parameters
+    ----------
+    raw
+        Sections ``model``, ``training`` and ``data``, keyed by published names.
+    where
+        The file or object to name in an error.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the three sections.
     """
+    problems: list[str] = []
+    model = _parse_model(raw.get("model"), problems)
+    training = parse_settings(TrainingConfig, raw.get("training", {}), "training", problems)
+    data = parse_settings(DataConfig, raw.get("data", {}), "data", problems)
+    if model and training and data:
+        problems += _contradictions(model, training, data)
+        if not problems:
+            return TrialConfig.model_construct(model=model, training=training, data=data)
+    raise ConfigError(where, problems)
 
-    ae_network_type: Literal["strides_only", "max_pooling"] = "strides_only"
-    ae_padding_type: Literal["same", "valid"] = "same"
-    ae_batch_norm: bool = False
-    ae_batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
-    symmetric_arch: bool = True
-    ae_encoding_n_channels: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128, 256, 512)
-    ae_encoding_kernel_size: tuple[Annotated[int, Field(ge=1)], ...] = (5, 5, 5, 5, 5)
-    ae_encoding_stride_size: tuple[Annotated[int, Field(ge=1)], ...] = (2, 2, 2, 2, 5)
-    ae_encoding_layer_type: tuple[Literal["conv", "maxpool"], ...] | None = None
-    ae_decoding_n_channels: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    ae_decoding_kernel_size: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    ae_decoding_stride_size: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    ae_decoding_layer_type: tuple[Literal["convtranspose", "unpool"], ...] | None = None
-    ae_decoding_last_FF_layer: bool = False  # noqa: N815  (published name)
 
-    @model_validator(mode="after")
-    def _lists_agree(self) -> Self:
-        for side in ("encoding", "decoding"):
-            lengths = {
-                name: len(value)
-                for name in Architecture.model_fields
-                if name.startswith(f"ae_{side}_")
-                and isinstance(value := getattr(self, name), tuple)
-            }
-            if len(set(lengths.values())) > 1:
-                counts = ", ".join(f"{name} {n}" for name, n in lengths.items())
-                raise ValueError(f"the {side} lists differ in length: {counts}")
-        decoding = [
-            name
-            for name in ("n_channels", "kernel_size", "stride_size")
-            if getattr(self, f"ae_decoding_{name}") is not None
-        ]
-        if self.symmetric_arch and decoding:
-            raise ValueError("ae_decoding_* lists need symmetric_arch: false")
-        if not self.symmetric_arch and len(decoding) < 3:
-            raise ValueError(
-                "symmetric_arch: false needs ae_decoding_n_channels, "
-                "ae_decoding_kernel_size and ae_decoding_stride_size"
+def _parse_model(raw: Any, problems: list[str]) -> ModelConfig | None:
+    if not isinstance(raw, Mapping):
+        problems.append(f"model: must be a mapping with a `model_class`, got {raw!r}")
+        return None
+    name = raw.get("model_class")
+    if name not in MODEL_CONFIGS:
+        near = nearest(str(name), MODEL_CONFIGS)
+        choice = f"did you mean `{near}`?" if near else f"choose from {', '.join(MODEL_CONFIGS)}"
+        problems.append(f"model.model_class: not a known model, got {name!r}; {choice}")
+        return None
+    return parse_settings(MODEL_CONFIGS[name], raw, "model", problems)
+
+
+def _contradictions(
+    model: ModelConfig, training: TrainingConfig, data: DataConfig
+) -> Iterator[str]:
+    """Yield what is wrong between settings that are each right."""
+    if model.n_anneal_epochs > training.max_n_epochs:
+        yield (
+            f"training.max_n_epochs: must be at least the {model.n_anneal_epochs} epochs of "
+            f"annealing, got {training.max_n_epochs}"
+        )
+    if training.min_n_epochs > training.max_n_epochs:
+        yield (
+            f"training.min_n_epochs: must not exceed max_n_epochs ({training.max_n_epochs}), "
+            f"got {training.min_n_epochs}"
+        )
+    if model.needs_centred_labels and data.label_scaling == "none":
+        yield (
+            f"data.label_scaling: `{model.model_class}` has no bias and needs centred labels, "
+            "got 'none'; use `center` or `zscore`"
+        )
+    if problem := metric_problem(training.best_epoch_metric, model):
+        yield f"training.best_epoch_metric: {problem}"
+
+
+def metric_problem(key: str, model: ModelConfig) -> str | None:
+    """Say why ``key`` cannot be compared between trials of a model, or return None."""
+    split, _, name = key.partition("/")
+    if split not in SPLITS or name not in METRICS:
+        if name == "loss":
+            return (
+                f"the weighted loss cannot be compared, it contains its own weights, got {key!r}"
             )
-        return self
-
-
-class ModelConfig(Settings):
-    """What every model has."""
-
-    model_class: str
-    model_type: Literal["conv"] = "conv"
-    n_ae_latents: Annotated[int, Field(ge=1)]
-    l2_reg: NonNegative = 0.0
-    rng_seed_model: Seed = 0
-    fit_sess_io_layers: bool = False
-    conditional_encoder: Literal[False] = False
-    ae_arch_json: Architecture = Architecture()
-
-    offers: ClassVar[frozenset[str]] = frozenset()
-    """What this model has beyond frames, in the words of `metric_names.Metric.needs`."""
-    needs_labels: ClassVar[bool] = False
-    needs_centred_labels: ClassVar[bool] = False
-    needs_sessions: ClassVar[bool] = False
-
-    @field_validator("ae_arch_json", mode="before")
-    @classmethod
-    def _default_architecture(cls, value: Any) -> Any:
-        return Architecture() if value is None else value
-
-    @property
-    def n_anneal_epochs(self) -> int:
-        """Epochs over which annealed weights rise to what was asked for; 0 without annealing."""
-        return 0
-
-    def count_supervised(self, n_labels: int) -> int:
-        """Return how many latents are supervised: one a label where labels are predicted."""
-        return n_labels if "labels_hat" in self.offers else 0
-
-
-class AEConfig(ModelConfig):
-    """Autoencoder."""
-
-    model_class: Literal["ae"]
-    model_type: Literal["conv", "linear"] = "conv"  # type: ignore[assignment]
-
-
-class CondAEConfig(ModelConfig):
-    """Conditional autoencoder: the decoder (and on request the encoder) sees the labels."""
-
-    model_class: Literal["cond-ae"]
-    conditional_encoder: bool = False  # type: ignore[assignment]
-
-    needs_labels = True
-
-
-class CondAEMSPConfig(ModelConfig):
-    """Matrix-subspace-projection autoencoder."""
-
-    model_class: Literal["cond-ae-msp"]
-    alpha: NonNegative = Field(alias="msp.alpha")
-
-    offers = frozenset({"labels_hat", "projection"})
-    needs_labels = True
-    needs_centred_labels = True
-
-
-class VAEConfig(ModelConfig):
-    """Variational autoencoder with a weight on the KL."""
-
-    model_class: Literal["vae"]
-    beta: NonNegative = Field(default=1.0, alias="vae.beta")
-    beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, alias="vae.beta_anneal_epochs"
-    )
-
-    offers = frozenset({"posterior", "kl"})
-
-    @property
-    def n_anneal_epochs(self) -> int:
-        """Epochs over which the weight of the KL rises."""
-        return self.beta_anneal_epochs
-
-
-class CondVAEConfig(VAEConfig):
-    """Variational autoencoder whose decoder (and on request encoder) sees the labels."""
-
-    model_class: Literal["cond-vae"]  # type: ignore[assignment]
-    conditional_encoder: bool = False  # type: ignore[assignment]
-
-    needs_labels = True
-
-
-class BetaTCVAEConfig(ModelConfig):
-    """Variational autoencoder with a weight on the total correlation."""
-
-    model_class: Literal["beta-tcvae"]
-    beta: NonNegative = Field(alias="beta_tcvae.beta")
-    beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, alias="beta_tcvae.beta_anneal_epochs"
-    )
-
-    offers = frozenset({"posterior", "decomposition"})
-
-    @property
-    def n_anneal_epochs(self) -> int:
-        """Epochs over which the decomposed KL is switched on."""
-        return self.beta_anneal_epochs
-
-
-class PSVAEConfig(ModelConfig):
-    """Partitioned-subspace VAE."""
-
-    model_class: Literal["ps-vae"]
-    alpha: NonNegative = Field(alias="ps_vae.alpha")
-    beta: NonNegative = Field(alias="ps_vae.beta")
-    anneal_epochs: Annotated[int, Field(ge=0)] = Field(default=100, alias="ps_vae.anneal_epochs")
-
-    offers = frozenset({"posterior", "decomposition", "labels_hat"})
-    needs_labels = True
-
-    @property
-    def n_anneal_epochs(self) -> int:
-        """Epochs over which the decomposed KL is switched on."""
-        return self.anneal_epochs
-
-
-class MSPSVAEConfig(PSVAEConfig):
-    """Partitioned-subspace VAE for several sessions, with background latents."""
-
-    model_class: Literal["msps-vae"]  # type: ignore[assignment]
-    delta: NonNegative = Field(alias="ps_vae.delta")
-    n_background: Annotated[int, Field(ge=1)]
-    n_sessions_per_batch: Annotated[int, Field(ge=2)] = 2
-
-    offers = PSVAEConfig.offers | {"background"}
-    needs_sessions = True
-
-
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
-    str(config.model_fields["model_class"].annotation.__args__[0]): config  # type: ignore[union-attr]
-    for config in (
-        AEConfig,
-        CondAEConfig,
-        CondAEMSPConfig,
-        VAEConfig,
-        CondVAEConfig,
-        BetaTCVAEConfig,
-        PSVAEConfig,
-        MSPSVAEConfig,
-    )
-}
+        near = nearest(key, (f"val/{metric}" for metric in METRICS))
+        return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
+    if missing := METRICS[name].needs - model.offers - OFFERED_BY_DATA:
+        return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
+    return None

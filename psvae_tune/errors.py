@@ -15,6 +15,9 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+N_SHOWN = 10
+"""Problems that an error spells out; it counts the others."""
+
 
 class PsvaeTuneError(Exception):
     """A mistake or a failure that a user can act on.
@@ -35,14 +38,17 @@ class PsvaeTuneError(Exception):
         self.where = where
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
         self.hint = hint
-        # The same arguments again: exceptions are rebuilt from `args` on their way between processes.
+        # The same arguments again: between processes, exceptions are rebuilt from `args`.
         super().__init__(where, self.problems, hint)
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
             text = f"{self.where}: {self.problems[0]}"
         else:
-            lines = "".join(f"\n  {problem}" for problem in self.problems)
+            shown = [*self.problems[:N_SHOWN]]
+            if len(self.problems) > N_SHOWN:
+                shown.append(f"and {len(self.problems) - N_SHOWN} more")
+            lines = "".join(f"\n  {problem}" for problem in shown)
             text = f"{self.where}: {len(self.problems)} problems{lines}"
         return text if self.hint is None else f"{text}\n\nhint: {self.hint}"
 

@@ -1,0 +1,248 @@
+"""The settings of each model: one class a model, with its published names.
+
+Published names may hold a dot (``ps_vae.alpha``); they are aliases of typed fields.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from psvae_tune.settings import Settings
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+# How a published architecture file writes that something follows from the rest.
+_OPEN: tuple[Any, ...] = (None, [None], [None] * 4)
+
+
+class Architecture(Settings):
+    """A convolutional encoder and decoder, in the keys of the published architecture files.
+
+    Lists run from the frames to the latents for the encoder and back for the decoder. With
+    ``symmetric_arch`` the decoder mirrors the encoder and its own lists must be absent.
+    """
+
+    ae_network_type: Literal["strides_only", "max_pooling"] = "strides_only"
+    ae_padding_type: Literal["same", "valid"] = "same"
+    ae_batch_norm: bool = False
+    ae_batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
+    symmetric_arch: bool = True
+    ae_encoding_n_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256, 512)
+    ae_encoding_kernel_size: tuple[PositiveInt, ...] = (5, 5, 5, 5, 5)
+    ae_encoding_stride_size: tuple[PositiveInt, ...] = (2, 2, 2, 2, 5)
+    ae_encoding_layer_type: tuple[Literal["conv", "maxpool"], ...] | None = None
+    ae_decoding_n_channels: tuple[PositiveInt, ...] | None = None
+    ae_decoding_kernel_size: tuple[PositiveInt, ...] | None = None
+    ae_decoding_stride_size: tuple[PositiveInt, ...] | None = None
+    ae_decoding_layer_type: tuple[Literal["convtranspose", "unpool"], ...] | None = None
+    ae_decoding_starting_dim: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    """(channel, height, width) that an explicit decoder starts from; None: as follows from it."""
+    ae_decoding_last_FF_layer: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, raw: Any) -> Any:
+        """Drop what the published files leave open: ``null``, and lists of ``null``."""
+        if not isinstance(raw, Mapping):
+            return raw
+        return {name: value for name, value in raw.items() if value not in _OPEN}
+
+    @model_validator(mode="after")
+    def _lists_agree(self) -> Self:
+        for side in ("encoding", "decoding"):
+            lengths = {
+                name: len(value)
+                for name in Architecture.model_fields
+                if name.startswith(f"ae_{side}_")
+                and name != "ae_decoding_starting_dim"
+                and isinstance(value := getattr(self, name), tuple)
+            }
+            if len(set(lengths.values())) > 1:
+                counts = ", ".join(f"{name} {n}" for name, n in lengths.items())
+                raise ValueError(f"the {side} lists differ in length: {counts}")
+        decoding = [
+            name
+            for name in ("n_channels", "kernel_size", "stride_size")
+            if getattr(self, f"ae_decoding_{name}") is not None
+        ]
+        if self.symmetric_arch and decoding:
+            raise ValueError("ae_decoding_* lists need symmetric_arch: false")
+        if not self.symmetric_arch and len(decoding) < 3:
+            raise ValueError(
+                "symmetric_arch: false needs ae_decoding_n_channels, "
+                "ae_decoding_kernel_size and ae_decoding_stride_size"
+            )
+        return self
+
+
+class ModelConfig(Settings):
+    """What every model has."""
+
+    model_class: str
+    model_type: Literal["conv"] = "conv"
+    n_ae_latents: Annotated[int, Field(ge=1)]
+    l2_reg: NonNegative = 0.0
+    rng_seed_model: Seed = 0
+    fit_sess_io_layers: bool = False
+    conditional_encoder: Literal[False] = False
+    ae_arch_json: Architecture = Architecture()
+
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """What this model has beyond frames, in the words of `metric_names.Metric.needs`."""
+    needs_labels: ClassVar[bool] = False
+    needs_centred_labels: ClassVar[bool] = False
+    needs_sessions: ClassVar[bool] = False
+
+    @field_validator("ae_arch_json", mode="before")
+    @classmethod
+    def _default_architecture(cls, value: Any) -> Any:
+        return Architecture() if value is None else value
+
+    @property
+    def n_anneal_epochs(self) -> int:
+        """Epochs over which annealed weights rise to what was asked for; 0 without annealing."""
+        return 0
+
+    @property
+    def label_weight(self) -> float | None:
+        """The weight on the log-likelihood of the labels; None without one."""
+        return None
+
+    def count_supervised(self, n_labels: int) -> int:
+        """Return how many latents are supervised: one a label where labels are predicted."""
+        return n_labels if "labels_hat" in self.offers else 0
+
+    def count_unsupervised(self, n_labels: int) -> int:
+        """Return how many latents are neither supervised nor background."""
+        return self.n_ae_latents - self.count_supervised(n_labels) - self.count_background()
+
+    def count_background(self) -> int:
+        """Return how many latents are for what differs between sessions."""
+        return 0
+
+
+class AEConfig(ModelConfig):
+    """Autoencoder."""
+
+    model_class: Literal["ae"]
+    model_type: Literal["conv", "linear"] = "conv"  # type: ignore[assignment]
+
+
+class CondAEConfig(ModelConfig):
+    """Conditional autoencoder: the decoder (and on request the encoder) sees the labels."""
+
+    model_class: Literal["cond-ae"]
+    conditional_encoder: bool = False  # type: ignore[assignment]
+
+    needs_labels = True
+
+
+class CondAEMSPConfig(ModelConfig):
+    """Matrix-subspace-projection autoencoder."""
+
+    model_class: Literal["cond-ae-msp"]
+    alpha: NonNegative = Field(alias="msp.alpha")
+
+    offers = frozenset({"labels_hat", "projection"})
+    needs_labels = True
+    needs_centred_labels = True
+
+
+class VAEConfig(ModelConfig):
+    """Variational autoencoder with a weight on the KL."""
+
+    model_class: Literal["vae"]
+    beta: NonNegative = Field(default=1.0, alias="vae.beta")
+    beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, alias="vae.beta_anneal_epochs"
+    )
+
+    offers = frozenset({"posterior", "kl"})
+
+    @property
+    def n_anneal_epochs(self) -> int:
+        """Epochs over which the weight of the KL rises."""
+        return self.beta_anneal_epochs
+
+
+class CondVAEConfig(VAEConfig):
+    """Variational autoencoder whose decoder (and on request encoder) sees the labels."""
+
+    model_class: Literal["cond-vae"]  # type: ignore[assignment]
+    conditional_encoder: bool = False  # type: ignore[assignment]
+
+    needs_labels = True
+
+
+class BetaTCVAEConfig(ModelConfig):
+    """Variational autoencoder with a weight on the total correlation."""
+
+    model_class: Literal["beta-tcvae"]
+    beta: NonNegative = Field(alias="beta_tcvae.beta")
+    beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, alias="beta_tcvae.beta_anneal_epochs"
+    )
+
+    offers = frozenset({"posterior", "decomposition"})
+
+    @property
+    def n_anneal_epochs(self) -> int:
+        """Epochs over which the decomposed KL is switched on."""
+        return self.beta_anneal_epochs
+
+
+class PSVAEConfig(ModelConfig):
+    """Partitioned-subspace VAE."""
+
+    model_class: Literal["ps-vae"]
+    alpha: NonNegative = Field(alias="ps_vae.alpha")
+    beta: NonNegative = Field(alias="ps_vae.beta")
+    anneal_epochs: Annotated[int, Field(ge=0)] = Field(default=100, alias="ps_vae.anneal_epochs")
+
+    offers = frozenset({"posterior", "decomposition", "labels_hat"})
+    needs_labels = True
+
+    @property
+    def n_anneal_epochs(self) -> int:
+        """Epochs over which the decomposed KL is switched on."""
+        return self.anneal_epochs
+
+    @property
+    def label_weight(self) -> float:
+        """The weight on the log-likelihood of the labels."""
+        return self.alpha
+
+
+class MSPSVAEConfig(PSVAEConfig):
+    """Partitioned-subspace VAE for several sessions, with background latents."""
+
+    model_class: Literal["msps-vae"]  # type: ignore[assignment]
+    delta: NonNegative = Field(alias="ps_vae.delta")
+    n_background: Annotated[int, Field(ge=1)]
+    n_sessions_per_batch: Annotated[int, Field(ge=2)] = 2
+
+    offers = PSVAEConfig.offers | {"background"}
+    needs_sessions = True
+
+    def count_background(self) -> int:
+        """Return how many latents are for what differs between sessions."""
+        return self.n_background
+
+
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
+    str(config.model_fields["model_class"].annotation.__args__[0]): config  # type: ignore[union-attr]
+    for config in (
+        AEConfig,
+        CondAEConfig,
+        CondAEMSPConfig,
+        VAEConfig,
+        CondVAEConfig,
+        BetaTCVAEConfig,
+        PSVAEConfig,
+        MSPSVAEConfig,
+    )
+}

@@ -1,0 +1,105 @@
+"""The parts of a convolutional network: convolutions with their padding, and max pooling."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psvae_tune.models.architecture import Layer, Plan, Size
+
+SLOPE = 0.05
+"""Of the leaky rectifiers."""
+
+
+class Block(nn.Module):
+    """A convolution, of which each session may have its own, and batch normalisation."""
+
+    def __init__(
+        self, layer: Layer, plan: Plan, n_copies: int, is_transposed: bool, is_last: bool = False
+    ) -> None:
+        super().__init__()
+        self.layer = layer
+        n_in, n_out = layer.n_outer, layer.n_inner
+        convolution: type[nn.Conv2d] | type[nn.ConvTranspose2d] = nn.Conv2d
+        if is_transposed:
+            n_in, n_out, convolution = n_out, n_in, nn.ConvTranspose2d
+        self.conv = nn.ModuleList(
+            convolution(n_in, n_out, layer.kernel, layer.stride) for _ in range(n_copies)
+        )
+        self.norm: nn.BatchNorm2d | None = None
+        if plan.has_batch_norm and not is_last:
+            self.norm = nn.BatchNorm2d(n_out, momentum=plan.batch_norm_momentum)
+
+    def shrink(self, x: Tensor, inner: Size, session_index: Tensor | None) -> Tensor:
+        """Convolve inwards."""
+        overlaps = [
+            max(0, self.layer.overlap(*pair)) for pair in zip(x.shape[2:], inner, strict=True)
+        ]
+        before = [overlap // 2 for overlap in overlaps]
+        if any(overlap % 2 for overlap in overlaps):
+            x = F.pad(x, (0, overlaps[1] % 2, 0, overlaps[0] % 2))
+
+        def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+            return F.conv2d(x, conv.weight, conv.bias, self.layer.stride, before)  # type: ignore[arg-type]
+
+        x = by_session(self.conv, convolve, x, session_index)
+        return x if self.norm is None else self.norm(x)
+
+    def grow(self, x: Tensor, outer: Size, session_index: Tensor | None) -> Tensor:
+        """Convolve outwards, to exactly the size that `shrink` came from."""
+        overlaps = [self.layer.overlap(*pair) for pair in zip(outer, x.shape[2:], strict=True)]
+        before = [max(0, overlap) // 2 for overlap in overlaps]
+        left_over = [max(0, -overlap) for overlap in overlaps]
+
+        def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+            x = F.conv_transpose2d(
+                x,
+                conv.weight,  # type: ignore[arg-type]
+                conv.bias,  # type: ignore[arg-type]
+                self.layer.stride,
+                before,
+                left_over,
+            )
+            return x[..., : outer[0], : outer[1]]
+
+        x = by_session(self.conv, convolve, x, session_index)
+        return x if self.norm is None else self.norm(x)
+
+
+def by_session(
+    copies: nn.ModuleList,
+    apply: Callable[[nn.Module, Tensor], Tensor],
+    x: Tensor,
+    session_index: Tensor | None,
+) -> Tensor:
+    """Apply to each frame the copy of its session, or the only copy there is."""
+    if len(copies) == 1:
+        return apply(copies[0], x)
+    assert session_index is not None
+    order = session_index.argsort(stable=True)
+    counts = session_index.bincount(minlength=len(copies)).tolist()
+    parts = zip(copies, torch.split(x[order], counts), strict=True)
+    return torch.cat([apply(copy, part) for copy, part in parts if len(part)])[order.argsort()]
+
+
+def pool(x: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+    """Return the maximum of every window, and where it was found."""
+    maxima, switches = F.max_pool2d(
+        x,
+        layer.kernel,
+        layer.stride,
+        ceil_mode=layer.padding == "same",
+        return_indices=True,
+    )
+    return maxima, switches
+
+
+def unpool(x: Tensor, layer: Layer, outer: Size, switches: Tensor | None) -> Tensor:
+    """Put values where max pooling found them; without switches, into the first pixel."""
+    if switches is None:
+        rows, columns = (torch.arange(n, device=x.device) * layer.stride for n in x.shape[2:])
+        switches = rows[:, None] * outer[1] + columns
+    return F.max_unpool2d(
+        x, switches.expand(x.shape), [layer.kernel] * 2, [layer.stride] * 2, (0, 0), outer
+    )

@@ -1,0 +1,110 @@
+"""The latent space: posteriors, their partition into blocks, and the rotation behind it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+
+class Blocks(NamedTuple):
+    """A (frame, latent) tensor cut into its blocks."""
+
+    supervised: Tensor
+    background: Tensor
+    unsupervised: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How many latents each block has; they lie supervised, background, unsupervised."""
+
+    n_supervised: int
+    n_background: int
+    n_unsupervised: int
+
+    @property
+    def n_latents(self) -> int:
+        """Return how many latents there are in all."""
+        return self.n_supervised + self.n_background + self.n_unsupervised
+
+    @property
+    def supervised(self) -> slice:
+        """Return the columns of the supervised block."""
+        return slice(0, self.n_supervised)
+
+    @property
+    def background(self) -> slice:
+        """Return the columns of the background block."""
+        return slice(self.n_supervised, self.n_supervised + self.n_background)
+
+    @property
+    def unsupervised(self) -> slice:
+        """Return the columns of the unsupervised block."""
+        return slice(self.n_supervised + self.n_background, self.n_latents)
+
+    def split(self, values: Tensor) -> Blocks:
+        """Return the blocks of a (frame, latent) tensor as views."""
+        return Blocks(
+            values[:, self.supervised], values[:, self.background], values[:, self.unsupervised]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What an encoder says of frames: a Gaussian each, or a point for a deterministic model."""
+
+    mean: Tensor
+    """(frame, latent)."""
+    logvar: Tensor | None
+    """(frame, latent): log variance; None for a point."""
+    frame_size: tuple[int, int]
+    """(height, width) of the encoded frames."""
+    switches: tuple[Tensor, ...] = ()
+    """Where each max pooling found its maximum, from the frames inwards; unpooling needs it."""
+
+    def sample(self, rng: Generator | None) -> Tensor:
+        r"""Draw latents, :math:`z = \mu + e^{\log\sigma^2 / 2} \epsilon`.
+
+        Parameters
+        ----------
+        rng
+            On the device of the mean; None returns the mean.
+
+        Returns
+        -------
+        Tensor
+            (frame, latent).
+        """
+        if self.logvar is None or rng is None:
+            return self.mean
+        noise = torch.randn(
+            self.mean.shape, generator=rng, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + (0.5 * self.logvar).exp() * noise
+
+
+def draw_rotation(n_latents: int, rng: Generator) -> Tensor:
+    """Draw an orthogonal matrix, all of them being equally likely.
+
+    Parameters
+    ----------
+    n_latents
+        Rows and columns.
+    rng
+        A generator of the CPU.
+
+    Returns
+    -------
+    Tensor
+        (latent, latent).
+
+    References
+    ----------
+    Mezzadri (2007), How to generate random matrices from the classical compact groups,
+    https://arxiv.org/abs/math-ph/0609050
+    """
+    normal = torch.randn(n_latents, n_latents, generator=rng, dtype=torch.float64)
+    q, r = torch.linalg.qr(normal)
+    # Without the signs the distribution would depend on the convention of the factorisation.
+    return (q * r.diagonal().sign()).to(torch.get_default_dtype())

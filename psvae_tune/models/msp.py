@@ -1,0 +1,65 @@
+"""Matrix-subspace-projection autoencoder (Li et al., 2020).
+
+L = MSE(frames) + α·[MSE(labels, P z) + MSE(z, Pᵀ P z)]
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from psvae_tune.losses import mean_squared_error, projection_error
+from psvae_tune.model_config import CondAEMSPConfig
+from psvae_tune.models.ae import AE
+from psvae_tune.models.types import Batch, DataShape, Prediction, Term
+
+
+class CondAEMSP(AE):
+    """Autoencoder with a subspace of its latents that holds the labels.
+
+    The subspace lies across the latents, so the blocks of the partition are those of
+    `subspaces`: first the labels P z, then coordinates N z in the null space of P.
+    """
+
+    config: CondAEMSPConfig
+
+    def __init__(self, config: CondAEMSPConfig, shape: DataShape) -> None:
+        super().__init__(config, shape)
+        # Without a bias, as published: labels must be centred.
+        self.projection = nn.Linear(config.n_ae_latents, shape.n_labels, bias=False)
+
+    def objective(
+        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+    ) -> dict[str, Term]:
+        """Return the squared errors of the frames, the labels and the projection."""
+        assert batch.labels is not None
+        assert prediction.labels is not None
+        alpha = self.config.alpha
+        label_mse = mean_squared_error(batch.labels, prediction.labels, batch.label_mask)
+        return {
+            **super().objective(batch, prediction, z, ramp, rng),
+            "label_mse": Term(alpha, label_mse),
+            "projection": Term(alpha, projection_error(z, self.projection.weight)),
+        }
+
+    def predict_labels(self, mean: Tensor) -> Tensor:
+        """Return P z, of shape (frame, label)."""
+        labels: Tensor = self.projection(mean)
+        return labels
+
+    def latents_for_labels(self, labels: Tensor) -> Tensor:
+        """Return the labels: in `subspaces` they are coordinates themselves."""
+        return labels
+
+    def subspaces(self, mean: Tensor) -> Tensor:
+        """Return [P z, N z], of shape (frame, latent)."""
+        return mean @ torch.cat([self.projection.weight, self._null_space()]).T
+
+    def from_subspaces(self, coordinates: Tensor) -> Tensor:
+        """Return z = P⁺ (P z) + Nᵀ (N z), exact whether or not P is orthogonal."""
+        labels, _, rest = self.partition.split(coordinates)
+        inverse = torch.linalg.pinv(self.projection.weight)
+        return labels @ inverse.T + rest @ self._null_space()
+
+    def _null_space(self) -> Tensor:
+        """Return N: orthonormal rows orthogonal to those of P, (unsupervised latent, latent)."""
+        rows = torch.linalg.svd(self.projection.weight.detach(), full_matrices=True).Vh
+        return rows[self.partition.n_supervised :]

@@ -1,0 +1,77 @@
+"""The models by name, and the one way to build one."""
+
+from collections.abc import Iterator
+
+import torch
+
+from psvae_tune.errors import ConfigError
+from psvae_tune.model_config import ModelConfig
+from psvae_tune.models.ae import AE, CondAE
+from psvae_tune.models.model import Model
+from psvae_tune.models.msp import CondAEMSP
+from psvae_tune.models.nets import NETS
+from psvae_tune.models.ps_vae import PSVAE, MultisessionPSVAE
+from psvae_tune.models.types import DataShape
+from psvae_tune.models.vae import VAE, BetaTCVAE, CondVAE
+
+MODELS: dict[str, type[Model]] = {
+    "ae": AE,
+    "cond-ae": CondAE,
+    "cond-ae-msp": CondAEMSP,
+    "vae": VAE,
+    "cond-vae": CondVAE,
+    "beta-tcvae": BetaTCVAE,
+    "ps-vae": PSVAE,
+    "msps-vae": MultisessionPSVAE,
+}
+
+
+def build_model(config: ModelConfig, shape: DataShape) -> Model:
+    """Build a model, its weights and its rotation drawn from ``rng_seed_model`` alone.
+
+    Parameters
+    ----------
+    config
+        Settings of the model.
+    shape
+        Of the data it is for.
+
+    Raises
+    ------
+    ConfigError
+        If the settings and the data do not fit together.
+    """
+    model = MODELS[config.model_class]
+    if problems := list(_misfits(model, config, shape)):
+        raise ConfigError("model", problems)
+    # Networks draw their weights from the global generator: lend it, and put it back.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.rng_seed_model)
+        return model(config, shape)
+
+
+def _misfits(model: type[Model], config: ModelConfig, shape: DataShape) -> Iterator[str]:
+    name = config.model_class
+    if config.needs_labels and not shape.n_labels:
+        yield f"`{name}` needs labels, got recordings without"
+    if model.partition_of(config, shape).n_unsupervised < 0:
+        partition = model.partition_of(config, shape)
+        blocks = f"{partition.n_supervised} labels"
+        if partition.n_background:
+            blocks += f" and n_background {partition.n_background}"
+        yield f"n_ae_latents must be at least that of {blocks}, got {config.n_ae_latents}"
+    if config.conditional_encoder and shape.n_labels % 2:
+        yield (
+            "conditional_encoder needs an x and a y of every point, "
+            f"got an odd number of labels ({shape.n_labels})"
+        )
+    n_per_batch = getattr(config, "n_sessions_per_batch", 1)
+    if config.needs_sessions and shape.n_sessions < 2:
+        yield f"`{name}` needs at least 2 sessions, got {shape.n_sessions}"
+    elif n_per_batch > shape.n_sessions:
+        yield (
+            f"n_sessions_per_batch must be at most the {shape.n_sessions} sessions there are, "
+            f"got {n_per_batch}"
+        )
+    if config.fit_sess_io_layers and not NETS[config.model_type].has_session_layers:
+        yield f"fit_sess_io_layers needs convolutions, got model_type `{config.model_type}`"

@@ -1,0 +1,128 @@
+"""A fitted model as one file: its settings as JSON, its weights as tensors, and no code."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from psvae_tune.errors import ConfigError, StorageError
+from psvae_tune.model_config import MODEL_CONFIGS
+from psvae_tune.models.model import Model
+from psvae_tune.models.registry import build_model
+from psvae_tune.models.types import DataShape
+from psvae_tune.settings import parse_settings
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """What a model file holds."""
+
+    model: Model
+    """In evaluation mode."""
+    label_scaler: dict[str, Any] | None
+    """Plain lists ``mean`` and ``std``, (label,) or (session, label), in the user's units; None
+    where labels are as recorded, or where there are none."""
+    extra: dict[str, Any]
+    """Whatever else was saved beside the model, as plain JSON."""
+
+
+def save_model(
+    path: Path | str,
+    model: Model,
+    label_scaler: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model to one file, which appears whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where; its folder must exist.
+    model
+        On any device.
+    label_scaler
+        ``mean`` and ``std`` of the labels, as `SavedModel.label_scaler` says.
+    extra
+        Anything else that JSON can hold.
+
+    Side effects: writes beside ``path``, then renames.
+    """
+    path = Path(path)
+    description = {
+        "format": FORMAT,
+        "config": model.config.model_dump(mode="json", by_alias=True),
+        "shape": asdict(model.shape),
+        "label_scaler": None if label_scaler is None else dict(label_scaler),
+        "extra": dict(extra or {}),
+    }
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save({"description": json.dumps(description), "state": state}, beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> SavedModel:
+    """Read what `save_model` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    device
+        Where the model is to be.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, cut short, a pickle, not a model, or a model of other settings
+        than it claims.
+    """
+    where = str(path)
+    content = _read(where, device)
+    try:
+        description = json.loads(content["description"])
+        version, raw = description["format"], description["config"]
+        shape = DataShape(**description["shape"])
+        config_class = MODEL_CONFIGS[raw["model_class"]]
+        state = dict(content["state"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(where, "is no model of psvae_tune") from error
+    if version != FORMAT:
+        raise StorageError(where, f"must be of format {FORMAT}, got {version!r}")
+    problems: list[str] = []
+    config = parse_settings(config_class, raw, "model", problems)
+    if config is None:
+        raise StorageError(where, problems)
+    try:
+        model = build_model(config, shape).to(device)
+        model.load_state_dict(state)
+    except (ConfigError, RuntimeError) as error:
+        raise StorageError(
+            where, f"its weights are of another architecture than its settings: {error}"
+        ) from error
+    return SavedModel(model.eval(), description["label_scaler"], description["extra"])
+
+
+def _read(where: str, device: torch.device | str) -> dict[str, Any]:
+    try:
+        content = torch.load(where, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise StorageError(where, "does not exist") from error
+    except Exception as error:  # torch raises many types for bytes it cannot read
+        raise StorageError(
+            where,
+            "cannot be read as tensors: it is cut short, a pickle, or no model",
+            hint="use a `model.pt` that psvae_tune wrote; pickles are never opened",
+        ) from error
+    if not isinstance(content, dict):
+        raise StorageError(where, "is no model of psvae_tune")
+    return content

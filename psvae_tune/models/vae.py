@@ -1,0 +1,69 @@
+"""Variational autoencoders: plain and conditional with β·KL, and with a decomposed KL.
+
+β-VAE:    L = −log p(frames) + r·β·KL
+β-TC-VAE: L = −log p(frames) + r·ICMI + r·β·TC + r·DWKL
+"""
+
+from torch import Generator, Tensor
+
+from psvae_tune.losses import decompose_kl, gaussian_nll, kl_to_std_normal
+from psvae_tune.model_config import BetaTCVAEConfig, VAEConfig
+from psvae_tune.models.model import Model
+from psvae_tune.models.types import Batch, Prediction, Term
+
+
+class VAE(Model):
+    """Variational autoencoder (Kingma and Welling, 2014; β: Higgins et al., 2017)."""
+
+    is_variational = True
+    config: VAEConfig
+
+    def objective(
+        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+    ) -> dict[str, Term]:
+        """Return the likelihood of the frames and the KL."""
+        assert prediction.logvar is not None
+        return {
+            "frames_nll": frames_nll(batch, prediction),
+            "kl": Term(
+                ramp * self.config.beta, kl_to_std_normal(prediction.mean, prediction.logvar)
+            ),
+        }
+
+
+class CondVAE(VAE):
+    """Variational autoencoder whose decoder, and on request encoder, sees the labels."""
+
+    is_conditional = True
+
+
+class BetaTCVAE(Model):
+    """Variational autoencoder with a weight on the total correlation (Chen et al., 2018)."""
+
+    is_variational = True
+    config: BetaTCVAEConfig
+
+    def objective(
+        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+    ) -> dict[str, Term]:
+        """Return the likelihood of the frames and the parts of the KL."""
+        assert prediction.logvar is not None
+        return {
+            "frames_nll": frames_nll(batch, prediction),
+            **kl_rows(z, prediction.mean, prediction.logvar, ramp, self.config.beta),
+        }
+
+
+def frames_nll(batch: Batch, prediction: Prediction) -> Term:
+    """Return the row of the likelihood of the frames."""
+    return Term(1, gaussian_nll(batch.frames, prediction.frames, batch.frame_mask))
+
+
+def kl_rows(z: Tensor, mean: Tensor, logvar: Tensor, ramp: float, beta: float) -> dict[str, Term]:
+    """Return the rows of the decomposed KL of latents, β on the total correlation."""
+    kl = decompose_kl(z, mean, logvar)
+    return {
+        "icmi": Term(ramp, kl.icmi),
+        "tc": Term(ramp * beta, kl.tc),
+        "dwkl": Term(ramp, kl.dwkl),
+    }
