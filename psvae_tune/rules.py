@@ -1,0 +1,247 @@
+"""Rules, as they stand in a search-space file, that say which trial of a stage to take.
+
+::
+
+    {best: val/latent_correlation, require: {val/active_units: all}}
+    {within: {metric: val/label_r2, tolerance: 0.05}, then: {ps_vae.alpha: min}}
+    {within: {metric: val/label_r2, tolerance: one_standard_error}, then: {val/frame_mse: min}}
+    {knee: [val/frame_mse, val/label_r2]}
+    {pareto: [val/frame_mse, val/label_r2], then: {ps_vae.alpha: min}}
+    {chebyshev: {val/frame_mse: 1, val/label_r2: 2}, require: {val/leak_r2: "<= 0.1"}}
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_serializer, model_validator
+
+from psvae_tune.config import metric_problem
+from psvae_tune.errors import ConfigError, nearest
+from psvae_tune.metric_names import METRICS, OFFERED_BY_DATA, SPLITS, Goal, Metric
+from psvae_tune.model_config import ModelConfig
+from psvae_tune.settings import Settings, parse_settings
+
+SEED_PARAMETER = "rng_seed_model"
+
+# Known once fits have ended, so they can choose a trial but not steer or stop one; no split.
+END_METRICS: dict[str, Metric] = {
+    "udr": Metric("max", "agreement with fits of other seeds", frozenset({"posterior"})),
+    "mig": Metric("max", "mutual information gap", frozenset({"recorded_labels"})),
+    "sap": Metric("max", "separated attribute predictability", frozenset({"recorded_labels"})),
+    "dci_disentanglement": Metric("max", "latents of one label", frozenset({"recorded_labels"})),
+    "dci_completeness": Metric("max", "labels of one latent", frozenset({"recorded_labels"})),
+    "dci_informativeness": Metric("max", "R2 from all latents", frozenset({"recorded_labels"})),
+    "traversal_concentration": Metric("max", "mean over latents of how narrowly each acts"),
+    "traversal_overlap": Metric("min", "mean over pairs of latents of where both act"),
+}
+
+_BOUND = re.compile(r"(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
+
+
+class Bound(Settings):
+    """A floor or a ceiling of a metric, written ``">= 0.8"``, ``"<= 0.1"`` or ``all``."""
+
+    side: Literal[">=", "<="]
+    limit: float | Literal["all"]
+    """``all``: the number of unsupervised latents of the trial."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping):
+            return raw
+        if raw == "all":
+            return {"side": ">=", "limit": "all"}
+        match = _BOUND.fullmatch(raw.strip()) if isinstance(raw, str) else None
+        if match is None:
+            raise ValueError("must read like '>= 0.8', '<= 0.1' or 'all'")
+        return {"side": match[1], "limit": float(match[2])}
+
+    @model_serializer
+    def __str__(self) -> str:
+        return "all" if self.limit == "all" else f"{self.side} {self.limit}"
+
+    def shortfall(self, value: float, limit: float) -> float:
+        """Return by how much a value misses a limit on this side; 0 or less where it is met."""
+        return limit - value if self.side == ">=" else value - limit
+
+
+class Within(Settings):
+    """All trials that are about as good as the best."""
+
+    metric: str
+    tolerance: float | Literal["one_standard_error"]
+    """A fraction of the best value, or the standard error over seeds."""
+
+    @field_validator("tolerance", mode="before")
+    @classmethod
+    def _is_a_fraction(cls, raw: Any) -> Any:
+        if raw == "one_standard_error":
+            return raw
+        if not isinstance(raw, int | float) or isinstance(raw, bool) or not 0 <= raw <= 1:
+            raise ValueError("must be a fraction from 0 to 1 or `one_standard_error`")
+        return float(raw)
+
+
+class Rule(Settings):
+    """Which trial of a stage to take; exactly one of the first five is given."""
+
+    best: str | None = None
+    """The trial with the best value."""
+    within: Within | None = None
+    """Of the trials about as good as the best, the one that ``then`` says."""
+    knee: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)] | None = None
+    """The trial of the front farthest from the line between its two ends."""
+    pareto: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """Of the trials that no other dominates, the one that ``then`` says."""
+    chebyshev: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=2)] | None = (
+        None
+    )
+    """The trial whose largest weighted distance to the best of each metric is smallest."""
+    then: dict[str, Goal] = Field(default_factory=dict)
+    """Metrics or hyperparameters, compared in this order."""
+    require: dict[str, Bound] = Field(default_factory=dict)
+    """What a trial must meet to be considered."""
+
+    @model_validator(mode="after")
+    def _is_one_rule(self) -> Self:
+        given = [name for name in KINDS if getattr(self, name) is not None]
+        if len(given) != 1:
+            names = ", ".join(f"`{name}`" for name in KINDS)
+            raise ValueError(f"must hold exactly one of {names}")
+        if (self.kind in ("within", "pareto")) != bool(self.then):
+            needs = "needs a `then`" if not self.then else "takes no `then`"
+            raise ValueError(f"`{self.kind}` {needs}")
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"`{self.kind}` names a metric twice")
+        for name, bound in self.require.items():
+            if bound.limit == "all" and name.rpartition("/")[2] != "active_units":
+                raise ValueError(f"`require`: `all` goes with active_units only, not `{name}`")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of the five rules it is."""
+        return next(name for name in KINDS if getattr(self, name) is not None)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The metrics that the rule compares first."""
+        if self.within is not None:
+            return (self.within.metric,)
+        if self.best is not None:
+            return (self.best,)
+        return tuple(self.knee or self.pareto or self.chebyshev or ())
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that the rule reads."""
+        names = (*self.objectives, *filter(is_metric, self.then), *self.require)
+        return tuple(dict.fromkeys(names))
+
+
+KINDS = ("best", "within", "knee", "pareto", "chebyshev")
+
+
+def parse_rule(raw: Any) -> Rule:
+    """Return the rule that a search-space file holds.
+
+    Raises
+    ------
+    ValueError
+        With every problem of it.
+    """
+    problems: list[str] = []
+    rule = raw if isinstance(raw, Rule) else parse_settings(Rule, raw, "", problems)
+    if rule is None:
+        raise ValueError("; ".join(problem.removeprefix(": ") for problem in problems))
+    return rule
+
+
+def default_rule(objectives: Any) -> dict[str, Any]:
+    """Return the rule of a stage that gives none: what its objectives alone suggest.
+
+    One objective takes its best trial, two the knee of their front, more the trial that is
+    nearest to the best in all of them alike.
+    """
+    names = list(objectives) if isinstance(objectives, Mapping) else []
+    if len(names) < 2:
+        return {"best": names[0]} if names else {}
+    return {"knee": names} if len(names) == 2 else {"chebyshev": dict.fromkeys(names, 1.0)}
+
+
+def is_metric(key: str) -> bool:
+    """Tell a metric from a hyperparameter, known or not: a metric has a split or is an end one."""
+    return key.partition("/")[0] in SPLITS or key in END_METRICS
+
+
+def goal_of(key: str) -> Goal:
+    """Return which way a metric is better.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such metric.
+    """
+    metric = END_METRICS.get(key) or METRICS.get(key.partition("/")[2])
+    if metric is None or not is_metric(key):
+        raise ConfigError("selection rule", f"not a known metric, got {key!r}")
+    return metric.goal
+
+
+def check_rule(rule: Rule, model: ModelConfig, varied: set[str]) -> list[str]:
+    """Return what is wrong with a rule for a model and the hyperparameters that a stage varies.
+
+    Parameters
+    ----------
+    rule
+        As parsed.
+    model
+        The model, which tells what metrics there are.
+    varied
+        Names of the hyperparameters in the stage's space.
+
+    Returns
+    -------
+    list of str
+        One sentence a problem, beginning with its place in the rule
+    """
+    return list(_rule_problems(rule, model, varied))
+
+
+def _rule_problems(rule: Rule, model: ModelConfig, varied: set[str]) -> Iterator[str]:
+    places = [(rule.kind, key) for key in rule.objectives]
+    places += [("then", key) for key in rule.then]
+    places += [("require", key) for key in rule.require]
+    for place, key in places:
+        if place == "then" and not is_metric(key):
+            if key not in varied:
+                near = nearest(key, varied)
+                hint = f"did you mean `{near}`?" if near else f"it varies {_join(varied)}"
+                yield f"{place}: not varied by this stage, got {key!r}; {hint}"
+        elif problem := _metric_problem(key, model):
+            yield f"{place}: {problem}"
+        elif key == "udr" and SEED_PARAMETER not in varied:
+            yield f"{place}: needs a stage that varies {SEED_PARAMETER}, got 'udr'"
+    by_error = rule.within is not None and rule.within.tolerance == "one_standard_error"
+    if by_error and SEED_PARAMETER not in varied:
+        yield (
+            f"within.tolerance: needs a stage that varies {SEED_PARAMETER}, "
+            "got 'one_standard_error'"
+        )
+
+
+def _metric_problem(key: str, model: ModelConfig) -> str | None:
+    if key not in END_METRICS:
+        near = nearest(key, END_METRICS) if "/" not in key else None
+        if near:
+            return f"not a known metric, got {key!r}; did you mean `{near}`?"
+        return metric_problem(key, model)
+    if missing := END_METRICS[key].needs - model.offers - OFFERED_BY_DATA:
+        return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
+    return None
+
+
+def _join(names: set[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))

@@ -1,0 +1,361 @@
+"""From a search-space file to a study: what is varied, in which stages, and judged by what.
+
+Ranges use Ray Tune's words. Everything wrong with a file is reported together, each problem
+with its place; nothing here opens a recording, imports Ray or imports torch.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from psvae_tune.config import TrainingConfig, TrialConfig, metric_problem, parse_trial_config
+from psvae_tune.errors import ConfigError, nearest
+from psvae_tune.metric_names import Goal
+from psvae_tune.model_config import MODEL_CONFIGS
+from psvae_tune.rules import Rule, check_rule, default_rule, parse_rule
+from psvae_tune.settings import Settings, parse_settings, setting_names
+
+RANGES = {
+    "grid_search": "a list of values",
+    "choice": "a list of values",
+    "uniform": "[low, high]",
+    "loguniform": "[low, high]",
+    "quniform": "[low, high, step]",
+    "randint": "[low, high], high excluded",
+    "lograndint": "[low, high], high excluded",
+}
+
+
+class Domain(Settings):
+    """The values that one hyperparameter may take: one of Ray Tune's words and its arguments."""
+
+    kind: str
+    values: tuple[Any, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or len(raw) != 1:
+            raise ValueError("must be one range, for example {loguniform: [50, 1000]}")
+        kind, values = next(iter(raw.items()))
+        if kind not in RANGES:
+            near = nearest(str(kind), RANGES)
+            raise ValueError(
+                f"`{kind}` is not a range; "
+                + (f"did you mean `{near}`?" if near else f"choose from {', '.join(RANGES)}")
+            )
+        if not isinstance(values, list | tuple):
+            raise ValueError(f"`{kind}` takes {RANGES[kind]}")
+        return {"kind": kind, "values": values}
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        if self.kind in ("grid_search", "choice"):
+            if not self.values:
+                raise ValueError(f"`{self.kind}` is empty")
+            if len({repr(value) for value in self.values}) < len(self.values):
+                raise ValueError(f"`{self.kind}` holds a value twice")
+            return self
+        count = 3 if self.kind == "quniform" else 2
+        if len(self.values) != count or not all(_is_finite_number(v) for v in self.values):
+            raise ValueError(f"`{self.kind}` takes {RANGES[self.kind]}")
+        low, high = self.values[:2]
+        if not low < high:
+            raise ValueError(f"`{self.kind}` is upside down: {low} is not below {high}")
+        if self.kind.startswith("log") and low <= 0:
+            raise ValueError(f"`{self.kind}` needs a low end above 0")
+        if "randint" in self.kind and not all(isinstance(v, int) for v in self.values):
+            raise ValueError(f"`{self.kind}` takes whole numbers")
+        if self.kind == "quniform" and self.values[2] <= 0:
+            raise ValueError("the step of `quniform` must be above 0")
+        return self
+
+    @property
+    def corners(self) -> tuple[Any, ...]:
+        """Values which are all valid only if every value of the domain is."""
+        if self.kind in ("grid_search", "choice"):
+            return self.values
+        low, high = self.values[:2]
+        return (low, high - 1) if "randint" in self.kind else (low, high)
+
+    def to_words(self) -> dict[str, list[Any]]:
+        """Return the form that a search-space file holds."""
+        return {self.kind: list(self.values)}
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class Asha(Settings):
+    """Asynchronous successive halving: at each rung the best fraction of the trials goes on."""
+
+    grace_period: Annotated[int, Field(ge=1)] | Literal["anneal_end"] = "anneal_end"
+    """Epochs before the first rung."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+
+
+class Scheduler(Settings):
+    """What stops trials early."""
+
+    asha: Asha
+
+
+class Stage(Settings):
+    """One search: a space, an algorithm, objectives, early stopping and a rule that chooses."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "search"
+    algorithm: Literal["grid", "random"] = "grid"
+    num_trials: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    space: Annotated[dict[str, Domain], Field(min_length=1)]
+    objectives: Annotated[dict[str, Goal], Field(min_length=1)]
+    scheduler: Scheduler | None = None
+    select: Rule
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_default_rule(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "select" not in raw:
+            return {**raw, "select": default_rule(raw.get("objectives", {}))}
+        return raw
+
+    @field_validator("select", mode="before")
+    @classmethod
+    def _rule(cls, raw: Any) -> Any:
+        return parse_rule(raw)
+
+    @model_validator(mode="after")
+    def _algorithm_fits(self) -> Self:
+        ranges = [name for name, domain in self.space.items() if domain.kind != "grid_search"]
+        grids = [name for name, domain in self.space.items() if domain.kind == "grid_search"]
+        if self.algorithm == "grid":
+            if ranges:
+                raise ValueError(
+                    f"a grid takes `grid_search` only, {', '.join(ranges)} is a range"
+                )
+            if self.num_trials not in (None, self.n_trials):
+                raise ValueError(f"num_trials: the grid has {self.n_trials} trials")
+        elif grids:
+            raise ValueError(
+                f"algorithm `{self.algorithm}` samples, {', '.join(grids)} is a grid; use `choice`"
+            )
+        elif self.num_trials is None:
+            raise ValueError(f"num_trials: is required for algorithm `{self.algorithm}`")
+        return self
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials the stage holds."""
+        if self.algorithm == "grid":
+            return math.prod(len(domain.values) for domain in self.space.values())
+        assert self.num_trials is not None
+        return self.num_trials
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Return every point of a grid, the last hyperparameter varying fastest."""
+        names = list(self.space)
+        columns = (self.space[name].values for name in names)
+        return [dict(zip(names, point, strict=True)) for point in itertools.product(*columns)]
+
+
+class Resources(Settings):
+    """What a trial may use, and how many trials run at a time."""
+
+    cpus_per_trial: Annotated[float, Field(gt=0)] = 1
+    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    max_concurrent_trials: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+
+class Tracking(Settings):
+    """Where runs are logged; null: an SQLite file and a folder beside the study."""
+
+    uri: str | None = None
+
+
+class Study(Settings):
+    """All stages of one search-space file, and the settings that they start from."""
+
+    experiment_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]+$", min_length=1)]
+    base: TrialConfig
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    resources: Resources
+    tracking: Tracking
+
+
+SECTIONS = {
+    "experiment_name": "the experiment in MLflow",
+    "data": "recordings",
+    "model": "the model",
+    "training": "how it is fitted",
+    "search": "what is varied",
+    "resources": "what a trial may use",
+    "tracking": "where runs are logged",
+}
+
+
+def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None) -> Study:
+    """Validate a search space.
+
+    Parameters
+    ----------
+    raw
+        The contents of a search-space file.
+    where
+        The file, to be named in an error.
+    n_labels
+        Labels of the recordings; None if not known yet, then numbers of latents that are
+        given relative to it are taken as if there were none.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the file.
+    """
+    problems = [
+        f"{name}: not a known section"
+        + (f"; did you mean `{near}`?" if (near := nearest(str(name), SECTIONS)) else "")
+        for name in raw
+        if name not in SECTIONS
+    ]
+    stages = _parse_stages(resolve_counts(raw.get("search"), n_labels), problems)
+    sections = {name: raw.get(name) or {} for name in ("model", "training", "data")}
+    sections["model"] = resolve_counts(sections["model"], n_labels)
+    base = None
+    try:
+        base = parse_trial_config(_with_first_values(sections, stages), where)
+    except ConfigError as error:
+        problems += error.problems
+    resources = parse_settings(Resources, raw.get("resources") or {}, "resources", problems)
+    tracking = parse_settings(Tracking, raw.get("tracking") or {}, "tracking", problems)
+    if base is not None:
+        for stage, place in stages:
+            problems += _stage_problems(stage, place, base)
+            if n_labels is not None:
+                problems += _latent_problems(stage, place, base, n_labels)
+    study = None
+    if not problems:
+        fields = {
+            "experiment_name": raw.get("experiment_name"),
+            "base": base,
+            "stages": [stage for stage, _ in stages],
+            "resources": resources,
+            "tracking": tracking,
+        }
+        study = parse_settings(Study, fields, "", problems)
+    if study is None:
+        raise ConfigError(where, problems)
+    return study
+
+
+def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
+    """Return the valid stages, each with its place in the file."""
+    if not isinstance(raw, Mapping) or not raw:
+        problems.append(f"search: must be a stage or `stages`, a list of stages, got {raw!r}")
+        return []
+    if "stages" not in raw:
+        placed = [("search", raw)]
+    elif list(raw) != ["stages"] or not isinstance(raw["stages"], list) or not raw["stages"]:
+        problems.append("search: must be one stage, or `stages` alone with a list of stages")
+        return []
+    else:
+        placed = [
+            (f"search.stages.{item.get('name', i) if isinstance(item, dict) else i}", item)
+            for i, item in enumerate(raw["stages"])
+        ]
+    stages = [
+        (stage, place)
+        for place, item in placed
+        if (stage := parse_settings(Stage, item, place, problems)) is not None
+    ]
+    names = [stage.name for stage, _ in stages]
+    problems += [
+        f"search.stages: the name `{name}` stands {names.count(name)} times"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    return stages
+
+
+def _with_first_values(
+    sections: dict[str, Any], stages: list[tuple[Stage, str]]
+) -> dict[str, Any]:
+    """Fill hyperparameters that only a space gives with the first value there."""
+    model = dict(sections["model"]) if isinstance(sections["model"], Mapping) else {}
+    known = MODEL_CONFIGS.get(str(model.get("model_class")))
+    for stage, _ in stages:
+        for name, domain in stage.space.items():
+            if known and name in setting_names(known):
+                model.setdefault(name, domain.corners[0])
+    return {**sections, "model": model or sections["model"]}
+
+
+def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
+    """Yield what is wrong with a stage for the model that it varies."""
+    model_names = setting_names(type(base.model))
+    known = [*model_names, *setting_names(TrainingConfig)]
+    for name, domain in stage.space.items():
+        if name not in known or name == "model_class":
+            problem = f"not a hyperparameter of `{base.model.model_class}`"
+            if near := nearest(name, known):
+                problem += f"; did you mean `{near}`?"
+            yield f"{place}.space.{name}: {problem}"
+            continue
+        for value in domain.corners:
+            try:
+                base.with_params({name: value})
+            except ConfigError as error:
+                for problem in error.problems:
+                    yield f"{place}.space.{name}: {problem.split(': ', 1)[1]}"
+    for key in stage.objectives:
+        if reason := metric_problem(key, base.model):
+            yield f"{place}.objectives: {reason}"
+    for problem in check_rule(stage.select, base.model, set(stage.space)):
+        yield f"{place}.select: {problem}"
+    yield from _grace_problems(stage, place, base)
+
+
+def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
+    """Yield why a rung would compare fits whose weights are not fully on yet."""
+    if stage.scheduler is None or stage.scheduler.asha.grace_period == "anneal_end":
+        return
+    grace = stage.scheduler.asha.grace_period
+    annealing = base.model.n_anneal_epochs
+    name = next((n for n in setting_names(type(base.model)) if n.endswith("anneal_epochs")), "")
+    if name in stage.space:
+        annealing = max(stage.space[name].corners)
+    if grace < annealing:
+        yield (
+            f"{place}.scheduler.asha.grace_period: must be at least {name} ({annealing}), "
+            f"got {grace}"
+        )
+
+
+def _latent_problems(stage: Stage, place: str, base: TrialConfig, n_labels: int) -> Iterator[str]:
+    """Yield numbers of latents that do not hold a supervised latent for every label."""
+    needed = base.model.count_supervised(n_labels) + base.model.count_background()
+    domain = stage.space.get("n_ae_latents")
+    counts = domain.corners if domain else (base.model.n_ae_latents,)
+    for count in counts:
+        if count < needed:
+            where = f"{place}.space.n_ae_latents" if domain else "model.n_ae_latents"
+            yield (
+                f"{where}: must be at least {needed} for {n_labels} labels, got {count}; "
+                "`n_labels + 2` gives two unsupervised latents for any recording"
+            )
+
+
+def resolve_counts(raw: Any, n_labels: int | None) -> Any:
+    """Replace ``n_labels + k``, anywhere in a part of a file, by the number it stands for."""
+    if isinstance(raw, Mapping):
+        return {name: resolve_counts(value, n_labels) for name, value in raw.items()}
+    if isinstance(raw, list):
+        return [resolve_counts(value, n_labels) for value in raw]
+    if isinstance(raw, str):
+        left, plus, right = (part.strip() for part in raw.partition("+"))
+        if left == "n_labels" and plus and right.isdecimal():
+            return (n_labels or 0) + int(right)
+    return raw

@@ -1,0 +1,227 @@
+"""What can be chosen: settings with their metrics, averaged over seeds."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from psvae_tune.errors import ConfigError, StudyError
+from psvae_tune.rules import SEED_PARAMETER, Rule
+from psvae_tune.select.wording import join, number, quote
+
+WHERE = "selection"
+N_UNSUPERVISED = "n_unsupervised_latents"
+"""The entry of `TrialResult.params` that ``require: {val/active_units: all}`` asks for."""
+
+ParamValue = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What a selection needs to know of one trial."""
+
+    trial_id: str
+    name: str
+    params: Mapping[str, ParamValue]
+    """Published names; also `N_UNSUPERVISED`, which is no hyperparameter but follows from them."""
+    metrics: Mapping[str, float]
+    """Keys with the split (``val/frame_mse``), or of `rules.END_METRICS`."""
+    completed: bool
+    """False for a trial that was stopped early, failed or still runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The completed trials of one setting, which differ at most in their seed."""
+
+    label: str
+    trials: tuple[TrialResult, ...]
+    metrics: Mapping[str, float]
+    """Of the rule, each the mean over the trials."""
+
+    @property
+    def identity(self) -> str:
+        """What tells candidates apart; labels may repeat."""
+        return self.trials[0].trial_id
+
+    def value(self, key: str) -> float:
+        """Return a metric or a numeric hyperparameter.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such number.
+        """
+        if key in self.metrics:
+            return self.metrics[key]
+        value = self.trials[0].params.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(WHERE, f"{quote(key)} of {self.label} is no number, got {value!r}")
+        return float(value)
+
+    def split(self) -> tuple["Candidate", ...]:
+        """Return each trial as a candidate of its own."""
+        return tuple(
+            Candidate(trial.name, (trial,), {m: trial.metrics[m] for m in self.metrics})
+            for trial in self.trials
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """All candidates, and what was noticed while gathering them."""
+
+    candidates: tuple[Candidate, ...]
+    remarks: tuple[str, ...]
+    spread: Mapping[str, float | None]
+    """Per metric, the standard deviation over seeds; None where no setting has several."""
+
+
+def gather(trials: Iterable[TrialResult], rule: Rule) -> Pool:
+    r"""Return what a rule can choose from.
+
+    The spread of a metric is pooled over settings :math:`i` of :math:`n_i` seeds,
+
+    .. math:: s^2 = \sum_i (n_i - 1) s_i^2 \Big/ \sum_i (n_i - 1)
+
+    Parameters
+    ----------
+    trials
+        In any order, which changes nothing.
+    rule
+        Its metrics must be finite in a trial that takes part.
+
+    Raises
+    ------
+    StudyError
+        If no trial takes part.
+    """
+    trials = sorted(trials, key=lambda trial: (trial.name, trial.trial_id))
+    flaws = {trial.trial_id: _flaw(trial, rule) for trial in trials}
+    usable = [trial for trial in trials if flaws[trial.trial_id] is None]
+    aside = [f"{trial.name} ({flaw})" for trial in trials if (flaw := flaws[trial.trial_id])]
+    if not usable:
+        if not trials:
+            raise StudyError(WHERE, "there is no trial to choose from")
+        if not any(trial.completed for trial in trials):
+            raise StudyError(WHERE, f"no trial completed, got {join(aside)}")
+        raise StudyError(
+            WHERE, f"no completed trial has what the rule compares, got {join(aside)}"
+        )
+    settings: dict[str, list[TrialResult]] = {}
+    for trial in usable:
+        settings.setdefault(_setting(trial), []).append(trial)
+    groups = list(settings.values())
+    spread = {metric: _pooled_deviation(groups, metric) for metric in rule.metrics}
+    remarks = [f"Set aside: {join(aside)}."] if aside else []
+    if len(groups) == 1 and len(usable) > 1:
+        remarks.append(f"All trials differ only in `{SEED_PARAMETER}`, so each is compared alone.")
+        groups = [[trial] for trial in usable]
+    elif len(groups) < len(usable):
+        remarks.append(
+            f"Trials that differ only in `{SEED_PARAMETER}` are averaged: {len(usable)} trials "
+            f"of {len(groups)} settings."
+        )
+    candidates = tuple(
+        Candidate(
+            _label(group, groups),
+            tuple(group),
+            {m: _mean([trial.metrics[m] for trial in group]) for m in rule.metrics},
+        )
+        for group in groups
+    )
+    return Pool(candidates, tuple(remarks), spread)
+
+
+def meet_requirements(candidates: Sequence[Candidate], rule: Rule) -> list[Candidate]:
+    """Return the candidates that meet what a rule requires.
+
+    Raises
+    ------
+    StudyError
+        If there is none, with the nearest one and what it lacks.
+    """
+    meeting = [candidate for candidate in candidates if not missed_requirements(candidate, rule)]
+    if meeting:
+        return meeting
+    required = join(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
+    nearest, missed = min(
+        ((candidate, missed_requirements(candidate, rule)) for candidate in candidates),
+        key=lambda pair: (len(pair[1]), max(pair[1].values())),
+    )
+    lacks = []
+    for metric in missed:
+        bound, limit = rule.require[metric], _limit(nearest, rule, metric)
+        value = nearest.value(metric)
+        side = "below" if bound.side == ">=" else "above"
+        lacks.append(
+            f"{quote(metric)} is {number(value)}, {number(bound.shortfall(value, limit))} {side} "
+            f"{number(limit)}"
+        )
+    raise StudyError(
+        WHERE,
+        f"no trial meets the requirement {required}",
+        f"the nearest is {nearest.label}: {'; '.join(lacks)}",
+    )
+
+
+def missed_requirements(candidate: Candidate, rule: Rule) -> dict[str, float]:
+    """Return, for each requirement that is not met, the shortfall relative to its limit."""
+    missed = {}
+    for metric, bound in rule.require.items():
+        limit = _limit(candidate, rule, metric)
+        shortfall = bound.shortfall(candidate.value(metric), limit)
+        if shortfall > 0:
+            missed[metric] = shortfall / (abs(limit) or 1.0)
+    return missed
+
+
+def _flaw(trial: TrialResult, rule: Rule) -> str | None:
+    """Say why a trial cannot take part."""
+    if not trial.completed:
+        return "did not complete"
+    for metric in rule.metrics:
+        if metric not in trial.metrics:
+            return f"has no {quote(metric)}"
+        if not math.isfinite(trial.metrics[metric]):
+            return f"{quote(metric)} is {trial.metrics[metric]}"
+    return None
+
+
+def _setting(trial: TrialResult) -> str:
+    params = {name: value for name, value in trial.params.items() if name != SEED_PARAMETER}
+    return json.dumps(params, sort_keys=True)
+
+
+def _label(group: list[TrialResult], groups: list[list[TrialResult]]) -> str:
+    """Name a setting by what varies between settings; a single trial has its own name."""
+    if len(group) == 1:
+        return group[0].name
+    first = group[0].params
+    varied = [
+        name
+        for name in sorted(first)
+        if name not in (SEED_PARAMETER, N_UNSUPERVISED)
+        and any(other[0].params.get(name) != first[name] for other in groups)
+    ]
+    values = " ".join(f"{name.rpartition('.')[2]}={first[name]}" for name in varied)
+    return f"{values} ({len(group)} seeds)"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _pooled_deviation(groups: list[list[TrialResult]], metric: str) -> float | None:
+    squares, freedom = [], 0
+    for group in groups:
+        values = [trial.metrics[metric] for trial in group]
+        centre = _mean(values)
+        squares += [(value - centre) ** 2 for value in values]
+        freedom += len(values) - 1
+    return math.sqrt(math.fsum(squares) / freedom) if freedom else None
+
+
+def _limit(candidate: Candidate, rule: Rule, metric: str) -> float:
+    limit = rule.require[metric].limit
+    return candidate.value(N_UNSUPERVISED) if limit == "all" else limit

@@ -1,0 +1,217 @@
+"""Choosing a trial by a rule, with the reasons and with what a slightly different rule does."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from psvae_tune.errors import StudyError
+from psvae_tune.metric_names import Goal
+from psvae_tune.pareto import non_dominated
+from psvae_tune.rules import Bound, Rule
+from psvae_tune.select.candidates import (
+    Candidate,
+    Pool,
+    TrialResult,
+    gather,
+    meet_requirements,
+    missed_requirements,
+)
+from psvae_tune.select.ranking import Ranking, costs, rank
+from psvae_tune.select.wording import join, number, quote
+
+_TIGHTER, _LOOSER = 0.9, 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The chosen trial and why it was chosen."""
+
+    chosen: TrialResult
+    rule: Rule
+    reasons: tuple[str, ...]
+    """Plain sentences, in reading order."""
+    sensitivity: Mapping[str, str | None]
+    """What else would have been chosen: from a change of the rule to a trial or a setting of
+    several seeds; None where nothing would have met the requirements."""
+    runner_up: TrialResult | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``selection.json`` holds."""
+        metrics = {
+            name: value if math.isfinite(value) else None
+            for name, value in sorted(self.chosen.metrics.items())
+        }
+        return {
+            "trial_id": self.chosen.trial_id,
+            "name": self.chosen.name,
+            "params": dict(self.chosen.params),
+            "metrics": metrics,
+            "rule": self.rule.model_dump(mode="json", exclude_defaults=True),
+            "reasons": list(self.reasons),
+            "sensitivity": dict(self.sensitivity),
+            "runner_up": None if self.runner_up is None else self.runner_up.trial_id,
+        }
+
+
+def select(trials: Iterable[TrialResult], rule: Rule) -> Selection:
+    """Choose a trial by a rule.
+
+    Only completed trials whose metrics, as far as the rule reads them, are finite take part.
+    Trials that differ only in ``rng_seed_model`` are one setting, compared by its mean and
+    represented by its trial that is best in the rule's first metric. Where all trials differ
+    only in the seed, they are compared one by one.
+
+    Parameters
+    ----------
+    trials
+        Of one stage; their order changes nothing.
+    rule
+        As parsed and checked.
+
+    Raises
+    ------
+    StudyError
+        If no trial can be chosen; where requirements are to blame, with the nearest trial.
+    """
+    pool = gather(trials, rule)
+    eligible, ranking = _decide(pool, rule)
+    chosen = ranking.order[0]
+    runner_up = ranking.order[1] if len(ranking.order) > 1 else None
+    sensitivity: dict[str, str | None] = {}
+    for change, changed, scale in _variants(rule):
+        try:
+            sensitivity[change] = _decide(pool, changed, scale)[1].order[0].label
+        except StudyError:
+            sensitivity[change] = None
+    reasons = [
+        *pool.remarks,
+        *_explain_requirements(pool, eligible, rule),
+        *ranking.reasons,
+        *_explain_representative(chosen, rule),
+        _explain_sensitivity(chosen, sensitivity),
+        _explain_runner_up(chosen, runner_up, rule, pool),
+    ]
+    return Selection(
+        chosen=_representative(chosen, rule),
+        rule=rule,
+        reasons=tuple(reasons),
+        sensitivity=sensitivity,
+        runner_up=None if runner_up is None else _representative(runner_up, rule),
+    )
+
+
+def pareto_front(
+    trials: Iterable[TrialResult], objectives: Mapping[str, Goal]
+) -> list[TrialResult]:
+    """Return the completed trials that no other dominates, in the given order; ties are kept.
+
+    Parameters
+    ----------
+    trials
+        Those without finite values of all objectives are left out.
+    objectives
+        Metrics, with which way each is better.
+    """
+    usable = [
+        trial
+        for trial in trials
+        if trial.completed and all(math.isfinite(trial.metrics.get(m, np.nan)) for m in objectives)
+    ]
+    if not usable:
+        return []
+    signs = [1.0 if goal == "min" else -1.0 for goal in objectives.values()]
+    table = np.array([[trial.metrics[m] for m in objectives] for trial in usable]) * signs
+    return [trial for trial, keep in zip(usable, non_dominated(table), strict=True) if keep]
+
+
+def _decide(pool: Pool, rule: Rule, scale: float = 1.0) -> tuple[list[Candidate], Ranking]:
+    eligible = meet_requirements(pool.candidates, rule)
+    return eligible, rank(eligible, rule, pool.spread, scale)
+
+
+def _variants(rule: Rule) -> Iterator[tuple[str, Rule, float]]:
+    """Yield every change by 10 % of a number in a rule: its name, the rule, the scale."""
+    for factor in (_TIGHTER, _LOOSER):
+        if rule.within is not None and rule.within.tolerance == "one_standard_error":
+            yield f"a tolerance of {factor} standard errors", rule, factor
+        elif rule.within is not None and rule.within.tolerance:
+            tolerance = number(100 * factor * float(rule.within.tolerance))
+            yield f"a tolerance of {tolerance} %", rule, factor
+        for metric, weight in (rule.chebyshev or {}).items():
+            weights = {**(rule.chebyshev or {}), metric: factor * weight}
+            changed = rule.model_copy(update={"chebyshev": weights})
+            yield f"a weight of {number(factor * weight)} for {quote(metric)}", changed, 1.0
+        for metric, bound in rule.require.items():
+            if bound.limit == "all" or bound.limit == 0:
+                continue
+            # Looser is lower for a floor and higher for a ceiling, whatever the sign.
+            step = (factor - 1.0) * abs(bound.limit)
+            limit = bound.limit - step if bound.side == ">=" else bound.limit + step
+            require = {**rule.require, metric: Bound(side=bound.side, limit=limit)}
+            changed = rule.model_copy(update={"require": require})
+            yield f"{quote(metric)} {bound.side} {number(limit)}", changed, 1.0
+
+
+def _representative(candidate: Candidate, rule: Rule) -> TrialResult:
+    """Return the trial that is best in the rule's first metric, of those that meet it if any."""
+    single = candidate.split()
+    meeting = [one for one in single if not missed_requirements(one, rule)] or single
+    return meeting[int(costs(meeting, rule.objectives[:1])[:, 0].argmin())].trials[0]
+
+
+def _explain_requirements(pool: Pool, eligible: list[Candidate], rule: Rule) -> list[str]:
+    if not rule.require:
+        return []
+    required = join(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
+    return [f"{len(eligible)} of {len(pool.candidates)} candidates meet {required}."]
+
+
+def _explain_representative(chosen: Candidate, rule: Rule) -> list[str]:
+    if len(chosen.trials) == 1:
+        return []
+    name = _representative(chosen, rule).name
+    return [f"Of its seeds, {name} is best in {quote(rule.objectives[0])} and stands for it."]
+
+
+def _explain_sensitivity(chosen: Candidate, sensitivity: Mapping[str, str | None]) -> str:
+    if not sensitivity:
+        return "The rule has no tolerance, bound or weight that could have been different."
+    same = [change for change, label in sensitivity.items() if label == chosen.label]
+    sentences = [f"With {join(same)} the choice would be the same."] if same else []
+    for change, label in sensitivity.items():
+        if label is None:
+            sentences.append(f"With {change} no trial would be left.")
+        elif label != chosen.label:
+            sentences.append(f"With {change} the choice would be {label}.")
+    return " ".join(sentences)
+
+
+def _explain_runner_up(
+    chosen: Candidate, runner_up: Candidate | None, rule: Rule, pool: Pool
+) -> str:
+    if runner_up is None:
+        return "There is no runner-up."
+    parts = []
+    for metric in rule.objectives:
+        ours, theirs = chosen.value(metric), runner_up.value(metric)
+        difference = abs(theirs - ours)
+        text = f"a difference of {number(difference)}"
+        if spread := pool.spread[metric]:
+            text += (
+                f", {difference / spread:.1f} times the standard deviation over seeds "
+                f"({number(spread)})"
+            )
+        text = f"{quote(metric)} {number(theirs)} against {number(ours)}, {text}"
+        parts.append(text)
+    sentence = f"The runner-up is {runner_up.label}: {'; '.join(parts)}."
+    if pool.spread[rule.objectives[0]] is None:
+        sentence += (
+            " Whether that is more than the spread over seeds is not known: "
+            "no setting was fitted with several."
+        )
+    elif not any(pool.spread[metric] for metric in rule.objectives):
+        sentence += " Seeds made no difference."
+    return sentence

@@ -1,0 +1,222 @@
+"""The order into which a rule puts candidates, best first."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.errors import StudyError
+from psvae_tune.metric_names import Goal
+from psvae_tune.pareto import non_dominated
+from psvae_tune.rules import Rule, goal_of, is_metric
+from psvae_tune.select.candidates import WHERE, Candidate
+from psvae_tune.select.wording import join, number, quote
+
+Key = tuple[float, ...]
+_ROUNDING = 1e-12  # relative; 0.95 is within 5 % of 1 whatever its last bit
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Candidates in the order of a rule, and how that came about."""
+
+    order: tuple[Candidate, ...]
+    """Best first; for rules on a front, only the front."""
+    reasons: tuple[str, ...]
+
+
+def rank(
+    candidates: Sequence[Candidate],
+    rule: Rule,
+    spread: Mapping[str, float | None],
+    scale: float = 1.0,
+) -> Ranking:
+    """Put candidates into the order of a rule.
+
+    Parameters
+    ----------
+    candidates
+        At least one; all meet the rule's requirements.
+    rule
+        As parsed.
+    spread
+        Standard deviation over seeds of each metric.
+    scale
+        Factor on the tolerance of ``within``.
+
+    Raises
+    ------
+    StudyError
+        If a tolerance of one standard error is asked for and no setting has several seeds.
+    """
+    if rule.within is not None:
+        return _rank_within(candidates, rule, spread, scale)
+    if rule.best is not None:
+        return _rank_best(candidates, rule.best)
+    front = _front(candidates, rule)
+    if rule.knee is not None:
+        return _rank_knee(front, rule, len(candidates))
+    if rule.chebyshev is not None:
+        return _rank_chebyshev(front, rule.chebyshev, len(candidates))
+    order, tie = _sort(front, lambda candidate: _then_key(candidate, rule))
+    names = join(map(quote, rule.objectives))
+    if len(front) == 1:
+        first = f"{front[0].label} alone is not dominated by another trial in {names}."
+    else:
+        first = f"No trial dominates {join(c.label for c in front)} in {names}."
+    return Ranking(order, (first, *_explain_then(order[0], rule, len(front)), *tie))
+
+
+def costs(candidates: Sequence[Candidate], metrics: Sequence[str]) -> NDArray[np.float64]:
+    """Return the (candidate, metric) table with signs such that less is better."""
+    return np.array(
+        [[_cost(c, metric, goal_of(metric)) for metric in metrics] for c in candidates]
+    )
+
+
+def _rank_best(candidates: Sequence[Candidate], metric: str) -> Ranking:
+    goal = goal_of(metric)
+    order, tie = _sort(candidates, lambda candidate: (_cost(candidate, metric, goal),))
+    chosen = order[0]
+    first = (
+        f"{chosen.label} has the {_extreme(metric, goal)} {quote(metric)} of "
+        f"{_count(len(order))} ({number(chosen.value(metric))})."
+    )
+    return Ranking(order, (first, *tie))
+
+
+def _rank_within(
+    candidates: Sequence[Candidate],
+    rule: Rule,
+    spread: Mapping[str, float | None],
+    scale: float,
+) -> Ranking:
+    assert rule.within is not None
+    metric, tolerance = rule.within.metric, rule.within.tolerance
+    goal = goal_of(metric)
+    order, _ = _sort(candidates, lambda candidate: (_cost(candidate, metric, goal),))
+    best, best_cost = order[0], _cost(order[0], metric, goal)
+    if tolerance == "one_standard_error":
+        deviation = spread[metric]
+        if deviation is None:
+            raise StudyError(
+                WHERE,
+                f"no standard error of {quote(metric)}, no setting was fitted with several seeds",
+                "vary `rng_seed_model` in the stage or give the tolerance as a fraction",
+            )
+        slack = scale * deviation / math.sqrt(len(best.trials))
+        what = f"{'one' if scale == 1 else number(scale)} standard error ({number(slack)})"
+    else:
+        slack = scale * tolerance * abs(best_cost)
+        what = f"{number(100 * scale * tolerance)} %"
+    slack += _ROUNDING * abs(best_cost)
+    inside = [c for c in order if _cost(c, metric, goal) <= best_cost + slack]
+    outside = [c for c in order if _cost(c, metric, goal) > best_cost + slack]
+    limit = best_cost + slack if goal == "min" else -(best_cost + slack)
+    named = join(f"{c.label} ({number(c.value(metric))})" for c in inside)
+    ranked, tie = _sort(inside, lambda candidate: _then_key(candidate, rule))
+    first = (
+        f"{best.label} has the {_extreme(metric, goal)} {quote(metric)} of {_count(len(order))} "
+        f"({number(best.value(metric))}); within {what} of it, at "
+        f"{'most' if goal == 'min' else 'least'} {number(limit)}, "
+        f"{'is' if len(inside) == 1 else 'are'} {named}."
+    )
+    reasons = (first, *_explain_then(ranked[0], rule, len(inside)), *tie)
+    return Ranking((*ranked, *outside), reasons)
+
+
+def _rank_knee(front: list[Candidate], rule: Rule, n_candidates: int) -> Ranking:
+    table, scaled = costs(front, rule.objectives), _unit_scaled(costs(front, rule.objectives))
+    # On the unit square the ends of the front are (0, 1) and (1, 0), and less is better.
+    distance = (1.0 - scaled.sum(axis=1)) / math.sqrt(2)
+    rows = {c.identity: (-d, *row) for c, d, row in zip(front, distance, table, strict=True)}
+    order, tie = _sort(front, lambda candidate: rows[candidate.identity])
+    chosen, names = order[0], join(map(quote, rule.objectives))
+    if (table == table[0]).all():
+        first = f"{chosen.label} is best in both {names} of {_count(n_candidates)}."
+    else:
+        ends = join(front[i].label for i in table.argmin(axis=0))
+        first = f"Of {_count(n_candidates)}, {len(front)} form the front of {names}, from {ends}. "
+        if distance.max() > 0:
+            first += (
+                f"{chosen.label} is its knee, {number(distance.max())} from the line between the "
+                "ends, with both scaled to the unit square."
+            )
+        else:
+            first += (
+                f"None lies before the line between the ends, so there is no knee; "
+                f"{chosen.label} is taken as the best in {quote(rule.objectives[0])}."
+            )
+    return Ranking(order, (first, *tie))
+
+
+def _rank_chebyshev(
+    front: list[Candidate], weights: Mapping[str, float], n_candidates: int
+) -> Ranking:
+    distances = _unit_scaled(costs(front, list(weights))) * np.array(list(weights.values()))
+    # Of equal largest distances, the smaller sum is better in the other metrics.
+    rows = {c.identity: (row.max(), row.sum()) for c, row in zip(front, distances, strict=True)}
+    order, tie = _sort(front, lambda candidate: rows[candidate.identity])
+    chosen = distances[front.index(order[0])]
+    parts = join(
+        f"{number(distance)} in {quote(metric)}"
+        for metric, distance in zip(weights, chosen, strict=True)
+    )
+    first = (
+        f"Of {_count(n_candidates)}, {order[0].label} comes nearest to the best of every metric "
+        f"at once: weighted distances {parts}, with the front scaled to the unit square."
+    )
+    return Ranking(order, (first, *tie))
+
+
+def _front(candidates: Sequence[Candidate], rule: Rule) -> list[Candidate]:
+    keep = non_dominated(costs(candidates, rule.objectives))
+    return [candidate for candidate, kept in zip(candidates, keep, strict=True) if kept]
+
+
+def _unit_scaled(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale each column of a front to [0, 1]; a column of equal values becomes 0."""
+    low, width = table.min(axis=0), np.ptp(table, axis=0)
+    return np.divide(table - low, width, out=np.zeros_like(table), where=width > 0)
+
+
+def _cost(candidate: Candidate, key: str, goal: Goal) -> float:
+    return candidate.value(key) if goal == "min" else -candidate.value(key)
+
+
+def _then_key(candidate: Candidate, rule: Rule) -> Key:
+    return tuple(_cost(candidate, key, goal) for key, goal in rule.then.items())
+
+
+def _sort(
+    candidates: Sequence[Candidate], key: Callable[[Candidate], Key]
+) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """Return candidates by key, then by label, and a remark if the label decided the first."""
+    order = sorted(candidates, key=lambda c: (key(c), c.label, c.identity))
+    tied = [c.label for c in order[1:] if key(c) == key(order[0])]
+    if not tied:
+        return tuple(order), ()
+    remark = f"{join(tied)} did exactly as well; {order[0].label} comes first by name."
+    return tuple(order), (remark,)
+
+
+def _explain_then(chosen: Candidate, rule: Rule, n_left: int) -> tuple[str, ...]:
+    if n_left == 1:
+        return ()
+    parts = join(
+        f"the {_extreme(key, goal)} {quote(key)} ({number(chosen.value(key))})"
+        for key, goal in rule.then.items()
+    )
+    return (f"Of these, {chosen.label} is taken for {parts}.",)
+
+
+def _extreme(key: str, goal: Goal) -> str:
+    if is_metric(key):
+        return "lowest" if goal == "min" else "highest"
+    return "smallest" if goal == "min" else "largest"
+
+
+def _count(n_candidates: int) -> str:
+    return "1 candidate" if n_candidates == 1 else f"{n_candidates} candidates"

@@ -1,0 +1,115 @@
+"""Reading a search-space file, with what the command line changes in it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from psvae_tune.errors import ConfigError
+from psvae_tune.search_space import SECTIONS
+
+# Below these, the rest of a dotted path is one name, because published names hold dots.
+LEAF_SECTIONS = frozenset(SECTIONS) - {"search"} | {"space", "objectives"}
+
+
+def read_study_file(
+    path: Path, settings: Sequence[str] = (), sessions: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the contents of a search-space file after the changes of the command line.
+
+    Paths of sessions and of an architecture are made absolute: those of the file are relative
+    to the file, those of the command line to the working folder.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+    settings
+        ``section.name=value`` each; the last part may be a published name with dots of its own.
+    sessions
+        Recordings that replace those of the file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not YAML, or a setting names no place in it.
+    """
+    raw = _read_yaml(path)
+    for setting in settings:
+        _apply(raw, setting)
+    data = raw.setdefault("data", {})
+    if isinstance(data, dict):
+        if sessions:
+            data["sessions"] = [_absolute(session, Path.cwd()) for session in sessions]
+        elif isinstance(data.get("sessions"), list):
+            data["sessions"] = [_absolute(item, path.parent) for item in data["sessions"]]
+    model = raw.get("model")
+    if isinstance(model, dict) and isinstance(model.get("ae_arch_json"), str):
+        model["ae_arch_json"] = _read_architecture(path.parent / model["ae_arch_json"])
+    return raw
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is not text: {error.reason}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        what = getattr(error, "problem", None) or "not readable"
+        raise ConfigError(str(path), f"is not YAML: {place}{what}") from error
+    except RecursionError as error:
+        raise ConfigError(str(path), "is not YAML: nested too deeply") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(str(path), f"must hold sections, got {type(raw).__name__}")
+    return raw
+
+
+def _absolute(session: Any, folder: Path) -> Any:
+    if not isinstance(session, str) or session == "demo":
+        return session
+    return str((folder / Path(session).expanduser()).resolve())
+
+
+def _read_architecture(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
+
+
+def _apply(raw: dict[str, Any], setting: str) -> None:
+    """Change ``raw`` as ``--set`` asks. Side effects: modifies ``raw`` in place."""
+    where = f"--set {setting}"
+    path, equals, text = setting.partition("=")
+    if not equals or not all(path.split(".")):
+        raise ConfigError(where, "must read section.name=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(where, f"the value is not YAML, got {text!r}") from error
+    _set(raw, path, value, where)
+
+
+def _set(node: Any, path: str, value: Any, where: str, is_leaf: bool = False) -> None:
+    """Set the place that a dotted path names, making the sections on the way to it."""
+    head, dot, rest = path.partition(".")
+    if isinstance(node, list):
+        stages = {item.get("name"): item for item in node if isinstance(item, dict)}
+        if head not in stages or not rest:
+            names = ", ".join(str(name) for name in stages)
+            raise ConfigError(where, f"names no stage, got {head!r}; there are {names}")
+        _set(stages[head], rest, value, where)
+    elif not isinstance(node, dict):
+        raise ConfigError(where, f"`{path}` is below {node!r}, which holds no settings")
+    elif is_leaf or not dot:
+        node[path] = value
+    else:
+        if node.get(head) is None:
+            node[head] = {}
+        _set(node[head], rest, value, where, is_leaf=head in LEAF_SECTIONS)

@@ -1,0 +1,138 @@
+import copy
+
+import pytest
+
+from psvae_tune.errors import ConfigError
+from psvae_tune.search_space import Domain, parse_study
+
+FILE = {
+    "experiment_name": "ps-vae",
+    "data": {"sessions": ["demo"]},
+    "model": {
+        "model_class": "ps-vae",
+        "n_ae_latents": "n_labels + 2",
+        "ps_vae.beta": 1,
+        "ps_vae.anneal_epochs": 10,
+    },
+    "training": {"max_n_epochs": 20},
+    "search": {
+        "space": {"ps_vae.alpha": {"grid_search": [50, 100]}},
+        "objectives": {"val/label_r2": "max"},
+    },
+}
+
+
+def changed(place, value):
+    raw = copy.deepcopy(FILE)
+    node = raw
+    for part in place[:-1]:
+        node = node.setdefault(part, {})
+    node[place[-1]] = value
+    return raw
+
+
+def problems(place, value, n_labels=4):
+    with pytest.raises(ConfigError) as caught:
+        parse_study(changed(place, value), "f.yaml", n_labels)
+    return caught.value.problems
+
+
+def test_one_stage_may_stand_alone():
+    study = parse_study(FILE, "f.yaml", 4)
+    (stage,) = study.stages
+    assert stage.grid() == [{"ps_vae.alpha": 50}, {"ps_vae.alpha": 100}]
+    assert stage.select.best == "val/label_r2"
+
+
+def test_what_only_the_space_gives_starts_at_its_first_value():
+    assert parse_study(FILE, "f.yaml", 4).base.model.alpha == 50
+
+
+@pytest.mark.parametrize("n_labels", [4, 8])
+def test_latents_may_be_counted_from_the_labels(n_labels):
+    assert parse_study(FILE, "f.yaml", n_labels).base.model.n_ae_latents == n_labels + 2
+
+
+def test_latents_in_a_space_are_counted_from_the_labels_too():
+    raw = changed(["search", "space", "n_ae_latents"], {"grid_search": ["n_labels+1", 9]})
+    stage = parse_study(raw, "f.yaml", 4).stages[0]
+    assert stage.space["n_ae_latents"].values == (5, 9)
+
+
+def test_the_grid_is_the_whole_product():
+    raw = changed(["search", "space", "ps_vae.beta"], {"grid_search": [1, 5, 10]})
+    assert len(parse_study(raw, "f.yaml", 4).stages[0].grid()) == 6
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (["search"], None, "search: must be a stage"),
+        (["search"], {"stages": []}, "search: must be one stage"),
+        (["search", "space"], {}, "search.space: "),
+        (["search", "space", "ps_vae.betta"], {"grid_search": [1]}, "did you mean `ps_vae.beta`"),
+        (["search", "space", "model_class"], {"grid_search": ["ae"]}, "not a hyperparameter"),
+        (["search", "space", "ps_vae.beta"], {"grid_search": []}, "`grid_search` is empty"),
+        (["search", "space", "ps_vae.beta"], {"grid_search": [1, 1]}, "holds a value twice"),
+        (["search", "space", "ps_vae.beta"], {"grid_search": ["x"]}, "valid number, unable"),
+        (["search", "space", "ps_vae.beta"], {"grid_search": [-1]}, "greater than or equal to 0"),
+        (["search", "space", "ps_vae.beta"], {"grid": [1]}, "`grid` is not a range"),
+        (["search", "space", "ps_vae.beta"], 3, "must be one range"),
+        (["search", "space", "ps_vae.beta"], {"uniform": [1, 2]}, "a grid takes `grid_search`"),
+        (["search", "objectives"], {"val/labl_r2": "max"}, "did you mean `val/label_r2`"),
+        (["search", "objectives"], {"val/loss": "min"}, "weighted loss cannot be compared"),
+        (["search", "objectives"], {"val/projection": "min"}, "has no projection"),
+        (["search", "objectives"], {"val/label_r2": "up"}, "should be 'min' or 'max'"),
+        (["search", "algorithm"], "gird", "search.algorithm: "),
+        (["search", "algorithm"], "random", "is a grid; use `choice`"),
+        (["search", "scheduler"], {"asha": {"grace_period": 9}}, "at least ps_vae.anneal_epochs"),
+        (["search", "num_trials"], 3, "the grid has 2 trials"),
+        (["resources", "cpus_per_trial"], 0, "resources.cpus_per_trial: "),
+        (["modle"], {}, "did you mean `model`"),
+        (["experiment_name"], "../x", "experiment_name: "),
+        (["model", "n_ae_latents"], 3, "model.n_ae_latents: must be at least 4 for 4 labels"),
+    ],
+)
+def test_bad_files(place, value, message):
+    found = problems(place, value)
+    assert any(message in problem for problem in found), found
+
+
+def test_a_grace_period_in_the_longest_annealing_of_the_space_is_refused():
+    raw = changed(["search", "space", "ps_vae.anneal_epochs"], {"grid_search": [5, 15]})
+    raw["search"]["scheduler"] = {"asha": {"grace_period": 10}}
+    with pytest.raises(ConfigError, match=r"at least ps_vae.anneal_epochs \(15\), got 10"):
+        parse_study(raw, "f.yaml", 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        ("uniform", [2, 1], "upside down"),
+        ("uniform", [1], r"takes \[low, high\]"),
+        ("uniform", [1, float("nan")], r"takes \[low, high\]"),
+        ("uniform", [True, 2], r"takes \[low, high\]"),
+        ("loguniform", [0, 1], "above 0"),
+        ("randint", [1, 2.5], "whole numbers"),
+        ("quniform", [0, 1], "step"),
+        ("quniform", [0, 1, 0], "step"),
+        ("choice", [], "empty"),
+        ("choice", 3, "takes a list"),
+    ],
+)
+def test_bad_ranges(kind, values, message):
+    with pytest.raises(ValueError, match=message):
+        Domain.model_validate({kind: values})
+
+
+def test_stage_names_must_differ():
+    stage = FILE["search"]
+    raw = changed(["search"], {"stages": [{**stage, "name": "a"}, {**stage, "name": "a"}]})
+    with pytest.raises(ConfigError, match="stands 2 times"):
+        parse_study(raw, "f.yaml", 4)
+
+
+def test_problems_of_a_stage_bear_its_name():
+    stage = {**FILE["search"], "name": "alpha", "objectives": {"val/nothing": "min"}}
+    with pytest.raises(ConfigError, match=r"search\.stages\.alpha\.objectives"):
+        parse_study(changed(["search"], {"stages": [stage]}), "f.yaml", 4)

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from psvae_tune.errors import ConfigError
+from psvae_tune.study_file import read_study_file
+
+TEXT = """
+data: {sessions: [demo, a/b.h5]}
+model: {model_class: ps-vae}
+search:
+  stages:
+    - name: alpha
+      space: {ps_vae.alpha: {grid_search: [1]}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("setting", "place", "value"),
+    [
+        ("model.ps_vae.alpha=500", ["model", "ps_vae.alpha"], 500),
+        ("training.max_n_epochs=30", ["training", "max_n_epochs"], 30),
+        ("experiment_name=x", ["experiment_name"], "x"),
+        ("data.trial_splits='8;1;1;0'", ["data", "trial_splits"], "8;1;1;0"),
+        (
+            "search.stages.alpha.space.ps_vae.beta={choice: [1, 2]}",
+            ["search", "stages", 0, "space", "ps_vae.beta"],
+            {"choice": [1, 2]},
+        ),
+        (
+            "search.stages.alpha.scheduler.asha.grace_period=20",
+            ["search", "stages", 0, "scheduler", "asha", "grace_period"],
+            20,
+        ),
+    ],
+)
+def test_set_reaches_every_place(file, setting, place, value):
+    node = read_study_file(file, [setting])
+    for part in place:
+        node = node[part]
+    assert node == value
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["", "x", "=3", "model.=3", "search.stages.beta.seed=3", "search.stages.alpha=3",
+     "model.a={", "experiment_name.x.y=3", "search.stages.alpha.name.x=3"],
+)  # fmt: skip
+def test_bad_settings_are_named(file, setting):
+    with pytest.raises(ConfigError, match="--set"):
+        read_study_file(file, ["experiment_name=name", setting])
+
+
+def test_sessions_are_relative_to_the_file_or_to_the_caller(file, tmp_path, monkeypatch):
+    assert read_study_file(file)["data"]["sessions"] == ["demo", str(tmp_path / "a/b.h5")]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    raw = read_study_file(file, sessions=["c.h5"])
+    assert raw["data"]["sessions"] == [str(tmp_path / "elsewhere/c.h5")]
+
+
+def test_an_architecture_file_is_read_in(file, tmp_path):
+    (tmp_path / "arch.json").write_text('{"ae_padding_type": "valid"}')
+    raw = read_study_file(file, ["model.ae_arch_json=arch.json"])
+    assert raw["model"]["ae_arch_json"] == {"ae_padding_type": "valid"}
+    with pytest.raises(ConfigError, match=r"absent\.json"):
+        read_study_file(file, ["model.ae_arch_json=absent.json"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [", "is not YAML: line 1"),
+        (b"", "must hold sections"),
+        (b"- 1", "must hold sections, got list"),
+        (b"\xff\xfe\x00", "is not text"),
+        (b"!!python/object/apply:os.system [ls]", "is not YAML"),
+        (b"[" * 5000, "is not YAML"),
+    ],
+)
+def test_files_that_are_no_search_spaces(tmp_path, content, message):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        read_study_file(path)
+
+
+def test_a_file_that_is_absent(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        read_study_file(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        read_study_file(tmp_path)
