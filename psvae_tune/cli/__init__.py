@@ -1,0 +1,55 @@
+"""The command line: the only place that prints.
+
+Data goes to stdout, talk to stderr. Each command imports what it needs when it runs, so that
+help and checks answer at once.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from psvae_tune import __version__
+from psvae_tune.cli.check import check
+from psvae_tune.cli.data import data
+from psvae_tune.cli.run import resume, run
+from psvae_tune.cli.ui import ui
+from psvae_tune.errors import PsvaeTuneError
+
+EXAMPLES = """\b
+Examples:
+  psvae-tune run search_spaces/ps_vae.yaml
+  psvae-tune check search_spaces/ps_vae.yaml --data session.h5
+  psvae-tune run search_spaces/ps_vae.yaml --data session.h5 --set model.ps_vae.beta=5
+  psvae-tune ui
+"""
+
+
+class Commands(click.Group):
+    """The group of all commands; tells errors of this project in one message."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a mistake of the user ends it with a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except PsvaeTuneError as error:
+            if logging.getLogger("psvae_tune").isEnabledFor(logging.DEBUG):
+                raise
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(
+    cls=Commands,
+    help="Search the hyperparameters of semi-supervised behavioural-video autoencoders.",
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__)
+def main() -> None:
+    """Gather the commands."""
+
+
+for command in (run, resume, check, ui, data):
+    main.add_command(command)

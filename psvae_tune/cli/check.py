@@ -1,0 +1,75 @@
+"""``psvae-tune check``: what a study would do, without doing it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from psvae_tune.cli import options
+from psvae_tune.plan import Plan, make_plan
+from psvae_tune.search_space import Domain, Stage
+from psvae_tune.study_file import read_study_file
+
+
+@click.command()
+@options.study_file
+@options.sessions
+@options.settings
+@options.verbose
+def check(file: Path, sessions: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Check a search-space file and its recordings, and print the plan."""
+    plan = make_plan(read_study_file(file, settings, sessions), str(file))
+    for line in describe_plan(plan):
+        click.echo(line)
+
+
+def describe_plan(plan: Plan) -> Iterator[str]:
+    """Yield the lines that tell a plan to a person."""
+    study = plan.study
+    training = study.base.training
+    n_trials = sum(stage.n_trials for stage in study.stages)
+    yield (
+        f"{study.base.model.model_class}: up to {n_trials} trials of up to "
+        f"{training.max_n_epochs} epochs"
+    )
+    for stage in study.stages:
+        yield from _describe_stage(stage)
+    header = plan.headers[0]
+    shape = "×".join(str(size) for size in header.frame_shape)
+    yield (
+        f"data       {_count(len(plan.headers), 'session')}, "
+        f"{_count(sum(h.n_clips for h in plan.headers), 'clip')}, "
+        f"{_count(sum(h.n_frames for h in plan.headers), 'frame')} of {shape}, "
+        f"{_count(header.n_labels, 'label')}"
+    )
+    splits = ", ".join(f"{name} {count}" for name, count in plan.count_split_frames().items())
+    yield f"frames     {splits}"
+
+
+def _describe_stage(stage: Stage) -> Iterator[str]:
+    yield f"stage {stage.name}: {stage.algorithm}, {_count(stage.n_trials, 'trial')}"
+    width = max(len(name) for name in stage.space)
+    for name, domain in stage.space.items():
+        yield f"  {name:<{width}}  {_describe_domain(domain)}"
+    goals = ", ".join(f"{key} {goal}" for key, goal in stage.objectives.items())
+    yield f"  objectives: {goals}"
+    if stage.scheduler:
+        asha = stage.scheduler.asha
+        grace = str(asha.grace_period).replace("anneal_end", "the end of the annealing")
+        yield f"  stopped early: all but 1 in {asha.reduction_factor:g}, first at epoch {grace}"
+    rule = stage.select
+    yield f"  chosen by: {rule.kind} {', '.join(rule.objectives)}"
+
+
+def _describe_domain(domain: Domain) -> str:
+    if domain.kind in ("grid_search", "choice"):
+        return " ".join(str(value) for value in domain.values)
+    low, high, *step = domain.values
+    text = f"{low} to {high}"
+    if step:
+        text += f" in steps of {step[0]}"
+    return text + (", log" if domain.kind.startswith("log") else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,16 @@
+"""``psvae-tune data``: recordings."""
+
+import click
+
+from psvae_tune.data.demo import demo_path
+
+
+@click.group()
+def data() -> None:
+    """Look at recordings and make them."""
+
+
+@data.command()
+def demo() -> None:
+    """Generate the demo recording, once, and print where it is."""
+    click.echo(demo_path())

@@ -1,0 +1,140 @@
+"""How a study that runs is shown: a live table in a terminal, else a line a finished trial."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from psvae_tune.search_space import Stage
+from psvae_tune.select import Selection
+from psvae_tune.trial import Progress
+
+N_SHOWN = 20
+
+
+@dataclass(slots=True)
+class _Row:
+    epoch: int = 0
+    state: str = "running"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StudyDisplay:
+    """Shows a study on a console; a `psvae_tune.watch.Watcher`.
+
+    Parameters
+    ----------
+    console
+        Where to write; a live table if it is a terminal.
+    max_n_epochs
+        Of a trial, for the time left.
+    """
+
+    console: Console
+    max_n_epochs: int
+    _live: Live | None = None
+    _stage: Stage | None = None
+    _rows: dict[str, _Row] = field(default_factory=dict)
+    _n_trials: int = 0
+    _n_before: int = 0
+    _start: float = 0.0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def stage_started(self, stage: Stage, n_trials: int, n_done: int) -> None:
+        """Say what comes."""
+        self._stage, self._n_trials, self._n_before = stage, n_trials, n_done
+        self._rows, self._start = {}, time.monotonic()
+        known = f", {n_done} of them known already" if n_done else ""
+        self.console.print(
+            f"stage {stage.name}: {n_trials} trials{known}", highlight=False, markup=False
+        )
+
+    def trial_progressed(self, name: str, progress: Progress) -> None:
+        """Show the latest numbers of a trial."""
+        row = self._rows.setdefault(name, _Row())
+        row.epoch, row.metrics = progress.epoch, progress.metrics
+        self._refresh()
+
+    def trial_ended(
+        self, name: str, outcome: str, reason: str, metrics: Mapping[str, float]
+    ) -> None:
+        """Write one line that stays."""
+        row = self._rows.setdefault(name, _Row())
+        row.state, row.metrics = outcome, metrics
+        text = reason if outcome == "failed" else self._numbers(metrics)
+        n_ended = self._n_before + sum(row.state != "running" for row in self._rows.values())
+        self.console.print(
+            f"  {n_ended}/{self._n_trials}  {name:<24} {outcome:<9} epoch {row.epoch:<4} {text}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        self._refresh()
+
+    def stage_selected(self, stage: Stage, selection: Selection) -> None:
+        """Say what a stage chose."""
+        self.console.print(
+            f"  chosen: {selection.chosen.name}", highlight=False, markup=False, soft_wrap=True
+        )
+
+    def _numbers(self, metrics: Mapping[str, float]) -> str:
+        assert self._stage is not None
+        return "  ".join(
+            f"{key} {metrics[key]:.4g}" for key in self._stage.objectives if key in metrics
+        )
+
+    def _refresh(self) -> None:
+        if self._live:
+            self._live.update(self._table())
+
+    def _table(self) -> Table:
+        assert self._stage is not None
+        n_ended = self._n_before + sum(row.state != "running" for row in self._rows.values())
+        table = Table(
+            title=f"stage {self._stage.name}: {n_ended} of {self._n_trials} trials, "
+            f"{self._time_left()} left",
+            title_justify="left",
+        )
+        table.add_column("trial")
+        table.add_column("epoch", justify="right")
+        for key in self._stage.objectives:
+            table.add_column(key, justify="right")
+        running = [(name, row) for name, row in self._rows.items() if row.state == "running"]
+        for name, row in running[:N_SHOWN]:
+            values = [
+                f"{row.metrics[key]:.4g}" if key in row.metrics else ""
+                for key in self._stage.objectives
+            ]
+            table.add_row(name, f"{row.epoch}/{self.max_n_epochs}", *values)
+        return table
+
+    def _time_left(self) -> str:
+        """Estimate from the epochs done so far, as if every trial trained to the end."""
+        n_done = sum(row.epoch for row in self._rows.values())
+        if not n_done:
+            return "?"
+        ended = sum(row.state != "running" for row in self._rows.values())
+        running = sum(row.epoch for row in self._rows.values() if row.state == "running")
+        n_left = (self._n_trials - self._n_before - ended) * self.max_n_epochs - running
+        seconds = int((time.monotonic() - self._start) / n_done * max(n_left, 0))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,0 +1,58 @@
+"""Options that several commands share."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_OUTPUT = Path("psvae_tune_studies")
+
+study_file = click.argument("file", type=click.Path(path_type=Path))
+sessions = click.option(
+    "--data",
+    "sessions",
+    multiple=True,
+    metavar="H5",
+    help="A recording, instead of those of the file; may be repeated.",
+)
+settings = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, for example training.max_n_epochs=30; may be repeated.",
+)
+output = click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_OUTPUT,
+    show_default=True,
+    help="The folder that holds everything.",
+)
+tracking_uri = click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    metavar="URI",
+    help="An MLflow server or store, instead of one in the output folder.",
+)
+
+
+def _set_verbosity(context: click.Context, parameter: click.Parameter, is_verbose: bool) -> None:
+    level = logging.DEBUG if is_verbose else logging.WARNING
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("psvae_tune").setLevel(level)
+
+
+verbose = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_verbosity,
+    help="Show what libraries say, and tracebacks.",
+)

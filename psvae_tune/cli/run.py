@@ -1,0 +1,129 @@
+"""``psvae-tune run`` and ``psvae-tune resume``."""
+
+import json
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+
+from psvae_tune.cli import options
+from psvae_tune.errors import StorageError
+from psvae_tune.plan import Plan, make_plan
+from psvae_tune.storage import OutputFolder
+from psvae_tune.study_file import read_study_file
+
+if TYPE_CHECKING:
+    from psvae_tune.data.types import Session
+    from psvae_tune.run import StudyOutcome
+
+
+@click.command()
+@options.study_file
+@options.sessions
+@options.settings
+@options.output
+@options.tracking_uri
+@click.option("--name", help="Of the study; by default that of the experiment and the time.")
+@click.option("--inline", is_flag=True, help="Train one configuration here, without Ray.")
+@click.option("--json", "as_json", is_flag=True, help="Print the selection as JSON.")
+@options.verbose
+def run(
+    file: Path,
+    sessions: tuple[str, ...],
+    settings: tuple[str, ...],
+    output: Path,
+    tracking_uri: str | None,
+    name: str | None,
+    inline: bool,
+    as_json: bool,
+) -> None:
+    """Run the study of a search-space file."""
+    plan = make_plan(read_study_file(file, settings, sessions), str(file))
+    folder = OutputFolder(output.resolve())
+    slug = plan.study.experiment_name.strip().replace(" ", "-")
+    name = name or f"{slug}-{datetime.now():%Y%m%d-%H%M%S}"
+    if (folder.study(name).root / "study.yaml").exists():
+        raise StorageError(
+            f"study {name!r}",
+            f"exists in {output}",
+            hint=f"psvae-tune resume {shlex.quote(str(output / name))}, or choose another --name",
+        )
+    _run(plan, folder, name, tracking_uri, inline, as_json)
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@options.tracking_uri
+@click.option("--json", "as_json", is_flag=True, help="Print the selection as JSON.")
+@options.verbose
+def resume(study: Path, tracking_uri: str | None, as_json: bool) -> None:
+    """Go on with a study that was interrupted: STUDY is its folder."""
+    root = study.resolve()
+    output = OutputFolder(root.parent)
+    raw = output.study(root.name).read_study_file()
+    plan = make_plan(raw, str(study / "study.yaml"))
+    _run(plan, output, root.name, tracking_uri, False, as_json)
+
+
+def _run(
+    plan: Plan,
+    output: OutputFolder,
+    name: str,
+    tracking_uri: str | None,
+    inline: bool,
+    as_json: bool,
+) -> None:
+    from psvae_tune.run import run as run_study
+    from psvae_tune.run import run_inline
+
+    output.prepare()
+    console = Console(stderr=True)
+    sessions = _read(plan, console)
+    if inline:
+        for progress in run_inline(plan, sessions, output, name, tracking_uri):
+            numbers = "  ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items())
+            click.echo(f"epoch {progress.epoch}  {progress.failure or numbers}")
+        return
+    from psvae_tune.cli.display import StudyDisplay
+
+    with StudyDisplay(console, plan.study.base.training.max_n_epochs) as display:
+        outcome = run_study(plan, sessions, output, name, tracking_uri, display)
+    if as_json:
+        stages = {item.stage.name: item.selection.to_dict() for item in outcome.stages}
+        click.echo(json.dumps(stages, indent=2))
+    else:
+        _print_outcome(outcome, output)
+
+
+def _read(plan: Plan, console: Console) -> "list[Session]":
+    from psvae_tune.run import read_sessions
+
+    n_frames = sum(header.n_frames for header in plan.headers)
+    with ProgressBar(console=console, transient=True) as bar:
+        task = bar.add_task("reading frames", total=n_frames)
+        return read_sessions(plan, lambda n: bar.update(task, completed=n))
+
+
+def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
+    last = outcome.stages[-1]
+    for item in outcome.stages:
+        click.echo(f"\n{item.stage.name}: {item.selection.chosen.name}")
+        for reason in item.selection.reasons:
+            click.echo(f"  {reason}")
+    metrics = last.selection.chosen.metrics
+    shown = {key: metrics[key] for key in ("test/frame_mse", "test/label_r2") if key in metrics}
+    shown |= {key: metrics[key] for key in last.stage.objectives if key in metrics}
+    click.echo("")
+    click.echo("pick       " + " ".join(item.selection.chosen.name for item in outcome.stages))
+    click.echo("scores     " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
+    click.echo(f"model      {outcome.model_uri}")
+    click.echo(f"study      {outcome.folder.root}")
+    if outcome.target.uri == output.default_tracking_uri:
+        click.echo(f"look       psvae-tune ui --output {shlex.quote(str(output.root))}")
+        click.echo(f"           then {outcome.target.url('http://127.0.0.1:5000')}")
+    else:
+        click.echo(f"look       {outcome.target.url(outcome.target.uri)}")

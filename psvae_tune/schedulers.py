@@ -1,0 +1,101 @@
+"""Early stopping that compares only what can be compared."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from psvae_tune.metric_names import Goal
+from psvae_tune.pareto import crowding, non_dominated_rank
+from psvae_tune.search_space import Asha
+
+OnRung = Callable[[str, int, list[float]], None]
+
+
+def rungs(asha: Asha, n_anneal_epochs: int, max_n_epochs: int) -> list[int]:
+    r"""Return the epochs at which trials are compared, none in the annealing or at the end.
+
+    .. math:: r_k = g \eta^k < n_{epochs}
+    """
+    grace = n_anneal_epochs if asha.grace_period == "anneal_end" else asha.grace_period
+    epochs: list[int] = []
+    rung = float(max(grace, 1))
+    while round(rung) < max_n_epochs:
+        epochs.append(round(rung))
+        rung *= asha.reduction_factor
+    return epochs
+
+
+class ParetoAsha(FIFOScheduler):
+    """Asynchronous successive halving for one or several objectives.
+
+    At each rung a trial goes on if it is among the best 1/η of those that have reached the rung
+    so far. Trials are ordered by non-domination, within a front by the spread they give it; with
+    one objective that is the order of its values.
+
+    Parameters
+    ----------
+    objectives
+        Keys of reported metrics, and which way is better.
+    rung_epochs
+        Epochs at which trials are compared, ascending.
+    reduction_factor
+        η.
+    seen
+        What earlier runs of the study had at each rung: {rung: {trial: values}}.
+    on_rung
+        Called with the trial, the rung and its values before the decision, to be kept.
+
+    References
+    ----------
+    Li et al. (2020), A system for massively parallel hyperparameter tuning, MLSys.
+    Deb et al. (2002), A fast and elitist multiobjective genetic algorithm: NSGA-II, IEEE TEC.
+    """
+
+    def __init__(
+        self,
+        objectives: Mapping[str, Goal],
+        rung_epochs: list[int],
+        reduction_factor: float,
+        seen: Mapping[int, Mapping[str, list[float]]],
+        on_rung: OnRung,
+    ) -> None:
+        super().__init__()
+        self._objectives = dict(objectives)
+        self._factor = reduction_factor
+        self._table = {rung: dict(seen.get(rung, {})) for rung in rung_epochs}
+        self._on_rung = on_rung
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decide whether a trial goes on."""
+        if result["is_finished"] or result["failure"]:
+            return str(TrialScheduler.CONTINUE)
+        name = result["fingerprint"]
+        for rung in sorted(self._table):
+            if rung <= result["epoch"] and name not in self._table[rung]:
+                values = [self._cost(result, key) for key in self._objectives]
+                self._table[rung][name] = values
+                self._on_rung(name, rung, values)
+        return str(TrialScheduler.CONTINUE if self.goes_on(name) else TrialScheduler.STOP)
+
+    def _cost(self, result: Mapping[str, Any], key: str) -> float:
+        """Return a value of which less is better; what a trial lacks is worst."""
+        value = float(result.get(key, np.nan))
+        sign = 1 if self._objectives[key] == "min" else -1
+        return sign * value if np.isfinite(value) else np.inf
+
+    def goes_on(self, name: str) -> bool:
+        """Return whether a trial is good enough at the last rung it has reached."""
+        reached = [rung for rung in self._table if name in self._table[rung]]
+        if not reached:
+            return True
+        table = self._table[max(reached)]
+        costs = np.array(list(table.values()))
+        rank = non_dominated_rank(costs)
+        spread = np.empty(len(costs))
+        for front in np.unique(rank):
+            spread[rank == front] = crowding(costs[rank == front])
+        order = np.lexsort((-spread, rank))
+        n_kept = int(np.ceil(len(table) / self._factor))
+        return list(table).index(name) in order[:n_kept]

@@ -1,0 +1,362 @@
+"""Everything that is written to MLflow; the only file that imports it.
+
+A worker finds or creates the run of its trial by tag and skips what is there already, so that
+a trial which was interrupted goes on in its own run; the driver closes runs, because only the
+driver knows why a trial ended.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.errors import TrackingError
+
+logger = logging.getLogger(__name__)
+
+KIND, STUDY, STAGE, TRIAL = (
+    f"psvae_tune.{name}" for name in ("kind", "study", "stage", "trial_id")
+)
+STOP_REASON, SELECTED, PARETO = (
+    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "pareto")
+)
+DESCRIPTION = "mlflow.note.content"
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+MAX_PARAM_LENGTH = 5000
+# Without limits one call to a server that is down blocks for minutes.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def _mlflow() -> Any:
+    """Import MLflow, which takes seconds, set up to be quiet and to give up in time."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
+
+
+def hide_password(uri: str) -> str:
+    """Return a URI fit to be shown: without the user and password it may hold."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingTarget:
+    """Where the runs of a study are logged."""
+
+    uri: str = field(repr=False)
+    experiment_id: str
+    study: str
+
+    def client(self) -> Any:
+        """Return an `MlflowClient` of the store."""
+        return _mlflow().MlflowClient(self.uri)
+
+    def find_run(self, tag: str, value: str) -> str | None:
+        """Return the id of the run of this study with a tag, or None."""
+        quoted = value.replace("'", "\\'")
+        runs = self.client().search_runs(
+            [self.experiment_id],
+            f"tags.`{STUDY}` = '{self.study}' AND tags.`{tag}` = '{quoted}'",
+            max_results=1,
+        )
+        return runs[0].info.run_id if runs else None
+
+    def url(self, server: str) -> str:
+        """Return the address of the chart view of this study's trials on a server."""
+        search = quote(f"tags.`{STUDY}` = '{self.study}' AND tags.`{KIND}` = 'trial'")
+        return (
+            f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs"
+            f"?workflowType=machine_learning&compareRunsMode=CHART&searchFilter={search}"
+        )
+
+
+def open_target(
+    uri: str, experiment_name: str, study: str, artifacts: Path | None
+) -> TrackingTarget:
+    """Reach a tracking store and find or create an experiment there.
+
+    Parameters
+    ----------
+    uri
+        A tracking URI of MLflow.
+    experiment_name
+        The experiment that holds the runs.
+    study
+        The name of the study whose runs these will be.
+    artifacts
+        Where a store without a server keeps files; None where a server decides.
+
+    Side effects: creates the store and the experiment.
+
+    Raises
+    ------
+    TrackingError
+        If the store does not answer or refuses.
+    """
+    mlflow = _mlflow()
+    try:
+        client = mlflow.MlflowClient(uri)
+        experiment = client.get_experiment_by_name(experiment_name)
+        if experiment is None:
+            location = None if artifacts is None else artifacts.resolve().as_uri()
+            experiment_id = client.create_experiment(experiment_name, artifact_location=location)
+        elif experiment.lifecycle_stage != "active":
+            raise TrackingError(
+                hide_password(uri),
+                f"the experiment {experiment_name!r} was deleted",
+                hint="restore it, or choose another experiment_name",
+            )
+        else:
+            experiment_id = experiment.experiment_id
+    except TrackingError:
+        raise
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        reason = str(error).replace(uri, hide_password(uri)).splitlines()[0][:300]
+        raise TrackingError(
+            f"tracking URI {hide_password(uri)}",
+            f"does not answer: {reason}",
+            hint="start the server, or leave --tracking-uri out to log beside the study",
+        ) from error
+    return TrackingTarget(uri, experiment_id, study)
+
+
+def metric_key(key: str) -> str:
+    """Return a key with the characters that MLflow refuses (from label names) replaced."""
+    return re.sub(r"[^\w\-./ ]", "_", key)
+
+
+@dataclass(slots=True)
+class TrialRun:
+    """The run of one trial, as its worker sees it."""
+
+    target: TrackingTarget
+    run_id: str
+    last_step: int
+    """Epochs up to this one are logged already."""
+    _client: Any = field(repr=False)
+    _pending: list[Any] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        target: TrackingTarget,
+        stage: str,
+        trial_id: str,
+        name: str,
+        params: Mapping[str, Any],
+        datasets: Sequence[Mapping[str, str]],
+    ) -> Self:
+        """Find the run of a trial and go on in it, or create it.
+
+        Side effects: the run exists and is RUNNING when this returns.
+        """
+        mlflow = _mlflow()
+        client = target.client()
+        run_id = target.find_run(TRIAL, trial_id)
+        if run_id is not None:
+            client.update_run(run_id, status="RUNNING")
+            history = client.get_metric_history(run_id, "train/loss")
+            return cls(target, run_id, max((item.step for item in history), default=0), client)
+        tags = {KIND: "trial", STUDY: target.study, STAGE: stage, TRIAL: trial_id}
+        run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
+        entities = mlflow.entities
+        client.log_batch(
+            run_id,
+            params=[
+                entities.Param(key, str(value)[:MAX_PARAM_LENGTH]) for key, value in params.items()
+            ],
+        )
+        client.log_inputs(
+            run_id, [entities.DatasetInput(entities.Dataset(**item), []) for item in datasets]
+        )
+        return cls(target, run_id, 0, client)
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Log the metrics of an epoch, once.
+
+        A store that does not answer is tried again with the next epoch; nothing is dropped.
+        """
+        if epoch <= self.last_step:
+            return
+        metric = _mlflow().entities.Metric
+        now = int(time.time() * 1000)
+        self._pending += [
+            metric(metric_key(key), value, now, epoch) for key, value in metrics.items()
+        ]
+        self.last_step = epoch
+        self.deliver()
+
+    def log_final(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Log numbers that a trial has once, unless they are there. ``epoch`` is their step."""
+        data = self._client.get_run(self.run_id).data.metrics
+        metric = _mlflow().entities.Metric
+        now = int(time.time() * 1000)
+        self._pending += [
+            metric(metric_key(key), value, now, epoch)
+            for key, value in metrics.items()
+            if metric_key(key) not in data
+        ]
+        self.deliver()
+
+    def deliver(self) -> bool:
+        """Send what is waiting; return whether nothing is left."""
+        try:
+            while self._pending:
+                self._client.log_batch(self.run_id, metrics=self._pending[:500])
+                del self._pending[:500]
+        except Exception as error:  # whatever it is, a fit must not end because of it
+            logger.warning(
+                "%d metrics wait for the tracking server: %s", len(self._pending), error
+            )
+        return not self._pending
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact of the run."""
+        self._client.log_text(self.run_id, text, name)
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file as an artifact of the run."""
+        self._client.log_artifact(self.run_id, str(path), folder)
+
+
+def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason: str) -> None:
+    """End the run of a trial with its reason. Side effects: changes the run, if there is one."""
+    run_id = target.find_run(TRIAL, trial_id)
+    if run_id is not None:
+        client = target.client()
+        client.set_tag(run_id, STOP_REASON, reason[:500])
+        client.set_terminated(run_id, status)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """The run that sums a study up, as the driver sees it."""
+
+    target: TrackingTarget
+    run_id: str
+
+    @classmethod
+    def open(cls, target: TrackingTarget, params: Mapping[str, Any]) -> Self:
+        """Find the run of a study and go on in it, or create it."""
+        client = target.client()
+        run_id = target.find_run(KIND, "study")
+        if run_id is None:
+            tags = {KIND: "study", STUDY: target.study}
+            run = client.create_run(
+                target.experiment_id, tags=tags, run_name=f"study {target.study}"
+            )
+            run_id = run.info.run_id
+            param = _mlflow().entities.Param
+            client.log_batch(
+                run_id, params=[param(k, str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
+            )
+        else:
+            client.update_run(run_id, status="RUNNING")
+        return cls(target, run_id)
+
+    def describe(self, text: str) -> None:
+        """Set the description (Markdown) of the study's run and of its experiment."""
+        client = self.target.client()
+        client.set_tag(self.run_id, DESCRIPTION, text)
+        client.set_experiment_tag(self.target.experiment_id, DESCRIPTION, text)
+
+    def log_file(self, path: Path) -> None:
+        """Keep a file as an artifact of the study's run."""
+        self.target.client().log_artifact(self.run_id, str(path))
+
+    def mark(self, trial_ids: Sequence[str], tag: str) -> None:
+        """Set ``tag`` on exactly these trials of the study."""
+        client = self.target.client()
+        runs = client.search_runs(
+            [self.target.experiment_id],
+            f"tags.`{STUDY}` = '{self.target.study}' AND tags.`{KIND}` = 'trial'",
+            max_results=5000,
+        )
+        for run in runs:
+            is_named = run.data.tags.get(TRIAL) in trial_ids
+            if is_named:
+                client.set_tag(run.info.run_id, tag, "true")
+            elif tag in run.data.tags:
+                client.delete_tag(run.info.run_id, tag)
+
+    def close(self, status: RunStatus) -> None:
+        """End the run."""
+        self.target.client().set_terminated(self.run_id, status)
+
+
+def log_model(
+    target: TrackingTarget,
+    trial_id: str,
+    example: NDArray[Any],
+    n_latents: int,
+    n_labels: int,
+) -> str:
+    """Log the model of a finished trial in MLflow's model format.
+
+    ``mlflow.pyfunc.load_model(uri).predict(frames)`` then gives latents and, where the model
+    predicts them, labels in the user's units.
+
+    Parameters
+    ----------
+    target, trial_id
+        The trial; its run holds ``model.pt``.
+    example
+        A few frames as they are recorded, (frame, channel, height, width).
+    n_latents
+        All latents of the model.
+    n_labels
+        Labels that the model predicts; 0 for none.
+
+    Returns
+    -------
+    str
+        The URI of the model.
+    """
+    from psvae_tune import __version__
+
+    mlflow = _mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    run_id = target.find_run(TRIAL, trial_id)
+    assert run_id is not None
+    frames = TensorSpec(example.dtype, (-1, *example.shape[1:]))
+    outputs = [TensorSpec(np.dtype(np.float32), (-1, n_latents), "latents")]
+    if n_labels:
+        outputs.append(TensorSpec(np.dtype(np.float32), (-1, n_labels), "labels"))
+    mlflow.set_tracking_uri(target.uri)
+    with TemporaryDirectory() as folder:
+        path = target.client().download_artifacts(run_id, "model.pt", folder)
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                loader_module="psvae_tune.models.pyfunc",
+                data_path=path,
+                signature=ModelSignature(Schema([frames]), Schema(outputs)),
+                input_example=example,
+                pip_requirements=[f"psvae-tune=={__version__}"],
+            )
+    return str(logged.model_uri)

@@ -1,0 +1,237 @@
+"""Fitting one model: an iterator of epochs that does not know who is watching.
+
+Stopping early, checkpoints, progress and logging are the business of whoever consumes `fit`.
+"""
+
+import copy
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from psvae_tune.batches import PreparedData
+from psvae_tune.config import TrialConfig
+from psvae_tune.errors import DivergedError, StorageError
+from psvae_tune.evaluate import evaluate
+from psvae_tune.metric_names import METRICS
+from psvae_tune.models.model import Model
+from psvae_tune.models.registry import build_model
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch so far of a fit: its number, its metrics and its weights."""
+
+    epoch: int
+    metrics: dict[str, float]
+    weights: dict[str, torch.Tensor] = field(repr=False)
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything that changes while a model is fitted, and all that is needed to go on."""
+
+    model: Model
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    epoch: int = 0
+    """Epochs done."""
+    best: Best | None = None
+    n_without_improvement: int = 0
+    """Validations since the best one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """What one epoch brought."""
+
+    epoch: int
+    """Counted from 1."""
+    metrics: dict[str, float]
+    """Keys as in `metric_names`, with their split; validation metrics only if validated."""
+    is_validated: bool
+    is_best: bool
+
+
+def ramp(epoch: int, n_anneal_epochs: int) -> float:
+    """Return the factor of annealed weights in an epoch, min(1, epoch / n_anneal_epochs).
+
+    Parameters
+    ----------
+    epoch
+        Counted from 1, so the last epoch of the annealing has the full weight.
+    n_anneal_epochs
+        Length of the annealing; 0 switches it off.
+    """
+    return min(1.0, epoch / n_anneal_epochs) if n_anneal_epochs else 1.0
+
+
+def start(config: TrialConfig, data: PreparedData, device: torch.device) -> TrainState:
+    """Build a model and its optimiser, before the first epoch.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot be built for these data.
+    """
+    model = build_model(config.model, data.shape).to(device)
+    optimizer = torch.optim.Adam(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=config.training.learning_rate,
+        weight_decay=config.model.l2_reg,
+        amsgrad=True,
+        foreach=True,
+    )
+    return TrainState(model, optimizer, device)
+
+
+def fit(state: TrainState, data: PreparedData, config: TrialConfig) -> Iterator[EpochReport]:
+    """Train from ``state.epoch`` on, yielding after every epoch.
+
+    Draws depend on ``rng_seed_train`` and the number of the epoch alone, so a fit that was
+    interrupted continues with the numbers it would have had.
+
+    Side effects: updates ``state`` in place.
+
+    Raises
+    ------
+    DivergedError
+        When a term of the loss is no longer finite; it names the first term and the epoch.
+    """
+    while state.epoch < config.training.max_n_epochs and not _has_converged(state, config):
+        epoch = state.epoch + 1
+        metrics = _train_epoch(state, data, config, epoch)
+        state.epoch = epoch
+        is_validated = _is_validated(epoch, config)
+        is_best = False
+        if is_validated:
+            metrics |= evaluate(state.model, data, "val", state.device).metrics
+            is_best = _note_best(state, metrics, config)
+        yield EpochReport(epoch, metrics, is_validated, is_best)
+
+
+def _is_validated(epoch: int, config: TrialConfig) -> bool:
+    last = (config.training.max_n_epochs, config.model.n_anneal_epochs)
+    return epoch % config.training.val_check_interval == 0 or epoch in last
+
+
+def _has_converged(state: TrainState, config: TrialConfig) -> bool:
+    training = config.training
+    return (
+        training.enable_early_stop
+        and state.epoch >= training.min_n_epochs
+        and state.n_without_improvement >= training.early_stop_history
+    )
+
+
+def _train_epoch(
+    state: TrainState, data: PreparedData, config: TrialConfig, epoch: int
+) -> dict[str, float]:
+    """Take one optimisation step a batch; return the mean of every term over frames."""
+    seeds = np.random.SeedSequence([config.training.rng_seed_train, epoch])
+    order = np.random.default_rng(seeds)
+    rng = torch.Generator(state.device).manual_seed(
+        int(seeds.generate_state(1, np.uint64)[0] >> 1)
+    )
+    factor = ramp(epoch, config.model.n_anneal_epochs)
+    state.model.train()
+    names: list[str] = []
+    rows, n_frames = [], []
+    for clips in data.training_batches(order):
+        batch = data.batch(clips, state.device)
+        terms = state.model.terms(batch, factor, rng)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss = terms.loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step()
+        values = terms.values()
+        names = [*values, "loss"]
+        rows.append(torch.stack([*values.values(), loss.detach()]))
+        n_frames.append(len(batch.frames))
+    # One transfer an epoch: reading a value in every step would stall the device.
+    table = torch.stack(rows).double().cpu().numpy()
+    if not np.isfinite(table).all():
+        first = names[int(np.argwhere(~np.isfinite(table))[0][1])]
+        raise DivergedError(
+            "training",
+            f"the term `{first}` is no longer finite in epoch {epoch}",
+            hint="lower training.learning_rate, or the weight of the term",
+        )
+    means = np.average(table, axis=0, weights=n_frames)
+    return {f"train/{name}": float(value) for name, value in zip(names, means, strict=True)}
+
+
+def _note_best(state: TrainState, metrics: dict[str, float], config: TrialConfig) -> bool:
+    """Keep the weights if this epoch is the best one. Side effects: updates ``state``."""
+    if state.epoch < config.model.n_anneal_epochs:
+        return False
+    key = config.training.best_epoch_metric
+    sign = 1 if METRICS[key.partition("/")[2]].goal == "min" else -1
+    if state.best is not None and sign * metrics[key] >= sign * state.best.metrics[key]:
+        state.n_without_improvement += 1
+        return False
+    weights = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
+    state.best = Best(state.epoch, dict(metrics), weights)
+    state.n_without_improvement = 0
+    return True
+
+
+def best_model(state: TrainState) -> Model:
+    """Return a copy of the model with the weights of its best epoch, in evaluation mode.
+
+    Before the annealing has ended no epoch can be the best; then the weights are the latest.
+    """
+    model = copy.deepcopy(state.model)
+    if state.best is not None:
+        model.load_state_dict(state.best.weights)
+    return model.eval()
+
+
+def dump_state(state: TrainState) -> bytes:
+    """Return a state as bytes from which `load_state` continues exactly."""
+    best = state.best
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "model": state.model.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "epoch": state.epoch,
+            "n_without_improvement": state.n_without_improvement,
+            "best": None
+            if best is None
+            else {
+                "epoch": best.epoch,
+                "metrics": json.dumps(best.metrics),
+                "weights": best.weights,
+            },
+        },
+        buffer,
+    )
+    return buffer.getvalue()
+
+
+def load_state(state: TrainState, saved: bytes) -> None:
+    """Put a state back where `dump_state` found it. Side effects: updates ``state``.
+
+    Raises
+    ------
+    StorageError
+        If the bytes are no such state, or one of another model.
+    """
+    try:
+        raw: dict[str, Any] = torch.load(
+            io.BytesIO(saved), weights_only=True, map_location=state.device
+        )
+        state.model.load_state_dict(raw["model"])
+        state.optimizer.load_state_dict(raw["optimizer"])
+        state.epoch = raw["epoch"]
+        state.n_without_improvement = raw["n_without_improvement"]
+        if raw["best"] is not None:
+            best = raw["best"]
+            state.best = Best(best["epoch"], json.loads(best["metrics"]), best["weights"])
+    except Exception as error:  # torch raises many types for bytes it cannot read
+        raise StorageError("checkpoint", f"cannot be continued from: {error}") from error

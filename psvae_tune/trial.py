@@ -1,0 +1,159 @@
+"""The worker's side of a trial: hyperparameters in, epochs reported, a fitted model kept."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import yaml
+
+from psvae_tune.batches import PreparedData, prepare_data
+from psvae_tune.config import TrialConfig
+from psvae_tune.data.types import Session
+from psvae_tune.errors import DivergedError
+from psvae_tune.evaluate import final_metrics
+from psvae_tune.models.saved import save_model
+from psvae_tune.storage import StudyFolder, write_bytes
+from psvae_tune.tracking import TrackingTarget, TrialRun
+from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
+
+
+@dataclass(frozen=True, slots=True)
+class TrialJob:
+    """What every trial of a stage shares."""
+
+    base: TrialConfig
+    stage: str
+    folder: StudyFolder
+    target: TrackingTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a trial tells its driver after a validation, and once more at its end."""
+
+    trial_id: str
+    epoch: int
+    metrics: dict[str, float]
+    """Keys as in `metric_names`: those of the best epoch so far, once the annealing is over."""
+    is_finished: bool = False
+    failure: str | None = None
+
+
+def name_trial(params: Mapping[str, Any]) -> str:
+    """Return a short name for what varies in a trial, for example ``alpha=500 seed=0``."""
+    short = {"rng_seed_model": "seed", "n_ae_latents": "latents"}
+    return " ".join(
+        f"{short.get(name, name.rpartition('.')[2])}={value:g}"
+        if isinstance(value, float)
+        else f"{short.get(name, name.rpartition('.')[2])}={value}"
+        for name, value in params.items()
+    )
+
+
+def run_trial(
+    params: Mapping[str, Any], sessions: Sequence[Session], job: TrialJob, device: torch.device
+) -> Iterator[Progress]:
+    """Fit one configuration, from its last checkpoint if it has one.
+
+    A loss that is no longer finite ends the trial with `Progress.failure`, because trying
+    again would give the same numbers.
+
+    Side effects: logs to MLflow; writes checkpoints, and removes the last one when it is done.
+    """
+    config = job.base.with_params(params)
+    trial_id = config.fingerprint([session.digest for session in sessions])
+    data = prepare_data(sessions, config)
+    state = start(config, data, device)
+    checkpoint = job.folder.checkpoint(trial_id)
+    if checkpoint.exists():
+        load_state(state, checkpoint.read_bytes())
+    run = TrialRun.open(
+        job.target,
+        job.stage,
+        trial_id,
+        name_trial(params),
+        config.params | scaled_weights(config, data),
+        [describe_session(session) for session in sessions],
+    )
+    run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
+    epoch = state.epoch
+    try:
+        for report in fit(state, data, config):
+            epoch = report.epoch
+            run.log(report.metrics | (_best(report.metrics) if report.is_best else {}), epoch)
+            if epoch % config.training.checkpoint_every == 0:
+                write_bytes(checkpoint, dump_state(state))
+            if report.is_validated:
+                yield Progress(trial_id, epoch, _comparable(state, report.metrics))
+    except DivergedError as error:
+        yield Progress(trial_id, epoch, {}, failure=str(error))
+        return
+    # The metrics of the best epoch and no later ones, because they are those of the model kept.
+    yield Progress(trial_id, epoch, _finish(state, data, config, run), is_finished=True)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _comparable(state: TrainState, latest: dict[str, float]) -> dict[str, float]:
+    """Return the validation metrics of the best epoch, or the latest while there is none."""
+    metrics = latest if state.best is None else state.best.metrics
+    return {key: value for key, value in metrics.items() if key.startswith("val/")}
+
+
+def _best(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return validation metrics under the names of the best epoch's."""
+    return {
+        f"best/{key.removeprefix('val/')}": value
+        for key, value in metrics.items()
+        if key.startswith("val/")
+    }
+
+
+def _finish(
+    state: TrainState, data: PreparedData, config: TrialConfig, run: TrialRun
+) -> dict[str, float]:
+    """Score and keep the best model. Side effects: logs to the run."""
+    model = best_model(state)
+    metrics = final_metrics(model, data, state.device)
+    epoch = state.epoch if state.best is None else state.best.epoch
+    test = {key: value for key, value in metrics.items() if key.startswith("test/")}
+    run.log_final(_best(metrics) | test | {"best/epoch": epoch}, epoch)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        save_model(path, model, data.label_scaling)
+        run.log_file(path)
+    run.deliver()
+    return metrics
+
+
+def describe_session(session: Session) -> dict[str, str]:
+    """Return what MLflow shows of a recording."""
+    header = session.header
+    profile = {
+        "n_frames": header.n_frames,
+        "n_clips": header.n_clips,
+        "frame_shape": header.frame_shape,
+        "labels": header.label_names,
+    }
+    return {
+        "name": Path(header.path).name,
+        "digest": session.digest[:16],
+        "source_type": "local",
+        "source": header.path,
+        "profile": json.dumps(profile),
+    }
+
+
+def scaled_weights(config: TrialConfig, data: PreparedData) -> dict[str, float]:
+    r"""Return the weight on the labels in a form that compares between resolutions.
+
+    .. math:: \alpha\, n_{labels} / n_{pixels}
+    """
+    shape = data.shape
+    if config.model.label_weight is None:
+        return {}
+    n_pixels = shape.n_channels * shape.height * shape.width
+    return {"alpha_normalised": config.model.label_weight * shape.n_labels / n_pixels}
