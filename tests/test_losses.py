@@ -205,14 +205,14 @@ def test_triplet_loss_estimates_that_of_nested_loops(sessions: list[int]) -> Non
     assert abs(draws.mean() - triplets_by_loops(mean, sessions)) < 4 * error + 1e-12
 
 
-def test_triplet_loss_of_two_pairs_is_known() -> None:
-    # One possible positive, and negatives that all lie at the same distance: nothing is random.
-    mean = torch.tensor([[0.0, 0.0], [0.0, 0.6], [0.8, 0.0], [0.8, 0.6]])
-    loss = triplet_loss(mean[[0, 1]], torch.tensor([0, 1]), torch.Generator())
-    assert loss == 0
-    loss = triplet_loss(mean[[0, 1, 0, 1]], torch.tensor([0, 0, 1, 1]), torch.Generator())
-    expected = {max(0.0, 0.6 - d1 + 1) for d1 in (0.0, 0.6)}
-    assert min(expected) - 1e-6 <= loss <= max(expected) + 1e-6
+def test_triplet_loss_of_a_rhombus_is_known() -> None:
+    # Sessions on the two diagonals: one possible positive, and every negative 0.5 away.
+    corners = torch.tensor([[0.3, 0.0], [-0.3, 0.0], [0.0, 0.4], [0.0, -0.4]])
+    sessions = torch.tensor([0, 0, 1, 1])
+    loss = triplet_loss(corners, sessions, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loss, torch.tensor(((0.6 - 0.5 + 1) + (0.8 - 0.5 + 1)) / 2))
+    wider = triplet_loss(corners, sessions, torch.Generator().manual_seed(0), margin=2.0)
+    torch.testing.assert_close(wider, loss + 1)
 
 
 def test_triplet_loss_vanishes_where_sessions_are_apart() -> None:

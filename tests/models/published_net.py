@@ -73,6 +73,14 @@ class PublishedNet(nn.Module):
                     encoder[f"batchnorm{g}"] = nn.BatchNorm2d(channels[i], momentum=momentum)
                 g += 1
         self.has_ff = bool(arch.get("ae_decoding_last_FF_layer"))
+        decoder = self.build_decoder(n_sessions)
+        self.encoding = Part(encoder=Part(**encoder), FF=nn.Linear(n_flat, n_latents))
+        n_start = self.start[0] * self.start[1] * self.start[2]
+        self.decoding = Part(decoder=Part(**decoder), FF=nn.Linear(n_latents, n_start))
+
+    def build_decoder(self, n_sessions: int) -> dict[str, nn.Module]:
+        arch, channels = self.arch, self.arch["ae_encoding_n_channels"]
+        has_norm, momentum = arch.get("ae_batch_norm", 0), arch.get("ae_batch_norm_momentum")
         if arch.get("symmetric_arch", 1):
             self.start = (channels[-1], *self.sizes[-1])
             self.outs = [*channels[:-1][::-1], 16 if self.has_ff else self.shape[0]]
@@ -109,9 +117,7 @@ class PublishedNet(nn.Module):
             decoder[f"last_ff{g}"] = nn.Linear(
                 n_before, self.shape[0] * self.shape[1] * self.shape[2]
             )
-        self.encoding = Part(encoder=Part(**encoder), FF=nn.Linear(n_flat, n_latents))
-        n_start = self.start[0] * self.start[1] * self.start[2]
-        self.decoding = Part(decoder=Part(**decoder), FF=nn.Linear(n_latents, n_start))
+        return decoder
 
     def shrink(self, size: int, kernel: int, stride: int, kind: str) -> int:
         if kind == "maxpool":

@@ -50,7 +50,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
 }
 # Sizes that strides divide and sizes that they do not, of one channel and of two.
-SHAPES = [(1, 32, 48), (2, 37, 45), (1, 19, 30)]
+SHAPES = [(1, 24, 32), (2, 23, 29), (1, 19, 30)]
 
 
 def stir(net: PublishedNet) -> PublishedNet:
