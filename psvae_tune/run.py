@@ -29,16 +29,6 @@ from psvae_tune.watch import Watcher
 OnFrames = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class StudyOutcome:
-    """What a study found, and where it lies."""
-
-    folder: StudyFolder
-    target: TrackingTarget
-    stages: tuple[StageOutcome, ...]
-    model_uri: str
-
-
 def read_sessions(plan: Plan, on_frames: OnFrames | None = None) -> list[Session]:
     """Read the recordings of a study into memory.
 
@@ -60,14 +50,69 @@ def read_sessions(plan: Plan, on_frames: OnFrames | None = None) -> list[Session
     return sessions
 
 
-def run(
-    plan: Plan,
-    sessions: Sequence[Session],
-    output: OutputFolder,
-    name: str,
-    tracking_uri: str | None,
-    watcher: Watcher,
-) -> StudyOutcome:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a study is kept and where it is logged."""
+
+    folder: StudyFolder
+    target: TrackingTarget
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOutcome:
+    """What a study found, and where it lies."""
+
+    place: Place
+    stages: tuple[StageOutcome, ...]
+    model_uri: str
+
+
+def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | None) -> Place:
+    """Make sure that a study can be kept and logged, before anything is read or trained.
+
+    Parameters
+    ----------
+    plan
+        What is to be run.
+    output
+        The folder of all studies.
+    name
+        Of the study.
+    tracking_uri
+        A store or server of MLflow, before that of the file; None for neither: then the store
+        is in ``output``.
+
+    Side effects: creates ``output`` and the experiment.
+
+    Raises
+    ------
+    TrackingError
+        If the store does not answer.
+    StorageError
+        If ``output`` cannot be written.
+    """
+    uri = tracking_uri or plan.study.tracking.uri
+    experiment = plan.study.experiment_name
+    folder = output.study(name)
+    if uri is not None:
+        target = open_target(uri, experiment, name, None)
+        output.prepare()
+    else:
+        output.prepare()
+        target = open_target(output.default_tracking_uri, experiment, name, output.artifacts)
+    return Place(folder, target)
+
+
+def _keep_request(plan: Plan, place: Place) -> None:
+    """Keep what is needed to go on. Side effects: writes to the study's folder."""
+    target = place.target
+    place.folder.save_study_file(plan.raw)
+    place.folder.save_tracking(
+        {"uri": hide_password(target.uri), "experiment_id": target.experiment_id}
+    )
+
+
+def run(plan: Plan, sessions: Sequence[Session], place: Place, watcher: Watcher) -> StudyOutcome:
     """Run a study, or what is left of it, to its end.
 
     Parameters
@@ -76,16 +121,12 @@ def run(
         What to run.
     sessions
         Its recordings.
-    output
-        Where everything is kept.
-    name
-        Of the study; one that was interrupted goes on.
-    tracking_uri
-        A store or server of MLflow; None for a store in ``output``.
+    place
+        Where it is kept and logged; one that was interrupted there goes on.
     watcher
         Is told of every trial.
 
-    Side effects: writes to ``output`` and to MLflow; starts Ray on this machine and ends it.
+    Side effects: writes to the study's folder and to MLflow; starts Ray here and ends it.
 
     Raises
     ------
@@ -95,30 +136,24 @@ def run(
         If it was interrupted, or no trial can be chosen.
     """
     check_buildable(plan.study, sessions)
-    folder, target = _open(plan, output, name, tracking_uri)
-    with _study_run(target, plan) as study_run:
+    _keep_request(plan, place)
+    with _study_run(place.target, plan) as study_run:
         start_ray(sum(session.frames.nbytes for session in sessions))
         try:
-            stages = run_study(plan.study, sessions, folder, target, watcher)
+            stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
         finally:
             ray.shutdown()
-        return _conclude(plan, sessions, folder, target, stages, study_run)
+        return _conclude(plan, sessions, place, stages, study_run)
 
 
-def run_inline(
-    plan: Plan,
-    sessions: Sequence[Session],
-    output: OutputFolder,
-    name: str,
-    tracking_uri: str | None,
-) -> Iterator[Progress]:
+def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterator[Progress]:
     """Train the settings that a study starts from, in this process and without Ray.
 
     Side effects: as those of `run`, but for one trial.
     """
     check_buildable(plan.study, sessions)
-    folder, target = _open(plan, output, name, tracking_uri)
-    job = TrialJob(plan.study.base, "inline", folder, target)
+    _keep_request(plan, place)
+    job = TrialJob(plan.study.base, "inline", place.folder, place.target)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
     trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
@@ -127,25 +162,7 @@ def run_inline(
             yield progress
             status = "FAILED" if progress.failure else "FINISHED"
     finally:
-        close_trial(target, trial_id, status, "trained inline")
-
-
-def _open(
-    plan: Plan, output: OutputFolder, name: str, tracking_uri: str | None
-) -> tuple[StudyFolder, TrackingTarget]:
-    """Make the places that a study writes to. Side effects: creates them."""
-    output.prepare()
-    uri = tracking_uri or plan.study.tracking.uri
-    target = open_target(
-        uri or output.default_tracking_uri,
-        plan.study.experiment_name,
-        name,
-        output.artifacts if uri is None else None,
-    )
-    folder = output.study(name)
-    folder.save_study_file(plan.raw)
-    folder.save_tracking({"uri": hide_password(target.uri), "experiment_id": target.experiment_id})
-    return folder, target
+        close_trial(place.target, trial_id, status, "trained inline")
 
 
 @contextmanager
@@ -166,16 +183,15 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
 def _conclude(
     plan: Plan,
     sessions: Sequence[Session],
-    folder: StudyFolder,
-    target: TrackingTarget,
+    place: Place,
     stages: Sequence[StageOutcome],
     study_run: StudyRun,
 ) -> StudyOutcome:
     """Write down what was chosen. Side effects: writes to the study's folder and to MLflow."""
     selection = {outcome.stage.name: outcome.selection.to_dict() for outcome in stages}
-    folder.save_selection(selection)
-    study_run.log_file(folder.selection)
-    study_run.log_file(folder.root / "study.yaml")
+    place.folder.save_selection(selection)
+    study_run.log_file(place.folder.selection)
+    study_run.log_file(place.folder.study_file)
     study_run.describe(to_markdown(stages))
     final = stages[-1]
     chosen = final.selection.chosen
@@ -186,13 +202,13 @@ def _conclude(
         config = config.with_params(varied)
     header = sessions[0].header
     model_uri = log_model(
-        target,
+        place.target,
         chosen.trial_id,
         sessions[0].frames[:2],
         config.model.n_ae_latents,
         config.model.count_supervised(header.n_labels),
     )
-    return StudyOutcome(folder, target, tuple(stages), model_uri)
+    return StudyOutcome(place, tuple(stages), model_uri)
 
 
 def to_markdown(stages: Sequence[StageOutcome]) -> str:

@@ -131,6 +131,11 @@ class StudyFolder:
         return self.root.name
 
     @property
+    def study_file(self) -> Path:
+        """The search-space file as it was run."""
+        return self.root / "study.yaml"
+
+    @property
     def ray(self) -> Path:
         """What Ray Tune writes for itself."""
         return self.root / "ray"
@@ -152,7 +157,7 @@ class StudyFolder:
     def save_study_file(self, raw: dict[str, Any]) -> None:
         """Keep the search-space file as it is run. Side effects: writes ``study.yaml``."""
         text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
-        write_bytes(self.root / "study.yaml", text.encode())
+        write_bytes(self.study_file, text.encode())
 
     def read_study_file(self) -> dict[str, Any]:
         """Return what `save_study_file` kept.
@@ -162,9 +167,8 @@ class StudyFolder:
         StorageError
             If there is no such study.
         """
-        path = self.root / "study.yaml"
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = yaml.safe_load(self.study_file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
             others = OutputFolder(self.root.parent).studies()
             raise StorageError(

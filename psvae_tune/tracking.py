@@ -8,6 +8,7 @@ driver knows why a trial ended.
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,8 @@ logger = logging.getLogger(__name__)
 KIND, STUDY, STAGE, TRIAL = (
     f"psvae_tune.{name}" for name in ("kind", "study", "stage", "trial_id")
 )
-STOP_REASON, SELECTED, PARETO = (
-    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "pareto")
+STOP_REASON, SELECTED, WORKER = (
+    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "worker")
 )
 DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -49,7 +50,7 @@ def _mlflow() -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
-    for name in ("mlflow", "alembic"):
+    for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow
 
@@ -134,13 +135,19 @@ def open_target(
     except TrackingError:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
-        reason = str(error).replace(uri, hide_password(uri)).splitlines()[0][:300]
         raise TrackingError(
             f"tracking URI {hide_password(uri)}",
-            f"does not answer: {reason}",
+            f"does not answer: {_reason(error, uri)}",
             hint="start the server, or leave --tracking-uri out to log beside the study",
         ) from error
     return TrackingTarget(uri, experiment_id, study)
+
+
+def _reason(error: Exception, uri: str) -> str:
+    """Return what went wrong, without the wrappings of the HTTP library and without secrets."""
+    text = str(error).replace(uri, hide_password(uri)).splitlines()[0]
+    system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
+    return system_error[1] if system_error else text[:200]
 
 
 def metric_key(key: str) -> str:
@@ -180,7 +187,14 @@ class TrialRun:
             client.update_run(run_id, status="RUNNING")
             history = client.get_metric_history(run_id, "train/loss")
             return cls(target, run_id, max((item.step for item in history), default=0), client)
-        tags = {KIND: "trial", STUDY: target.study, STAGE: stage, TRIAL: trial_id}
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        tags = {
+            KIND: "trial",
+            STUDY: target.study,
+            STAGE: stage,
+            TRIAL: trial_id,
+            WORKER: worker,
+        }
         run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
         entities = mlflow.entities
         client.log_batch(

@@ -46,7 +46,7 @@ def run(
     folder = OutputFolder(output.resolve())
     slug = plan.study.experiment_name.strip().replace(" ", "-")
     name = name or f"{slug}-{datetime.now():%Y%m%d-%H%M%S}"
-    if (folder.study(name).root / "study.yaml").exists():
+    if folder.study(name).study_file.exists():
         raise StorageError(
             f"study {name!r}",
             f"exists in {output}",
@@ -65,7 +65,7 @@ def resume(study: Path, tracking_uri: str | None, as_json: bool) -> None:
     root = study.resolve()
     output = OutputFolder(root.parent)
     raw = output.study(root.name).read_study_file()
-    plan = make_plan(raw, str(study / "study.yaml"))
+    plan = make_plan(raw, str(output.study(root.name).study_file))
     _run(plan, output, root.name, tracking_uri, False, as_json)
 
 
@@ -77,21 +77,21 @@ def _run(
     inline: bool,
     as_json: bool,
 ) -> None:
+    from psvae_tune.run import open_place, run_inline
     from psvae_tune.run import run as run_study
-    from psvae_tune.run import run_inline
 
-    output.prepare()
+    place = open_place(plan, output, name, tracking_uri)
     console = Console(stderr=True)
     sessions = _read(plan, console)
     if inline:
-        for progress in run_inline(plan, sessions, output, name, tracking_uri):
+        for progress in run_inline(plan, sessions, place):
             numbers = "  ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items())
             click.echo(f"epoch {progress.epoch}  {progress.failure or numbers}")
         return
     from psvae_tune.cli.display import StudyDisplay
 
     with StudyDisplay(console, plan.study.base.training.max_n_epochs) as display:
-        outcome = run_study(plan, sessions, output, name, tracking_uri, display)
+        outcome = run_study(plan, sessions, place, display)
     if as_json:
         stages = {item.stage.name: item.selection.to_dict() for item in outcome.stages}
         click.echo(json.dumps(stages, indent=2))
@@ -121,9 +121,9 @@ def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
     click.echo("pick       " + " ".join(item.selection.chosen.name for item in outcome.stages))
     click.echo("scores     " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
     click.echo(f"model      {outcome.model_uri}")
-    click.echo(f"study      {outcome.folder.root}")
-    if outcome.target.uri == output.default_tracking_uri:
+    click.echo(f"study      {outcome.place.folder.root}")
+    if outcome.place.target.uri == output.default_tracking_uri:
         click.echo(f"look       psvae-tune ui --output {shlex.quote(str(output.root))}")
-        click.echo(f"           then {outcome.target.url('http://127.0.0.1:5000')}")
+        click.echo(f"           then {outcome.place.target.url('http://127.0.0.1:5000')}")
     else:
-        click.echo(f"look       {outcome.target.url(outcome.target.uri)}")
+        click.echo(f"look       {outcome.place.target.url(outcome.place.target.uri)}")

@@ -1,0 +1,226 @@
+"""Whole studies as a user runs them: the command, a real Ray, a real MLflow store."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+
+from psvae_tune.data.demo import write_demo
+from psvae_tune.data.hdf5 import read_session
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+COMMAND = [sys.executable, "-c", "from psvae_tune.cli import main; main()"]
+STUDY = {
+    "experiment_name": "tiny",
+    "data": {"sessions": ["demo.h5"]},
+    "model": {
+        "model_class": "ps-vae",
+        "n_ae_latents": "n_labels + 2",
+        "ps_vae.beta": 1,
+        "ps_vae.anneal_epochs": 2,
+        "ae_arch_json": {
+            "ae_encoding_n_channels": [4, 8],
+            "ae_encoding_kernel_size": [5, 5],
+            "ae_encoding_stride_size": [2, 2],
+        },
+    },
+    "training": {"max_n_epochs": 8, "learning_rate": 0.003, "checkpoint_every": 2},
+    "search": {
+        "space": {"ps_vae.alpha": {"grid_search": [1 + 10 * i for i in range(16)]}},
+        "objectives": {"val/frame_mse": "min", "val/label_r2": "max"},
+        "scheduler": {"asha": {"grace_period": "anneal_end", "reduction_factor": 2}},
+    },
+}
+
+
+def command(folder: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # MLflow notes the store it was last pointed at in the environment; a user's is clean.
+        env={
+            name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")
+        }
+        | {"NO_COLOR": "1"},
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def make_study(folder: Path, n_trials: int, **training) -> Path:
+    write_demo(folder / "demo.h5", n_clips=12, clip_length=20, size=16)
+    raw = json.loads(json.dumps(STUDY))
+    grid = raw["search"]["space"]["ps_vae.alpha"]
+    grid["grid_search"] = grid["grid_search"][:n_trials]
+    raw["training"] |= training
+    if not training.get("keep_scheduler", n_trials == 16):
+        del raw["search"]["scheduler"]
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def runs_of(folder: Path, kind: str) -> list:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'out' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    return client.search_runs(
+        [experiment.experiment_id], f"tags.`psvae_tune.kind` = '{kind}'", max_results=100
+    )
+
+
+@pytest.fixture(scope="module")
+def sixteen(tmp_path_factory):
+    """Return the folder and the output of a finished study of 16 trials."""
+    folder = tmp_path_factory.mktemp("sixteen")
+    file = make_study(folder, 16)
+    out, err = finish(command(folder, "run", str(file), "--output", "out", "--name", "study"))
+    return folder, out, err
+
+
+def test_sixteen_trials_leave_sixteen_ended_runs_and_one_study(sixteen):
+    folder, _, _ = sixteen
+    trials, (study,) = runs_of(folder, "trial"), runs_of(folder, "study")
+    assert len(trials) == 16
+    assert {run.info.status for run in [*trials, study]} == {"FINISHED"}
+    assert {run.info.run_name for run in trials} == {f"alpha={1 + 10 * i}" for i in range(16)}
+    stopped = [run for run in trials if "test/label_r2" not in run.data.metrics]
+    assert 0 < len(stopped) < 16
+    for run in trials:
+        reason = run.data.tags["psvae_tune.stop_reason"]
+        assert reason.startswith("stopped early at epoch") == (run in stopped)
+
+
+def test_workers_are_reused(sixteen):
+    folder, _, _ = sixteen
+    workers = {run.data.tags["psvae_tune.worker"] for run in runs_of(folder, "trial")}
+    assert len(workers) <= len(os.sched_getaffinity(0))
+
+
+def test_a_run_holds_what_a_reader_needs(sixteen):
+    folder, _, _ = sixteen
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'out' / 'mlflow.db'}")
+    run = next(r for r in runs_of(folder, "trial") if "test/label_r2" in r.data.metrics)
+    assert run.data.params["ps_vae.beta"] == "1.0"
+    assert float(run.data.params["alpha_normalised"]) == pytest.approx(
+        float(run.data.params["ps_vae.alpha"]) * 4 / 256
+    )
+    steps = [item.step for item in client.get_metric_history(run.info.run_id, "val/frame_mse")]
+    assert steps == list(range(1, 9))
+    best = [item.value for item in client.get_metric_history(run.info.run_id, "val/frame_mse")]
+    assert run.data.metrics["best/frame_mse"] == min(best[1:])
+    assert "test/label_r2/paw_left_x" in run.data.metrics
+    (dataset,) = run.inputs.dataset_inputs
+    digest = read_session(folder / "demo.h5", needs_labels=True).digest
+    assert digest.startswith(dataset.dataset.digest)
+    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "model.pt"} <= files
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
+def test_the_chosen_model_answers_in_the_users_units(sixteen):
+    folder, out, _ = sixteen
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'out' / 'mlflow.db'}")
+    uri = re.search(r"^model +(\S+)$", out, re.M)[1]
+    session = read_session(folder / "demo.h5", needs_labels=True)
+    found = mlflow.pyfunc.load_model(uri).predict(session.frames)
+    assert found["latents"].shape == (240, 6)
+    for index in range(4):
+        valid = session.label_masks[:, index]
+        truth, guess = session.labels[valid, index], found["labels"][valid, index]
+        assert abs(np.mean(guess) - np.mean(truth)) < 1  # pixels
+
+
+def test_the_output_tells_the_pick_and_where_to_look(sixteen):
+    folder, out, err = sixteen
+    selection = json.loads((folder / "out/study/selection.json").read_text())
+    chosen = selection["search"]["name"]
+    assert re.search(rf"^pick +{chosen}$", out, re.M)
+    (run,) = [r for r in runs_of(folder, "trial") if "psvae_tune.selected" in r.data.tags]
+    assert run.info.run_name == chosen
+    assert "psvae-tune ui --output" in out
+    lines = [line for line in err.splitlines() if re.match(r"  \d+/16 ", line)]
+    assert len(lines) == 16
+    assert "Traceback" not in err
+    (study,) = runs_of(folder, "study")
+    assert chosen in study.data.tags["mlflow.note.content"]
+
+
+def metrics_of(folder: Path) -> dict[str, dict[str, float]]:
+    return {run.info.run_name: run.data.metrics for run in runs_of(folder, "trial")}
+
+
+def wait_for(condition, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    file = make_study(folder, 3, max_n_epochs=40)
+    finish(command(folder, "run", str(file), "--output", "out", "--name", "study"))
+    return metrics_of(folder)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_a_study_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path, undisturbed, kind):
+    file = make_study(tmp_path, 3, max_n_epochs=40)
+    process = command(tmp_path, "run", str(file), "--output", "out", "--name", "study")
+    checkpoints = tmp_path / "out/study/checkpoints"
+    wait_for(lambda: list(checkpoints.glob("*.pt")), process)
+    process.send_signal(kind)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == (1 if kind == signal.SIGINT else -signal.SIGKILL)
+    if kind == signal.SIGINT:
+        assert "interrupted" in err
+        assert "psvae-tune resume" in err
+        states = {run.info.status for run in runs_of(tmp_path, "trial")}
+        assert "RUNNING" not in states
+        assert "KILLED" in states
+    finish(command(tmp_path, "resume", "out/study"))
+    found = metrics_of(tmp_path)
+    assert len(runs_of(tmp_path, "trial")) == 3
+    assert len(runs_of(tmp_path, "study")) == 1
+    assert {run.info.status for run in runs_of(tmp_path, "trial")} == {"FINISHED"}
+    assert found == undisturbed
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
+    for run in runs_of(tmp_path, "trial"):
+        history = client.get_metric_history(run.info.run_id, "val/frame_mse")
+        assert [item.step for item in history] == list(range(1, 41))
+
+
+def test_resuming_a_study_that_has_ended_trains_nothing(sixteen):
+    folder, first, _ = sixteen
+    before = metrics_of(folder)
+    out, err = finish(command(folder, "resume", "out/study"))
+    assert "16 of them known already" in err
+    assert re.search(r"^pick .*$", out, re.M)[0] == re.search(r"^pick .*$", first, re.M)[0]
+    assert metrics_of(folder) == before
+
+
+def test_a_name_that_is_taken_is_refused(sixteen):
+    folder, _, _ = sixteen
+    process = command(folder, "run", "study.yaml", "--output", "out", "--name", "study")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "psvae-tune resume" in err
