@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,6 +19,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
         del os.environ["PSVAE_TUNE_CACHE"]
     else:
         os.environ["PSVAE_TUNE_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small tensors are slower on several threads, the more so beside other processes."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

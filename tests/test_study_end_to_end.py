@@ -51,9 +51,7 @@ def command(folder: Path, *arguments: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         # MLflow notes the store it was last pointed at in the environment; a user's is clean.
-        env={
-            name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")
-        }
+        env={name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         | {"NO_COLOR": "1"},
     )
 

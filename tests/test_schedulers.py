@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from psvae_tune.schedulers import ParetoAsha, rungs
+from psvae_tune.search_space import Asha
+
+
+@pytest.mark.parametrize(
+    ("grace", "factor", "anneal", "last", "expected"),
+    [
+        ("anneal_end", 3, 10, 100, [10, 30, 90]),
+        ("anneal_end", 3, 10, 90, [10, 30]),
+        ("anneal_end", 3, 0, 10, [1, 3, 9]),
+        (20, 2, 10, 100, [20, 40, 80]),
+        ("anneal_end", 3, 10, 10, []),
+        ("anneal_end", 1.5, 10, 30, [10, 15, 22]),
+    ],
+)
+def test_rungs_lie_between_the_annealing_and_the_end(grace, factor, anneal, last, expected):
+    assert rungs(Asha(grace_period=grace, reduction_factor=factor), anneal, last) == expected
+
+
+class Recorder(list):
+    def __call__(self, *event):
+        self.append(event)
+
+
+def scheduler(objectives, epochs=(2, 4), factor=2, seen=None):
+    kept = Recorder()
+    return ParetoAsha(objectives, list(epochs), factor, seen or {}, kept), kept
+
+
+def report(asha, name, epoch, **metrics):
+    result = {"fingerprint": name, "epoch": epoch, "is_finished": False, "failure": None}
+    result |= {f"val/{key}": value for key, value in metrics.items()}
+    return asha.on_trial_result(None, None, result)
+
+
+def test_nothing_is_decided_before_the_first_rung():
+    asha, kept = scheduler({"val/a": "min"})
+    assert report(asha, "good", 2, a=0.1) == "CONTINUE"
+    assert report(asha, "bad", 1, a=9.0) == "CONTINUE"
+    assert report(asha, "bad", 2, a=9.0) == "STOP"
+    assert kept == [("good", 2, [0.1]), ("bad", 2, [9.0])]
+
+
+def test_a_trial_that_came_first_is_stopped_when_better_ones_come():
+    asha, _ = scheduler({"val/a": "max"}, factor=3)
+    assert report(asha, "first", 2, a=0.1) == "CONTINUE"
+    assert report(asha, "second", 2, a=0.5) == "CONTINUE"
+    assert report(asha, "first", 3, a=0.9) == "STOP"
+
+
+def test_one_objective_keeps_the_best_part():
+    asha, _ = scheduler({"val/a": "min"}, factor=3)
+    for value in range(9):
+        report(asha, str(value), 2, a=value)
+    assert [name for name in map(str, range(9)) if asha.goes_on(name)] == ["0", "1", "2"]
+
+
+def test_several_objectives_keep_the_front():
+    asha, _ = scheduler({"val/mse": "min", "val/r2": "max"})
+    front = {"a": (1, 0.1), "b": (2, 0.5), "c": (3, 0.9)}
+    behind = {"d": (2, 0.4), "e": (3, 0.5), "f": (4, 0.8)}
+    for name, (mse, r2) in {**behind, **front}.items():
+        report(asha, name, 2, mse=mse, r2=r2)
+    assert {name for name in [*front, *behind] if asha.goes_on(name)} == set(front)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_what_is_not_a_number_is_behind_everything(value):
+    asha, _ = scheduler({"val/a": "min"})
+    metrics = {} if value is None else {"a": value}
+    assert report(asha, "broken", 2, **metrics) == "CONTINUE"
+    assert report(asha, "fine", 2, a=1e9) == "CONTINUE"
+    assert report(asha, "broken", 3, **metrics) == "STOP"
+
+
+def test_a_rung_that_validation_jumps_over_still_counts():
+    asha, kept = scheduler({"val/a": "min"})
+    report(asha, "a", 7, a=0.5)
+    assert kept == [("a", 2, [0.5]), ("a", 4, [0.5])]
+
+
+def test_what_was_seen_before_a_crash_counts():
+    asha, kept = scheduler({"val/a": "min"}, seen={2: {"old": [0.1]}})
+    assert report(asha, "new", 2, a=0.2) == "STOP"
+    assert report(asha, "old", 2, a=0.1) == "CONTINUE"
+    assert kept == [("new", 2, [0.2])]
+
+
+def test_the_last_report_of_a_finished_or_failed_trial_stops_nothing():
+    asha, kept = scheduler({"val/a": "min"}, seen={2: {"other": [0.1], "done": [5.0]}})
+    for end in ({"is_finished": True}, {"failure": "diverged"}):
+        result = {"fingerprint": "done", "epoch": 9, "is_finished": False, "failure": None}
+        assert asha.on_trial_result(None, None, result | end) == "CONTINUE"
+    assert kept == []
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20),
+    st.sampled_from([1.5, 2.0, 3.0]),
+)
+def test_as_many_go_on_as_asked_and_a_dominated_one_never_before_its_better(points, factor):
+    asha, _ = scheduler({"val/a": "min", "val/b": "min"}, factor=factor)
+    for index, (a, b) in enumerate(points):
+        report(asha, str(index), 2, a=a, b=b)
+    kept = {index for index in range(len(points)) if asha.goes_on(str(index))}
+    assert len(kept) == int(np.ceil(len(points) / factor))
+    for loser in kept:
+        for winner in range(len(points)):
+            (a, b), (c, d) = points[winner], points[loser]
+            if a < c and b < d:
+                assert winner in kept
