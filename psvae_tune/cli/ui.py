@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -43,13 +42,9 @@ def ui(output: Path, port: int, host: str) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--backend-store-uri", folder.default_tracking_uri, "--workers", "1"]
     command += ["--default-artifact-root", folder.artifacts.as_uri()]
-    process = subprocess.Popen(command, env={**os.environ, **SERVER_ENVIRONMENT})
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # the terminal has sent it the same signal
-        code = 0
-    sys.exit(code)
+    sys.stdout.flush()
+    # The server takes this process over, so that whoever ends the one ends the other.
+    os.execve(sys.executable, command, {**os.environ, **SERVER_ENVIRONMENT})
 
 
 def _check_free(host: str, port: int) -> None:

@@ -1,0 +1,155 @@
+"""Trials in this process, against a real store."""
+
+import itertools
+
+import mlflow
+import pytest
+import torch
+import yaml
+from studies import make_config, make_session
+
+from psvae_tune.models.saved import load_model
+from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking import (
+    TRIAL,
+    TrialRun,
+    close_trial,
+    hide_password,
+    metric_key,
+    open_target,
+)
+from psvae_tune.trial import TrialJob, name_trial, run_trial
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Return the URI of a store and the folder of its artifacts."""
+    folder = tmp_path_factory.mktemp("store")
+    return f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts"
+
+
+@pytest.fixture
+def job(store, tmp_path, request):
+    def make(study="study", **sections):
+        target = open_target(store[0], request.node.name, study, store[1])
+        return TrialJob(make_config(**sections), "alpha", StudyFolder(tmp_path / study), target)
+
+    return make
+
+
+def trial(job, params=None, n=None):
+    """Run a trial, or its first ``n`` reports as if it was cut off there."""
+    return list(itertools.islice(run_trial(params or {}, [make_session()], job, CPU), n))
+
+
+def only_run(job):
+    client = mlflow.MlflowClient(job.target.uri)
+    (run,) = client.search_runs([job.target.experiment_id])
+    return client, run
+
+
+def test_a_trial_reports_every_validation_and_then_its_end(job):
+    job = job()
+    *epochs, last = trial(job, {"ps_vae.alpha": 20})
+    assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
+    assert not any(progress.is_finished for progress in epochs)
+    assert last.is_finished
+    assert {"val/frame_mse", "test/label_r2", "val/leak_r2", "test/hsic"} <= set(last.metrics)
+    assert last.metrics["val/frame_mse"] == min(
+        progress.metrics["val/frame_mse"] for progress in epochs[1:]
+    )
+
+
+def test_its_run_holds_params_metrics_and_files(job, tmp_path):
+    job = job()
+    progress = trial(job, {"ps_vae.alpha": 20})[-1]
+    client, run = only_run(job)
+    assert run.info.run_name == "alpha=20"
+    assert run.data.tags[TRIAL] == progress.trial_id
+    assert run.data.params["ps_vae.alpha"] == "20.0"
+    assert float(run.data.params["alpha_normalised"]) == pytest.approx(20 * 2 / 144)
+    assert run.data.metrics["test/label_r2"] == progress.metrics["test/label_r2"]
+    assert run.data.metrics["best/frame_mse"] == progress.metrics["val/frame_mse"]
+    path = client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+    with open(path) as file:
+        assert yaml.safe_load(file)["model"]["ps_vae.alpha"] == 20
+    saved = load_model(client.download_artifacts(run.info.run_id, "model.pt", str(tmp_path)))
+    assert saved.model.config.alpha == 20
+    assert len(saved.label_scaler["mean"][0]) == 2
+    assert not list(job.folder.root.glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("n_before", [1, 3, 4])
+def test_a_trial_that_was_cut_off_goes_on_in_its_own_run(job, n_before):
+    straight = trial(job("straight"))
+    job = job("cut", training={"checkpoint_every": 2})
+    trial(job, n=n_before)
+    rest = trial(job)
+    assert rest[-1].metrics == straight[-1].metrics
+    client = mlflow.MlflowClient(job.target.uri)
+    runs = client.search_runs([job.target.experiment_id], "tags.`psvae_tune.study` = 'cut'")
+    assert len(runs) == 1
+    for key in ("train/loss", "val/frame_mse"):
+        history = client.get_metric_history(runs[0].info.run_id, key)
+        assert [item.step for item in history] == [1, 2, 3, 4]
+
+
+def test_a_trial_that_diverges_says_so_and_is_not_tried_again(job):
+    job = job(training={"learning_rate": 1e30, "max_n_epochs": 20})
+    last = trial(job)[-1]
+    assert "no longer finite in epoch" in last.failure
+    assert not last.is_finished
+
+
+def test_a_trial_of_the_same_settings_in_another_study_has_its_own_run(job):
+    for study in ("one", "two"):
+        trial(job(study), n=1)
+    target = job("one").target
+    client = mlflow.MlflowClient(target.uri)
+    assert len(client.search_runs([target.experiment_id])) == 2
+
+
+def test_closing_a_trial_sets_why(job):
+    job = job()
+    progress = trial(job, n=1)[-1]
+    close_trial(job.target, progress.trial_id, "FINISHED", "stopped early at epoch 1")
+    _, run = only_run(job)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["psvae_tune.stop_reason"] == "stopped early at epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"ps_vae.alpha": 500.0}, "alpha=500"),
+        ({"ps_vae.alpha": 0.5, "rng_seed_model": 3}, "alpha=0.5 seed=3"),
+        ({"n_ae_latents": 12, "learning_rate": 1e-4}, "latents=12 learning_rate=0.0001"),
+    ],
+)
+def test_trials_are_named_by_what_varies(params, name):
+    assert name_trial(params) == name
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://host:5000", "http://host:5000"),
+        ("https://user:secret@host:5000/path", "https://***@host:5000/path"),
+        ("postgresql://user:p%40ss@host/db", "postgresql://***@host/db"),
+        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
+    ],
+)
+def test_passwords_are_not_shown(uri, shown):
+    assert hide_password(uri) == shown
+
+
+def test_label_names_become_metric_names_that_mlflow_takes(store):
+    target = open_target(store[0], "names", "study", store[1])
+    run = TrialRun.open(target, "stage", "id", "name", {}, [])
+    names = ["paw left", "<b>x</b>", "ohr%", "ümlaut", "a/b", "x!"]
+    run.log({f"test/label_r2/{name}": 1.0 for name in names}, 1)
+    assert run.deliver()
+    found = mlflow.MlflowClient(store[0]).get_run(run.run_id)
+    assert {metric_key(f"test/label_r2/{name}") for name in names} == set(found.data.metrics)
