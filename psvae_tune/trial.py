@@ -1,6 +1,7 @@
 """The worker's side of a trial: hyperparameters in, epochs reported, a fitted model kept."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +82,14 @@ def run_trial(
     )
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
     epoch = state.epoch
+    clocks = _read_clocks()
     try:
         for report in fit(state, data, config):
             epoch = report.epoch
-            run.log(report.metrics | (_best(report.metrics) if report.is_best else {}), epoch)
+            before, clocks = clocks, _read_clocks()
+            cost = {name: value - before[name] for name, value in clocks.items()}
+            best = _best(report.metrics) if report.is_best else {}
+            run.log(report.metrics | best | cost, epoch)
             if epoch % config.training.checkpoint_every == 0:
                 write_bytes(checkpoint, dump_state(state))
             if report.is_validated:
@@ -95,6 +100,11 @@ def run_trial(
     # The metrics of the best epoch and no later ones, because they are those of the model kept.
     yield Progress(trial_id, epoch, _finish(state, data, config, run), is_finished=True)
     checkpoint.unlink(missing_ok=True)
+
+
+def _read_clocks() -> dict[str, float]:
+    """Return what an epoch costs, as clocks that run on: on the wall, and of the processor."""
+    return {"perf/epoch_seconds": time.perf_counter(), "perf/cpu_seconds": time.process_time()}
 
 
 def _comparable(state: TrainState, latest: dict[str, float]) -> dict[str, float]:
