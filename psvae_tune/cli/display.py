@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from psvae_tune.search_space import Stage
 from psvae_tune.select import Selection
@@ -43,7 +44,8 @@ class StudyDisplay:
     _rows: dict[str, _Row] = field(default_factory=dict)
     _n_trials: int = 0
     _n_before: int = 0
-    _start: float = 0.0
+    _start: float | None = None
+    """When the first epoch of the stage was over: what comes before is start-up."""
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -63,7 +65,7 @@ class StudyDisplay:
     def stage_started(self, stage: Stage, n_trials: int, n_done: int) -> None:
         """Say what comes."""
         self._stage, self._n_trials, self._n_before = stage, n_trials, n_done
-        self._rows, self._start = {}, time.monotonic()
+        self._rows, self._start = {}, None
         known = f", {n_done} of them known already" if n_done else ""
         self.console.print(
             f"stage {stage.name}: {n_trials} trials{known}", highlight=False, markup=False
@@ -73,6 +75,8 @@ class StudyDisplay:
         """Show the latest numbers of a trial."""
         row = self._rows.setdefault(name, _Row())
         row.epoch, row.metrics = progress.epoch, progress.metrics
+        if self._start is None:
+            self._start = time.monotonic()
         self._refresh()
 
     def trial_ended(
@@ -107,14 +111,14 @@ class StudyDisplay:
         if self._live:
             self._live.update(self._table())
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
         assert self._stage is not None
         n_ended = self._n_before + sum(row.state != "running" for row in self._rows.values())
-        table = Table(
-            title=f"stage {self._stage.name}: {n_ended} of {self._n_trials} trials, "
-            f"{self._time_left()} left",
-            title_justify="left",
+        title = Text(
+            f"stage {self._stage.name}: {n_ended} of {self._n_trials} trials, "
+            f"{self._time_left()} left"
         )
+        table = Table()
         table.add_column("trial")
         table.add_column("epoch", justify="right")
         for key in self._stage.objectives:
@@ -126,12 +130,12 @@ class StudyDisplay:
                 for key in self._stage.objectives
             ]
             table.add_row(name, f"{row.epoch}/{self.max_n_epochs}", *values)
-        return table
+        return Group(title, table)
 
     def _time_left(self) -> str:
         """Estimate from the epochs done so far, as if every trial trained to the end."""
-        n_done = sum(row.epoch for row in self._rows.values())
-        if not n_done:
+        n_done = sum(row.epoch for row in self._rows.values()) - 1
+        if self._start is None or n_done < 1:
             return "?"
         ended = sum(row.state != "running" for row in self._rows.values())
         running = sum(row.epoch for row in self._rows.values() if row.state == "running")
