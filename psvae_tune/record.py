@@ -1,11 +1,25 @@
 """What is known of the trials of a stage, now and after a crash: read from the study's journal."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from psvae_tune.storage import StudyFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One suggestion of a sampler."""
+
+    params: dict[str, Any]
+    trial_id: str
+    is_repeat: bool
+    """Whether this stage had suggested the same trial before."""
+    system: dict[str, Any] = field(default_factory=dict)
+    """What the sampler notes for itself."""
 
 
 class StageRecord:
@@ -18,6 +32,13 @@ class StageRecord:
     def __init__(self, folder: StudyFolder, stage: str) -> None:
         self.folder = folder
         self.stage = stage
+        hours = (event["hours"] for event in folder.journal.events() if event["stage"] == stage)
+        self._hours_before = max(hours, default=0.0)
+        self._start = time.monotonic()
+
+    def hours(self) -> float:
+        """Return how long the stage has run, as far as crashes have left a trace of it."""
+        return self._hours_before + (time.monotonic() - self._start) / 3600
 
     def ended(self) -> dict[str, dict[str, Any]]:
         """Return the last end of every trial that has one which holds for this stage."""
@@ -37,6 +58,24 @@ class StageRecord:
                 table.setdefault(event["rung"], {})[event["trial"]] = costs
         return table
 
+    def asks(self) -> list[Ask]:
+        """Return what was suggested, in order."""
+        return [
+            Ask(event["params"], event["trial"], event["is_repeat"], event["system"])
+            for event in self.folder.journal.events()
+            if event["event"] == "ask" and event["stage"] == self.stage
+        ]
+
+    def note_ask(self, ask: Ask) -> None:
+        """Keep a suggestion. Side effects: appends to the journal."""
+        self._append(
+            "ask",
+            trial=ask.trial_id,
+            params=ask.params,
+            is_repeat=ask.is_repeat,
+            system=ask.system,
+        )
+
     def note_rung(self, trial_id: str, rung: int, costs: list[float]) -> None:
         """Keep what a trial had at a rung. Side effects: appends to the journal."""
         finite = [value if np.isfinite(value) else None for value in costs]
@@ -51,4 +90,6 @@ class StageRecord:
         )
 
     def _append(self, event: str, **fields: Any) -> None:
-        self.folder.journal.append({"event": event, "stage": self.stage, **fields})
+        self.folder.journal.append(
+            {"event": event, "stage": self.stage, **fields, "hours": self.hours()}
+        )

@@ -62,6 +62,12 @@ class Bound(Settings):
     def __str__(self) -> str:
         return "all" if self.limit == "all" else f"{self.side} {self.limit}"
 
+    def misuse(self, metric: str) -> str | None:
+        """Say why a metric cannot have this bound, or return None."""
+        if self.limit == "all" and metric.rpartition("/")[2] != "active_units":
+            return f"`all` goes with active_units only, not `{metric}`"
+        return None
+
     def shortfall(self, value: float, limit: float) -> float:
         """Return by how much a value misses a limit on this side; 0 or less where it is met."""
         return limit - value if self.side == ">=" else value - limit
@@ -116,8 +122,8 @@ class Rule(Settings):
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"`{self.kind}` names a metric twice")
         for name, bound in self.require.items():
-            if bound.limit == "all" and name.rpartition("/")[2] != "active_units":
-                raise ValueError(f"`require`: `all` goes with active_units only, not `{name}`")
+            if problem := bound.misuse(name):
+                raise ValueError(f"`require`: {problem}")
         return self
 
     @property

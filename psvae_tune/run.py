@@ -11,6 +11,7 @@ from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
 from psvae_tune.plan import Plan, session_path
+from psvae_tune.stages import StageOutcome, run_study
 from psvae_tune.storage import OutputFolder, StudyFolder
 from psvae_tune.tracking import (
     SELECTED,
@@ -23,7 +24,7 @@ from psvae_tune.tracking import (
     open_target,
 )
 from psvae_tune.trial import Progress, TrialJob, run_trial
-from psvae_tune.tune import StageOutcome, check_buildable, run_study, start_ray
+from psvae_tune.tune import check_buildable, start_ray
 from psvae_tune.watch import Watcher
 
 OnFrames = Callable[[int], None]

@@ -8,7 +8,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from psvae_tune.metric_names import Goal
 from psvae_tune.pareto import crowding, non_dominated_rank
-from psvae_tune.search_space import Asha
+from psvae_tune.stage import Asha
 
 OnRung = Callable[[str, int, list[float]], None]
 

@@ -4,162 +4,17 @@ Ranges use Ray Tune's words. Everything wrong with a file is reported together, 
 with its place; nothing here opens a recording, imports Ray or imports torch.
 """
 
-import itertools
-import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from psvae_tune.config import TrainingConfig, TrialConfig, metric_problem, parse_trial_config
 from psvae_tune.errors import ConfigError, nearest
-from psvae_tune.metric_names import Goal
 from psvae_tune.model_config import MODEL_CONFIGS
-from psvae_tune.rules import Rule, check_rule, default_rule, parse_rule
+from psvae_tune.rules import check_rule
 from psvae_tune.settings import Settings, parse_settings, setting_names
-
-RANGES = {
-    "grid_search": "a list of values",
-    "choice": "a list of values",
-    "uniform": "[low, high]",
-    "loguniform": "[low, high]",
-    "quniform": "[low, high, step]",
-    "randint": "[low, high], high excluded",
-    "lograndint": "[low, high], high excluded",
-}
-
-
-class Domain(Settings):
-    """The values that one hyperparameter may take: one of Ray Tune's words and its arguments."""
-
-    kind: str
-    values: tuple[Any, ...]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_word(cls, raw: Any) -> Any:
-        if not isinstance(raw, Mapping) or len(raw) != 1:
-            raise ValueError("must be one range, for example {loguniform: [50, 1000]}")
-        kind, values = next(iter(raw.items()))
-        if kind not in RANGES:
-            near = nearest(str(kind), RANGES)
-            raise ValueError(
-                f"`{kind}` is not a range; "
-                + (f"did you mean `{near}`?" if near else f"choose from {', '.join(RANGES)}")
-            )
-        if not isinstance(values, list | tuple):
-            raise ValueError(f"`{kind}` takes {RANGES[kind]}")
-        return {"kind": kind, "values": values}
-
-    @model_validator(mode="after")
-    def _is_sound(self) -> Self:
-        if self.kind in ("grid_search", "choice"):
-            if not self.values:
-                raise ValueError(f"`{self.kind}` is empty")
-            if len({repr(value) for value in self.values}) < len(self.values):
-                raise ValueError(f"`{self.kind}` holds a value twice")
-            return self
-        count = 3 if self.kind == "quniform" else 2
-        if len(self.values) != count or not all(_is_finite_number(v) for v in self.values):
-            raise ValueError(f"`{self.kind}` takes {RANGES[self.kind]}")
-        low, high = self.values[:2]
-        if not low < high:
-            raise ValueError(f"`{self.kind}` is upside down: {low} is not below {high}")
-        if self.kind.startswith("log") and low <= 0:
-            raise ValueError(f"`{self.kind}` needs a low end above 0")
-        if "randint" in self.kind and not all(isinstance(v, int) for v in self.values):
-            raise ValueError(f"`{self.kind}` takes whole numbers")
-        if self.kind == "quniform" and self.values[2] <= 0:
-            raise ValueError("the step of `quniform` must be above 0")
-        return self
-
-    @property
-    def corners(self) -> tuple[Any, ...]:
-        """Values which are all valid only if every value of the domain is."""
-        if self.kind in ("grid_search", "choice"):
-            return self.values
-        low, high = self.values[:2]
-        return (low, high - 1) if "randint" in self.kind else (low, high)
-
-    def to_words(self) -> dict[str, list[Any]]:
-        """Return the form that a search-space file holds."""
-        return {self.kind: list(self.values)}
-
-
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-class Asha(Settings):
-    """Asynchronous successive halving: at each rung the best fraction of the trials goes on."""
-
-    grace_period: Annotated[int, Field(ge=1)] | Literal["anneal_end"] = "anneal_end"
-    """Epochs before the first rung."""
-    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
-
-
-class Scheduler(Settings):
-    """What stops trials early."""
-
-    asha: Asha
-
-
-class Stage(Settings):
-    """One search: a space, an algorithm, objectives, early stopping and a rule that chooses."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "search"
-    algorithm: Literal["grid", "random"] = "grid"
-    num_trials: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    space: Annotated[dict[str, Domain], Field(min_length=1)]
-    objectives: Annotated[dict[str, Goal], Field(min_length=1)]
-    scheduler: Scheduler | None = None
-    select: Rule
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_default_rule(cls, raw: Any) -> Any:
-        if isinstance(raw, Mapping) and "select" not in raw:
-            return {**raw, "select": default_rule(raw.get("objectives", {}))}
-        return raw
-
-    @field_validator("select", mode="before")
-    @classmethod
-    def _rule(cls, raw: Any) -> Any:
-        return parse_rule(raw)
-
-    @model_validator(mode="after")
-    def _algorithm_fits(self) -> Self:
-        ranges = [name for name, domain in self.space.items() if domain.kind != "grid_search"]
-        grids = [name for name, domain in self.space.items() if domain.kind == "grid_search"]
-        if self.algorithm == "grid":
-            if ranges:
-                raise ValueError(
-                    f"a grid takes `grid_search` only, {', '.join(ranges)} is a range"
-                )
-            if self.num_trials not in (None, self.n_trials):
-                raise ValueError(f"num_trials: the grid has {self.n_trials} trials")
-        elif grids:
-            raise ValueError(
-                f"algorithm `{self.algorithm}` samples, {', '.join(grids)} is a grid; use `choice`"
-            )
-        elif self.num_trials is None:
-            raise ValueError(f"num_trials: is required for algorithm `{self.algorithm}`")
-        return self
-
-    @property
-    def n_trials(self) -> int:
-        """How many trials the stage holds."""
-        if self.algorithm == "grid":
-            return math.prod(len(domain.values) for domain in self.space.values())
-        assert self.num_trials is not None
-        return self.num_trials
-
-    def grid(self) -> list[dict[str, Any]]:
-        """Return every point of a grid, the last hyperparameter varying fastest."""
-        names = list(self.space)
-        columns = (self.space[name].values for name in names)
-        return [dict(zip(names, point, strict=True)) for point in itertools.product(*columns)]
+from psvae_tune.stage import Domain, Stage
 
 
 class Resources(Settings):
@@ -303,19 +158,42 @@ def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
             if near := nearest(name, known):
                 problem += f"; did you mean `{near}`?"
             yield f"{place}.space.{name}: {problem}"
-            continue
-        for value in domain.corners:
-            try:
-                base.with_params({name: value})
-            except ConfigError as error:
-                for problem in error.problems:
-                    yield f"{place}.space.{name}: {problem.split(': ', 1)[1]}"
-    for key in stage.objectives:
-        if reason := metric_problem(key, base.model):
-            yield f"{place}.objectives: {reason}"
+        else:
+            yield from _value_problems(name, domain, place, base)
+    for section in ("objectives", "constraints"):
+        for key in getattr(stage, section):
+            if reason := metric_problem(key, base.model):
+                yield f"{place}.{section}: {reason}"
     for problem in check_rule(stage.select, base.model, set(stage.space)):
         yield f"{place}.select: {problem}"
     yield from _grace_problems(stage, place, base)
+    yield from _budget_problems(stage, place, base)
+
+
+def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) -> Iterator[str]:
+    """Yield what the model refuses of the values of one hyperparameter."""
+    for value in domain.corners:
+        try:
+            base.with_params({name: value})
+        except ConfigError as error:
+            for problem in error.problems:
+                yield f"{place}.space.{name}: {problem.split(': ', 1)[1]}"
+
+
+def _budget_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
+    """Yield why not even one trial could be run."""
+    n_epochs = longest(stage, base)
+    if stage.num_epochs is not None and stage.num_epochs < n_epochs:
+        yield (
+            f"{place}.num_epochs: must be at least the {n_epochs} epochs of one trial, "
+            f"got {stage.num_epochs}"
+        )
+
+
+def longest(stage: Stage, base: TrialConfig) -> int:
+    """Return the epochs that the longest trial of a stage may train."""
+    domain = stage.space.get("max_n_epochs")
+    return int(max(domain.corners)) if domain else base.training.max_n_epochs
 
 
 def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:

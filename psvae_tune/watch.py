@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from ray import tune
 
 from psvae_tune.record import StageRecord
-from psvae_tune.search_space import Stage
 from psvae_tune.select import Selection
+from psvae_tune.stage import Stage
 from psvae_tune.tracking import TrackingTarget, close_trial
 from psvae_tune.trial import Progress
 
@@ -18,8 +18,11 @@ logger = logging.getLogger(__name__)
 class Watcher(Protocol):
     """Whoever shows a study while it runs."""
 
-    def stage_started(self, stage: Stage, n_trials: int, n_done: int) -> None:
-        """A stage of ``n_trials`` begins, ``n_done`` of which have ended before."""
+    def stage_started(self, stage: Stage, n_trials: int | None, n_done: int) -> None:
+        """A stage begins of which ``n_done`` trials have ended before.
+
+        ``n_trials`` is None where the budget does not count trials.
+        """
 
     def trial_progressed(self, name: str, progress: Progress) -> None:
         """A trial has been validated."""

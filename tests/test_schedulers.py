@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psvae_tune.schedulers import ParetoAsha, rungs
-from psvae_tune.search_space import Asha
+from psvae_tune.stage import Asha
 
 
 @pytest.mark.parametrize(

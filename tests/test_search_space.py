@@ -3,7 +3,8 @@ import copy
 import pytest
 
 from psvae_tune.errors import ConfigError
-from psvae_tune.search_space import Domain, parse_study
+from psvae_tune.search_space import parse_study
+from psvae_tune.stage import Domain
 
 FILE = {
     "experiment_name": "ps-vae",
@@ -136,3 +137,87 @@ def test_problems_of_a_stage_bear_its_name():
     stage = {**FILE["search"], "name": "alpha", "objectives": {"val/nothing": "min"}}
     with pytest.raises(ConfigError, match=r"search\.stages\.alpha\.objectives"):
         parse_study(changed(["search"], {"stages": [stage]}), "f.yaml", 4)
+
+
+SAMPLED = {
+    "space": {"ps_vae.alpha": {"loguniform": [50, 1000]}, "ps_vae.beta": {"choice": [1, 5]}},
+    "objectives": {"val/label_r2": "max"},
+    "algorithm": "optuna",
+    "num_trials": 5,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"sampler": "gp", "num_trials": None, "num_epochs": 20},
+        {"algorithm": "random", "time_budget_h": 0.5},
+        {"constraints": {"val/label_r2": ">= 0.8", "val/active_units": "all"}},
+        {"points_to_evaluate": [{"ps_vae.alpha": 50, "ps_vae.beta": 5}, {"ps_vae.alpha": 99.5}]},
+    ],
+)
+def test_sampling_stages(change):
+    (stage,) = parse_study(changed(["search"], SAMPLED | change), "f.yaml", 4).stages
+    for name, value in change.items():
+        dumped = stage.model_dump(mode="json")[name]
+        assert dumped == value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_trials": None}, "needs a budget: one of num_trials, num_epochs, time_budget_h"),
+        ({"num_epochs": 19}, "num_epochs: must be at least the 20 epochs of one trial, got 19"),
+        ({"time_budget_h": 0}, "time_budget_h: input should be greater than 0"),
+        ({"sampler": "cmaes"}, "sampler: "),
+        ({"algorithm": "random", "sampler": "tpe"}, "takes no `sampler`"),
+        (
+            {"algorithm": "random", "constraints": {"val/label_r2": ">= 0"}},
+            "algorithm `random` ignores `constraints`; use `optuna`",
+        ),
+        ({"constraints": {"val/label_r2": "about 1"}}, "must read like '>= 0.8'"),
+        ({"constraints": {"val/label_r2": "all"}}, "`all` goes with active_units only"),
+        ({"constraints": {"val/lable_r2": ">= 0"}}, "did you mean `val/label_r2`?"),
+        ({"constraints": {"val/projection": "<= 0"}}, "has no projection"),
+        ({"points_to_evaluate": [{"ps_vae.alhpa": 60}]}, "did you mean `ps_vae.alpha`?"),
+        ({"points_to_evaluate": [{"ps_vae.alpha": 5}]}, "ps_vae.alpha cannot be 5 in"),
+        ({"points_to_evaluate": [{"ps_vae.beta": 2}]}, "ps_vae.beta cannot be 2 in"),
+        ({"points_to_evaluate": [{"ps_vae.beta": True}]}, "ps_vae.beta cannot be True in"),
+        ({"algorithm": "grid"}, "a grid takes `grid_search` only"),
+    ],
+)
+def test_bad_sampling_stages(change, message):
+    found = problems(["search"], SAMPLED | change)
+    assert any(message in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"constraints": {"val/label_r2": ">= 0"}}, "ignores `constraints`"),
+        ({"num_epochs": 100}, "takes no `num_epochs`"),
+        ({"time_budget_h": 1}, "takes no `time_budget_h`"),
+        ({"points_to_evaluate": [{"ps_vae.alpha": 50}]}, "takes no `points_to_evaluate`"),
+        ({"sampler": "tpe"}, "takes no `sampler`; use `optuna`"),
+        ({"algorithm": "optuna", "num_trials": 3}, "ps_vae.alpha is a grid; use `choice`"),
+    ],
+)
+def test_a_grid_takes_nothing_that_samples(change, message):
+    found = problems(["search"], FILE["search"] | change)
+    assert any(message in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("words", "inside", "outside"),
+    [
+        ({"uniform": [0, 1]}, [0, 0.5, 1], [-0.1, 1.1, "a", None, True, float("nan")]),
+        ({"randint": [1, 4]}, [1, 3], [0, 4, 1.5, True]),
+        ({"quniform": [1, 2, 0.25]}, [1, 1.75, 2.0], [1.1, 2.25]),
+        ({"choice": [1, "a", None]}, [1, "a", None], [True, "b", 0]),
+    ],
+)
+def test_a_domain_knows_its_values(words, inside, outside):
+    domain = Domain.model_validate(words)
+    assert all(map(domain.holds, inside))
+    assert not any(map(domain.holds, outside))

@@ -7,7 +7,7 @@ import click
 
 from psvae_tune.cli import options
 from psvae_tune.plan import Plan, make_plan
-from psvae_tune.search_space import Domain, Stage
+from psvae_tune.stage import Domain, Stage
 from psvae_tune.study_file import read_study_file
 
 
@@ -27,11 +27,9 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     """Yield the lines that tell a plan to a person."""
     study = plan.study
     training = study.base.training
-    n_trials = sum(stage.n_trials for stage in study.stages)
-    yield (
-        f"{study.base.model.model_class}: up to {n_trials} trials of up to "
-        f"{training.max_n_epochs} epochs"
-    )
+    counts = [stage.n_trials for stage in study.stages]
+    n_trials = "trials" if None in counts else f"up to {sum(filter(None, counts))} trials"
+    yield f"{study.base.model.model_class}: {n_trials} of up to {training.max_n_epochs} epochs"
     for stage in study.stages:
         yield from _describe_stage(stage)
     header = plan.headers[0]
@@ -47,18 +45,35 @@ def describe_plan(plan: Plan) -> Iterator[str]:
 
 
 def _describe_stage(stage: Stage) -> Iterator[str]:
-    yield f"stage {stage.name}: {stage.algorithm}, {_count(stage.n_trials, 'trial')}"
+    algorithm = f"optuna ({stage.sampler or 'tpe'})" if stage.algorithm == "optuna" else None
+    yield f"stage {stage.name}: {algorithm or stage.algorithm}, {_describe_budget(stage)}"
     width = max(len(name) for name in stage.space)
     for name, domain in stage.space.items():
         yield f"  {name:<{width}}  {_describe_domain(domain)}"
+    if stage.points_to_evaluate:
+        yield f"  tried first: {_count(len(stage.points_to_evaluate), 'point')}"
     goals = ", ".join(f"{key} {goal}" for key, goal in stage.objectives.items())
     yield f"  objectives: {goals}"
+    if stage.constraints:
+        bounds = ", ".join(f"{key} {bound}" for key, bound in stage.constraints.items())
+        yield f"  constraints: {bounds}"
     if stage.scheduler:
         asha = stage.scheduler.asha
         grace = str(asha.grace_period).replace("anneal_end", "the end of the annealing")
         yield f"  stopped early: all but 1 in {asha.reduction_factor:g}, first at epoch {grace}"
     rule = stage.select
     yield f"  chosen by: {rule.kind} {', '.join(rule.objectives)}"
+
+
+def _describe_budget(stage: Stage) -> str:
+    parts = []
+    if stage.n_trials is not None:
+        parts.append(_count(stage.n_trials, "trial"))
+    if stage.num_epochs is not None:
+        parts.append(_count(stage.num_epochs, "epoch"))
+    if stage.time_budget_h is not None:
+        parts.append(f"{stage.time_budget_h:g} h")
+    return " or ".join(parts)
 
 
 def _describe_domain(domain: Domain) -> str:

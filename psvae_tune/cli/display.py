@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from psvae_tune.search_space import Stage
 from psvae_tune.select import Selection
+from psvae_tune.stage import Stage
 from psvae_tune.trial import Progress
 
 N_SHOWN = 20
@@ -42,7 +42,7 @@ class StudyDisplay:
     _live: Live | None = None
     _stage: Stage | None = None
     _rows: dict[str, _Row] = field(default_factory=dict)
-    _n_trials: int = 0
+    _n_trials: int | None = 0
     _n_before: int = 0
     _start: float | None = None
     """When the first epoch of the stage was over: what comes before is start-up."""
@@ -62,13 +62,13 @@ class StudyDisplay:
         if self._live:
             self._live.stop()
 
-    def stage_started(self, stage: Stage, n_trials: int, n_done: int) -> None:
+    def stage_started(self, stage: Stage, n_trials: int | None, n_done: int) -> None:
         """Say what comes."""
         self._stage, self._n_trials, self._n_before = stage, n_trials, n_done
         self._rows, self._start = {}, None
         known = f", {n_done} of them known already" if n_done else ""
         self.console.print(
-            f"stage {stage.name}: {n_trials} trials{known}", highlight=False, markup=False
+            f"stage {stage.name}: {self._total()} trials{known}", highlight=False, markup=False
         )
 
     def trial_progressed(self, name: str, progress: Progress) -> None:
@@ -88,7 +88,7 @@ class StudyDisplay:
         text = reason if outcome == "failed" else self._numbers(metrics)
         n_ended = self._n_before + sum(row.state != "running" for row in self._rows.values())
         self.console.print(
-            f"  {n_ended}/{self._n_trials}  {name:<24} {outcome:<9} epoch {row.epoch:<4} {text}",
+            f"  {n_ended}/{self._total()}  {name:<24} {outcome:<9} epoch {row.epoch:<4} {text}",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -115,7 +115,7 @@ class StudyDisplay:
         assert self._stage is not None
         n_ended = self._n_before + sum(row.state != "running" for row in self._rows.values())
         title = Text(
-            f"stage {self._stage.name}: {n_ended} of {self._n_trials} trials, "
+            f"stage {self._stage.name}: {n_ended} of {self._total()} trials, "
             f"{self._time_left()} left"
         )
         table = Table()
@@ -132,10 +132,13 @@ class StudyDisplay:
             table.add_row(name, f"{row.epoch}/{self.max_n_epochs}", *values)
         return Group(title, table)
 
+    def _total(self) -> int | str:
+        return "?" if self._n_trials is None else self._n_trials
+
     def _time_left(self) -> str:
         """Estimate from the epochs done so far, as if every trial trained to the end."""
         n_done = sum(row.epoch for row in self._rows.values()) - 1
-        if self._start is None or n_done < 1:
+        if self._start is None or self._n_trials is None or n_done < 1:
             return "?"
         ended = sum(row.state != "running" for row in self._rows.values())
         running = sum(row.epoch for row in self._rows.values() if row.state == "running")

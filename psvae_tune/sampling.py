@@ -1,0 +1,226 @@
+"""Which configuration to try next: Optuna, asked anew each time from what the journal holds.
+
+Nothing is kept between two questions. The Optuna study is built from the journal, the sampler
+from the seed of the stage and the number of the question, so a suggestion depends only on what
+is known when it is made, and a study that was cut off goes on as if it had not been.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from psvae_tune.points import Origin, Point
+from psvae_tune.record import Ask, StageRecord
+from psvae_tune.search_space import longest
+from psvae_tune.stage import Domain, Stage
+
+# A generation must be small against the dozens of trials that a budget of fits allows.
+POPULATION_SIZE = 12
+# A sampler that likes a discrete point may name it again and again: after some repeats the next
+# point is drawn at random, after many the space is taken to hold no other.
+N_REPEATS_UNTIL_RANDOM = 10
+N_REPEATS_UNTIL_EXHAUSTED = 50
+
+Budget = Literal["left", "waiting", "spent"]
+
+
+def to_distribution(domain: Domain) -> BaseDistribution:
+    """Return Optuna's object for a domain."""
+    if domain.kind == "choice":
+        return CategoricalDistribution([_category(value) for value in domain.values])
+    low, high = domain.values[:2]
+    is_log = domain.kind.startswith("log")
+    if "randint" in domain.kind:
+        return IntDistribution(low, high - 1, log=is_log)
+    if domain.kind == "quniform":
+        step = domain.values[2]
+        n_steps = math.floor((high - low) / step + 1e-9)
+        return FloatDistribution(low, low + n_steps * step, step=step)
+    return FloatDistribution(low, high, log=is_log)
+
+
+def _category(value: Any) -> bool | int | float | str | None:
+    """Return a value as Optuna takes categories: what has parts, as JSON."""
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else value
+
+
+def to_values(space: Mapping[str, Domain], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters that Optuna's parameters stand for."""
+    values = {}
+    for name, domain in space.items():
+        value = params[name]
+        if domain.kind == "choice":
+            value = next(own for own in domain.values if _category(own) == value)
+        values[name] = value
+    return values
+
+
+def _to_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _category(value) for name, value in params.items()}
+
+
+def make_sampler(stage: Stage, number: int, n_repeats: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler for one question of a stage."""
+    seed = int(np.random.SeedSequence([stage.seed, number]).generate_state(1)[0])
+    if stage.algorithm == "random" or n_repeats >= N_REPEATS_UNTIL_RANDOM:
+        return optuna.samplers.RandomSampler(seed=seed)
+    if stage.sampler == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION_SIZE)
+    if stage.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the journal held at one moment."""
+
+    asks: list[Ask]
+    """Those that start from the same settings as the stage does now."""
+    points: list[Point]
+    """The different ones among them."""
+    ends: dict[str, dict[str, Any]]
+
+    @property
+    def unfinished(self) -> list[Point]:
+        return [point for point in self.points if point.trial_id not in self.ends]
+
+    @property
+    def n_repeats(self) -> int:
+        """How many suggestions in a row brought nothing new."""
+        news = [number for number, ask in enumerate(self.asks) if not ask.is_repeat]
+        return len(self.asks) - 1 - max(news, default=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The suggestions of a stage, past and next."""
+
+    stage: Stage
+    origin: Origin
+    record: StageRecord
+
+    def _look(self) -> _Seen:
+        pairs = [(ask, self.origin.point(ask.params)) for ask in self.record.asks()]
+        pairs = [(ask, point) for ask, point in pairs if point.trial_id == ask.trial_id]
+        points = {point.trial_id: point for _, point in pairs}
+        return _Seen([ask for ask, _ in pairs], list(points.values()), self.record.ended())
+
+    def points(self) -> list[Point]:
+        """Return the different points suggested so far."""
+        return self._look().points
+
+    def unfinished(self) -> list[Point]:
+        """Return the points that were suggested and have not ended."""
+        return self._look().unfinished
+
+    def budget(self) -> Budget:
+        """Tell whether another trial may begin, perhaps once those that run have ended."""
+        return self._budget(self._look())
+
+    def _budget(self, seen: _Seen) -> Budget:
+        stage = self.stage
+        if (
+            (stage.num_trials is not None and len(seen.points) >= stage.num_trials)
+            or (stage.time_budget_h is not None and self.record.hours() >= stage.time_budget_h)
+            or seen.n_repeats >= N_REPEATS_UNTIL_EXHAUSTED
+        ):
+            return "spent"
+        if stage.num_epochs is not None:
+            own = (end for end in seen.ends.values() if end["stage"] == stage.name)
+            n_trained = sum(end["epoch"] for end in own)
+            n_running = len(seen.unfinished)
+            if n_trained + (n_running + 1) * longest(stage, self.origin.base) > stage.num_epochs:
+                return "waiting" if n_running else "spent"
+        return "left"
+
+    def ask(self) -> Point | None:
+        """Return a point to run; None if the budget has no room for one.
+
+        A trial that has ended already is told to the sampler and not returned.
+
+        Side effects: appends to the journal.
+        """
+        while self._budget(seen := self._look()) == "left":
+            params, system = self._suggest(seen)
+            point = self.origin.point(params)
+            is_repeat = point in seen.points
+            self.record.note_ask(Ask(params, point.trial_id, is_repeat, system))
+            if not is_repeat and point.trial_id not in seen.ends:
+                return point
+        return None
+
+    def _suggest(self, seen: _Seen) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return hyperparameters, and what the sampler notes for itself."""
+        number = len(seen.asks)
+        study = self._study(seen)
+        study.sampler = make_sampler(self.stage, number, seen.n_repeats)
+        if number < len(self.stage.points_to_evaluate):
+            study.enqueue_trial(_to_optuna(self.stage.points_to_evaluate[number]))
+        space = {name: to_distribution(domain) for name, domain in self.stage.space.items()}
+        params = study.ask(space).params
+        return to_values(self.stage.space, params), study.trials[-1].system_attrs
+
+    def study(self) -> optuna.Study:
+        """Return all suggestions as an Optuna study in memory.
+
+        Only a trial that finished is complete; one stopped early is pruned, one that failed or
+        lacks a value is failed, any other runs.
+        """
+        return self._study(self._look())
+
+    def _study(self, seen: _Seen) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        goals = {"min": "minimize", "max": "maximize"}
+        study = optuna.create_study(
+            directions=[goals[goal] for goal in self.stage.objectives.values()]
+        )
+        study.add_trials(
+            self._to_optuna_trial(ask, seen.ends.get(ask.trial_id)) for ask in seen.asks
+        )
+        return study
+
+    def _to_optuna_trial(self, ask: Ask, end: Mapping[str, Any] | None) -> FrozenTrial:
+        told: dict[str, Any] = {"state": TrialState.RUNNING}
+        if end is not None:
+            told = self._to_outcome(ask, end)
+        return create_trial(
+            params=_to_optuna(ask.params),
+            distributions={n: to_distribution(domain) for n, domain in self.stage.space.items()},
+            system_attrs=dict(ask.system),
+            **told,
+        )
+
+    def _to_outcome(self, ask: Ask, end: Mapping[str, Any]) -> dict[str, Any]:
+        metrics = end["metrics"]
+        values = [metrics.get(key, math.nan) for key in self.stage.objectives]
+        if end["outcome"] == "stopped":
+            # Optuna has room for what an unfinished trial had only if there is one objective.
+            is_known = len(values) == 1 and math.isfinite(values[0])
+            seen = {"intermediate_values": {end["epoch"]: values[0]}} if is_known else {}
+            return {"state": TrialState.PRUNED, **seen}
+        constraints = {
+            key: bound.shortfall(
+                metrics.get(key, math.nan),
+                self.origin.count_unsupervised(ask.params)
+                if bound.limit == "all"
+                else bound.limit,
+            )
+            for key, bound in self.stage.constraints.items()
+        }
+        is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
+        if end["outcome"] != "finished" or not is_whole:
+            return {"state": TrialState.FAIL}
+        return {"state": TrialState.COMPLETE, "values": values, "constraints": constraints}

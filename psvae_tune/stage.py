@@ -1,0 +1,225 @@
+"""One stage of a study: what is varied, by which algorithm, and judged by what."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from psvae_tune.errors import nearest
+from psvae_tune.metric_names import Goal
+from psvae_tune.rules import Bound, Rule, default_rule, parse_rule
+from psvae_tune.settings import Settings
+
+RANGES = {
+    "grid_search": "a list of values",
+    "choice": "a list of values",
+    "uniform": "[low, high]",
+    "loguniform": "[low, high]",
+    "quniform": "[low, high, step]",
+    "randint": "[low, high], high excluded",
+    "lograndint": "[low, high], high excluded",
+}
+
+
+class Domain(Settings):
+    """The values that one hyperparameter may take: one of Ray Tune's words and its arguments."""
+
+    kind: str
+    values: tuple[Any, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or len(raw) != 1:
+            raise ValueError("must be one range, for example {loguniform: [50, 1000]}")
+        kind, values = next(iter(raw.items()))
+        if kind not in RANGES:
+            near = nearest(str(kind), RANGES)
+            raise ValueError(
+                f"`{kind}` is not a range; "
+                + (f"did you mean `{near}`?" if near else f"choose from {', '.join(RANGES)}")
+            )
+        if not isinstance(values, list | tuple):
+            raise ValueError(f"`{kind}` takes {RANGES[kind]}")
+        return {"kind": kind, "values": values}
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        if self.kind in ("grid_search", "choice"):
+            if not self.values:
+                raise ValueError(f"`{self.kind}` is empty")
+            if len({repr(value) for value in self.values}) < len(self.values):
+                raise ValueError(f"`{self.kind}` holds a value twice")
+            return self
+        count = 3 if self.kind == "quniform" else 2
+        if len(self.values) != count or not all(_is_finite_number(v) for v in self.values):
+            raise ValueError(f"`{self.kind}` takes {RANGES[self.kind]}")
+        low, high = self.values[:2]
+        if not low < high:
+            raise ValueError(f"`{self.kind}` is upside down: {low} is not below {high}")
+        if self.kind.startswith("log") and low <= 0:
+            raise ValueError(f"`{self.kind}` needs a low end above 0")
+        if "randint" in self.kind and not all(isinstance(v, int) for v in self.values):
+            raise ValueError(f"`{self.kind}` takes whole numbers")
+        if self.kind == "quniform" and self.values[2] <= 0:
+            raise ValueError("the step of `quniform` must be above 0")
+        return self
+
+    @property
+    def corners(self) -> tuple[Any, ...]:
+        """Values which are all valid only if every value of the domain is."""
+        if self.kind in ("grid_search", "choice"):
+            return self.values
+        low, high = self.values[:2]
+        return (low, high - 1) if "randint" in self.kind else (low, high)
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is one that the domain may take."""
+        if self.kind in ("grid_search", "choice"):
+            return any(type(value) is type(own) and value == own for own in self.values)
+        low, high, *step = self.values
+        if not _is_finite_number(value):
+            return False
+        if "randint" in self.kind:
+            return isinstance(value, int) and low <= value < high
+        is_on_grid = not step or math.isclose(
+            (n_steps := (value - low) / step[0]), round(n_steps), abs_tol=1e-9
+        )
+        return bool(low <= value <= high and is_on_grid)
+
+    def to_words(self) -> dict[str, list[Any]]:
+        """Return the form that a search-space file holds."""
+        return {self.kind: list(self.values)}
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class Asha(Settings):
+    """Asynchronous successive halving: at each rung the best fraction of the trials goes on."""
+
+    grace_period: Annotated[int, Field(ge=1)] | Literal["anneal_end"] = "anneal_end"
+    """Epochs before the first rung."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+
+
+class Scheduler(Settings):
+    """What stops trials early."""
+
+    asha: Asha
+
+
+Algorithm = Literal["grid", "random", "optuna"]
+Sampler = Literal["tpe", "nsga2", "gp"]
+
+BUDGETS = ("num_trials", "num_epochs", "time_budget_h")
+# What only an algorithm that samples can make use of.
+OF_SAMPLING = ("num_epochs", "time_budget_h", "points_to_evaluate", "constraints")
+
+
+class Stage(Settings):
+    """One search: a space, an algorithm, objectives, early stopping and a rule that chooses."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "search"
+    algorithm: Algorithm = "grid"
+    sampler: Sampler | None = None
+    """Of Optuna; None: ``tpe``."""
+    num_trials: Annotated[int, Field(ge=1)] | None = None
+    """Different trials at most."""
+    num_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Epochs trained in this stage at most."""
+    time_budget_h: Annotated[float, Field(gt=0)] | None = None
+    """Hours after which no trial begins; those that run then go on to their end."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Of what the algorithm draws."""
+    space: Annotated[dict[str, Domain], Field(min_length=1)]
+    points_to_evaluate: tuple[dict[str, Any], ...] = ()
+    """Tried first; what a point leaves out is sampled."""
+    objectives: Annotated[dict[str, Goal], Field(min_length=1)]
+    constraints: dict[str, Bound] = Field(default_factory=dict)
+    """What the sampler takes for feasible."""
+    scheduler: Scheduler | None = None
+    select: Rule
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_default_rule(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "select" not in raw:
+            return {**raw, "select": default_rule(raw.get("objectives", {}))}
+        return raw
+
+    @field_validator("select", mode="before")
+    @classmethod
+    def _rule(cls, raw: Any) -> Any:
+        return parse_rule(raw)
+
+    @model_validator(mode="after")
+    def _algorithm_fits(self) -> Self:
+        grids = [name for name, domain in self.space.items() if domain.kind == "grid_search"]
+        if self.algorithm != "optuna" and self.sampler is not None:
+            raise ValueError(f"algorithm `{self.algorithm}` takes no `sampler`; use `optuna`")
+        if self.constraints and self.algorithm != "optuna":
+            raise ValueError(
+                f"algorithm `{self.algorithm}` ignores `constraints`; use `optuna`, "
+                "or `require` in `select`"
+            )
+        if self.algorithm == "grid":
+            self._check_grid(grids)
+        elif grids:
+            raise ValueError(
+                f"algorithm `{self.algorithm}` samples, {', '.join(grids)} is a grid; use `choice`"
+            )
+        elif not any(getattr(self, name) for name in BUDGETS):
+            names = ", ".join(BUDGETS)
+            raise ValueError(f"algorithm `{self.algorithm}` needs a budget: one of {names}")
+        return self
+
+    def _check_grid(self, grids: list[str]) -> None:
+        ranges = [name for name in self.space if name not in grids]
+        if ranges:
+            raise ValueError(f"a grid takes `grid_search` only, {', '.join(ranges)} is a range")
+        for name in OF_SAMPLING:
+            if getattr(self, name):
+                raise ValueError(f"a grid runs every point once and takes no `{name}`")
+        if self.num_trials not in (None, self.n_trials):
+            raise ValueError(f"num_trials: the grid has {self.n_trials} trials")
+
+    @model_validator(mode="after")
+    def _points_are_in_the_space(self) -> Self:
+        for point in self.points_to_evaluate:
+            for name, value in point.items():
+                if name not in self.space:
+                    near = nearest(name, self.space)
+                    raise ValueError(
+                        f"points_to_evaluate: `{name}` is not in the space"
+                        + (f"; did you mean `{near}`?" if near else "")
+                    )
+                if not self.space[name].holds(value):
+                    raise ValueError(
+                        f"points_to_evaluate: {name} cannot be {value!r} in "
+                        f"{self.space[name].to_words()}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _constraints_are_bounds(self) -> Self:
+        for name, bound in self.constraints.items():
+            if problem := bound.misuse(name):
+                raise ValueError(f"constraints: {problem}")
+        return self
+
+    @property
+    def n_trials(self) -> int | None:
+        """How many trials the stage holds at most; None if its budget does not count them."""
+        if self.algorithm == "grid":
+            return math.prod(len(domain.values) for domain in self.space.values())
+        return self.num_trials
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Return every point of a grid, the last hyperparameter varying fastest."""
+        names = list(self.space)
+        columns = (self.space[name].values for name in names)
+        return [dict(zip(names, point, strict=True)) for point in itertools.product(*columns)]

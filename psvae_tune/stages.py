@@ -1,0 +1,147 @@
+"""The stages of a study, one after another, each from what the one before chose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ray
+
+from psvae_tune.data.types import Session
+from psvae_tune.errors import StudyError
+from psvae_tune.points import Origin, Point
+from psvae_tune.record import StageRecord
+from psvae_tune.sampling import Sampling
+from psvae_tune.schedulers import ParetoAsha, rungs
+from psvae_tune.search_space import Study
+from psvae_tune.select import Selection, TrialResult, select
+from psvae_tune.stage import Stage
+from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking import TrackingTarget, close_trial
+from psvae_tune.trial import TrialJob
+from psvae_tune.tune import Shared, train
+from psvae_tune.watch import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """How a stage ended."""
+
+    stage: Stage
+    trials: tuple[TrialResult, ...]
+    selection: Selection
+
+
+def run_study(
+    study: Study,
+    sessions: Sequence[Session],
+    folder: StudyFolder,
+    target: TrackingTarget,
+    watcher: Watcher,
+) -> list[StageOutcome]:
+    """Run every stage of a study that has not been run, each from what the one before chose.
+
+    Ray must have been started. What the journal of the study holds is not run again.
+
+    Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
+
+    Raises
+    ------
+    StudyError
+        If a stage ends without a trial that can be chosen, or is interrupted.
+    """
+    base = study.base
+    digests = tuple(session.digest for session in sessions)
+    n_labels = sessions[0].header.n_labels
+    shared = Shared(ray.put(list(sessions)), digests, n_labels, study.resources, watcher)
+    outcomes: list[StageOutcome] = []
+    for stage in study.stages:
+        job = TrialJob(base, stage.name, folder, target)
+        points, trials = _run_stage(stage, job, shared)
+        selection = select(trials, stage.select)
+        watcher.stage_selected(stage, selection)
+        outcomes.append(StageOutcome(stage, tuple(trials), selection))
+        chosen = next(point for point in points if point.trial_id == selection.chosen.trial_id)
+        base = base.with_params(chosen.params)
+    return outcomes
+
+
+def _run_stage(
+    stage: Stage, job: TrialJob, shared: Shared
+) -> tuple[list[Point], list[TrialResult]]:
+    """Train what the journal does not hold; return the points and what became of them."""
+    origin = Origin(job.base, shared.digests, shared.n_labels)
+    record = StageRecord(job.folder, stage.name)
+    if stage.algorithm == "grid":
+        points = _run_grid(stage, origin.points(stage.grid()), job, shared, record)
+    else:
+        points = _run_sampling(Sampling(stage, origin, record), job, shared)
+    ends = record.ended()
+    if not any(ends[point.trial_id]["outcome"] == "finished" for point in points):
+        reasons = {str(ends[point.trial_id]["reason"]) for point in points}
+        raise StudyError(
+            f"study {job.folder.name}",
+            [f"no trial of stage `{stage.name}` was finished", *sorted(reasons)],
+        )
+    return points, origin.results(points, ends)
+
+
+def _run_grid(
+    stage: Stage, points: list[Point], job: TrialJob, shared: Shared, record: StageRecord
+) -> list[Point]:
+    ended = record.ended()
+    todo = [point for point in points if point.trial_id not in ended]
+    shared.watcher.stage_started(stage, len(points), len(points) - len(todo))
+    if todo:
+        train(todo, job, shared, record, _make_scheduler(stage, job, points, record))
+    ended = record.ended()
+    left = [point for point in points if point.trial_id not in ended]
+    if left:
+        _stop_interrupted(job, left, f"{len(points) - len(left)} of {len(points)} trials")
+    return points
+
+
+def _run_sampling(sampling: Sampling, job: TrialJob, shared: Shared) -> list[Point]:
+    stage, record = sampling.stage, sampling.record
+    unfinished = sampling.unfinished()
+    n_ended = len(sampling.points()) - len(unfinished)
+    shared.watcher.stage_started(stage, stage.n_trials, n_ended)
+    if unfinished or sampling.budget() == "left":
+        train(sampling, job, shared, record, _make_scheduler(stage, job, [], record))
+    points, left = sampling.points(), sampling.unfinished()
+    if left or sampling.budget() == "left":
+        of = "" if stage.n_trials is None else f" of {stage.n_trials}"
+        _stop_interrupted(job, left, f"{len(points) - len(left)}{of} trials")
+    return points
+
+
+def _stop_interrupted(job: TrialJob, left: Sequence[Point], done: str) -> None:
+    """End the runs of trials that were cut off, and say how to go on."""
+    for point in left:
+        close_trial(job.target, point.trial_id, "KILLED", "interrupted")
+    raise StudyError(
+        f"study {job.folder.name}",
+        f"interrupted: {done} of stage `{job.stage}` have ended, those cut off go on from their "
+        "last checkpoint",
+        hint=f"psvae-tune resume {job.folder.root}",
+    )
+
+
+def _make_scheduler(
+    stage: Stage, job: TrialJob, points: Sequence[Point], record: StageRecord
+) -> ParetoAsha | None:
+    """Return what stops the trials of a stage early; ``points`` are empty if yet unknown."""
+    if stage.scheduler is None:
+        return None
+    asha = stage.scheduler.asha
+    configs = [job.base.with_params(point.params) for point in points] or [
+        job.base.with_params({name: corner})
+        for name, domain in stage.space.items()
+        for corner in domain.corners
+    ]
+    epochs = rungs(
+        asha,
+        max(config.model.n_anneal_epochs for config in configs),
+        min(config.training.max_n_epochs for config in configs),
+    )
+    return ParetoAsha(
+        stage.objectives, epochs, asha.reduction_factor, record.rungs(), record.note_rung
+    )
