@@ -150,7 +150,8 @@ def _contradictions(
             f"data.label_scaling: `{model.model_class}` has no bias and needs centred labels, "
             "got 'none'; use `center` or `zscore`"
         )
-    if problem := metric_problem(training.best_epoch_metric, model):
+    problem = metric_problem(training.best_epoch_metric, model)
+    if problem or (problem := end_problem(training.best_epoch_metric)):
         yield f"training.best_epoch_metric: {problem}"
 
 
@@ -164,6 +165,15 @@ def metric_problem(key: str, model: ModelConfig) -> str | None:
             )
         near = nearest(key, (f"val/{metric}" for metric in METRICS))
         return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
+    if split == "train" and METRICS[name].is_at_end:
+        return f"known for val and test only, got {key!r}"
     if missing := METRICS[name].needs - model.offers - OFFERED_BY_DATA:
         return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
+    return None
+
+
+def end_problem(key: str) -> str | None:
+    """Say why a known metric cannot be compared while trials run, or return None."""
+    if METRICS[key.partition("/")[2]].is_at_end:
+        return f"known only when a trial has ended, got {key!r}"
     return None

@@ -1,7 +1,8 @@
 """Scoring a model on a whole split, with posterior means and the same meaning for every trial."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from psvae_tune.models.types import Batch
 # The decomposed KL needs a draw; the same one in every validation keeps epochs comparable.
 EVALUATION_SEED = 0
 
+TRAVERSED = (5, 95)
+N_TRAVERSED_CLIPS = 8
+
 Array = NDArray[Any]
 
 
@@ -28,6 +32,8 @@ class Evaluation:
     """Keys with the split, as in `metric_names`."""
     mean: Array
     """(frame, latent), in the coordinates of the model's partition."""
+    logvar: Array | None
+    """(frame, latent): log variance; None for a model without a posterior."""
     labels: Array | None
     """(frame, label), scaled; None where the recording has none."""
     label_mask: Array | None
@@ -77,6 +83,7 @@ def evaluate(
     evaluation = Evaluation(
         metrics={},
         mean=mean,
+        logvar=join([item.logvar for item in predictions]),
         labels=join([batch.labels for batch in batches]),
         label_mask=join([batch.label_mask for batch in batches]),
         labels_hat=join([item.labels for item in predictions]),
@@ -86,7 +93,7 @@ def evaluate(
         name: float(value) for name, value in means.items() if name not in ("error", "n_valid")
     }
     found["frame_mse"] = float(sums["error"] / max(sums["n_valid"], 1))
-    found |= _latent_metrics(model, evaluation, join([item.logvar for item in predictions]))
+    found |= _latent_metrics(model, evaluation)
     for name, value in found.items():
         if value is not None:
             evaluation.metrics[f"{split}/{name}"] = value
@@ -101,9 +108,7 @@ def _squared_error(batch: Batch, frames_hat: torch.Tensor) -> tuple[torch.Tensor
     return (error * batch.frame_mask).sum(), batch.frame_mask.sum()
 
 
-def _latent_metrics(
-    model: Model, seen: Evaluation, logvar: Array | None
-) -> dict[str, float | None]:
+def _latent_metrics(model: Model, seen: Evaluation) -> dict[str, float | None]:
     """Return the metrics of the labels and of the unsupervised latents of one split."""
     found: dict[str, float | None] = {}
     if seen.labels_hat is not None and seen.labels is not None:
@@ -113,9 +118,9 @@ def _latent_metrics(
     unsupervised = seen.mean[:, model.partition.unsupervised]
     found["latent_correlation"] = measure.latent_correlation(unsupervised)
     found["gaussian_tc"] = measure.gaussian_tc(unsupervised)
-    if logvar is not None:
+    if seen.logvar is not None:
         found["active_units"] = measure.active_units(
-            unsupervised, logvar[:, model.partition.unsupervised]
+            unsupervised, seen.logvar[:, model.partition.unsupervised]
         )
     return found
 
@@ -136,6 +141,8 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
             found[f"{split}/leak_r2"] = measure.leak_r2(
                 z_train, train.labels, z, seen.labels, train.label_mask, seen.label_mask
             )
+            found |= _label_metrics(model, seen, split)
+        found |= _localisation(model, data, split, z_train, device)
         if seen.labels_hat is not None and seen.labels is not None:
             r2 = measure.label_r2(seen.labels, seen.labels_hat, seen.label_mask)
             for index, name in enumerate(data.label_names if r2 else ()):
@@ -151,3 +158,54 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
                     seen.session_index,
                 )
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _label_metrics(model: Model, seen: Evaluation, split: SplitName) -> dict[str, float | None]:
+    """Return whether each label has a latent of its own, among all but the background ones."""
+    assert seen.labels is not None
+    blocks = (seen.mean[:, model.partition.supervised], seen.mean[:, model.partition.unsupervised])
+    given = (np.concatenate(blocks, axis=1), seen.labels, seen.label_mask)
+    dci = measure.dci(*given)
+    return {
+        f"{split}/mig": measure.mig(*given),
+        f"{split}/sap": measure.sap(*given),
+        **({} if dci is None else {f"{split}/dci_{k}": v for k, v in asdict(dci).items()}),
+    }
+
+
+@torch.inference_mode()
+def _localisation(
+    model: Model, data: PreparedData, split: SplitName, z_train: Array, device: torch.device
+) -> dict[str, float | None]:
+    """Return where in the frame the unsupervised latents act, from traversals of each.
+
+    A latent goes from the 5th to the 95th percentile of the training frames, the others staying
+    as in the middle frame of a clip. The change of a pixel is its root mean square over clips.
+    """
+    columns = range(*model.partition.unsupervised.indices(model.partition.n_latents))
+    if not columns:
+        return {}
+    ends = torch.tensor(np.percentile(z_train, TRAVERSED, axis=0), dtype=torch.float32)
+    squares = []
+    for batch in islice(data.iterate(split, device), N_TRAVERSED_CLIPS):
+        rows = [len(batch.frames) // 2]
+        session_index = None if batch.session_index is None else batch.session_index[rows]
+        labels_sc = None if batch.labels_sc is None else batch.labels_sc[rows]
+        q = model.infer(batch.frames[rows], labels_sc, session_index)
+        # One row a latent at its low end, then one a latent at its high end.
+        z = model.subspaces(q.mean).repeat(2 * len(columns), 1)
+        for row, (end, i) in enumerate(product(range(2), range(len(columns)))):
+            z[row, columns[i]] = ends[end, i]
+        frames = model.decode(
+            model.from_subspaces(z),
+            None if batch.labels is None else batch.labels[rows].expand(len(z), -1),
+            None if session_index is None else session_index.expand(len(z)),
+            like=q,
+        )
+        low, high = frames.double().chunk(2)
+        squares.append((high - low).square().cpu().numpy())
+    where = measure.traversal_localisation(np.sqrt(np.mean(squares, axis=0)))
+    return {
+        f"{split}/traversal_concentration": float(where.concentration.mean()),
+        f"{split}/traversal_overlap": where.overlap,
+    }

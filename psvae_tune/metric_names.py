@@ -17,10 +17,16 @@ class Metric:
     goal: Goal
     meaning: str
     needs: frozenset[str] = frozenset()
+    is_at_end: bool = False
+    """Whether it is known only once a trial has ended, so that it cannot stop one."""
 
 
-def _metric(goal: Goal, meaning: str, *needs: str) -> Metric:
-    return Metric(goal, meaning, frozenset(needs))
+def _metric(goal: Goal, meaning: str, *needs: str, is_at_end: bool = False) -> Metric:
+    return Metric(goal, meaning, frozenset(needs), is_at_end)
+
+
+def _end(goal: Goal, meaning: str, *needs: str) -> Metric:
+    return _metric(goal, meaning, *needs, is_at_end=True)
 
 
 # What a model offers is told by `ModelConfig.offers`, in the words used as needs here.
@@ -31,17 +37,28 @@ METRICS: dict[str, Metric] = {
     "latent_correlation": _metric(
         "min", "mean absolute correlation over pairs of unsupervised latents"
     ),
-    "hsic": _metric("min", "mean normalised HSIC over pairs of unsupervised latents"),
+    "hsic": _end("min", "mean normalised HSIC over pairs of unsupervised latents"),
     "gaussian_tc": _metric("min", "Gaussian total correlation of the unsupervised means"),
     "active_units": _metric("max", "unsupervised latents with mean KL above 0.01", "posterior"),
-    "leak_r2": _metric(
+    "leak_r2": _end(
         "min", "ridge R2 of the labels from the unsupervised latents", "recorded_labels"
     ),
-    "session_accuracy_u": _metric(
+    "session_accuracy_u": _end(
         "min", "session classified from the unsupervised latents", "sessions"
     ),
-    "session_accuracy_b": _metric(
+    "session_accuracy_b": _end(
         "max", "session classified from the background latents", "background"
+    ),
+    "mig": _end("max", "mutual information gap of the labels", "recorded_labels"),
+    "sap": _end("max", "separated attribute predictability", "recorded_labels"),
+    "dci_disentanglement": _end("max", "each latent matters to one label", "recorded_labels"),
+    "dci_completeness": _end("max", "each label needs one latent", "recorded_labels"),
+    "dci_informativeness": _end("max", "R2 of the labels from all latents", "recorded_labels"),
+    "traversal_concentration": _end(
+        "max", "how narrowly an unsupervised latent changes the frame, mean over latents"
+    ),
+    "traversal_overlap": _end(
+        "min", "how far unsupervised latents change the same pixels, mean over pairs"
     ),
     "frames_nll": _metric("min", "negative log-likelihood of the frames", "posterior"),
     "labels_nll": _metric(

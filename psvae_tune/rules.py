@@ -24,16 +24,9 @@ from psvae_tune.settings import Settings, parse_settings
 
 SEED_PARAMETER = "rng_seed_model"
 
-# Known once fits have ended, so they can choose a trial but not steer or stop one; no split.
-END_METRICS: dict[str, Metric] = {
+# Of all fits of a stage together, so without a split; known once the stage has ended.
+STAGE_METRICS: dict[str, Metric] = {
     "udr": Metric("max", "agreement with fits of other seeds", frozenset({"posterior"})),
-    "mig": Metric("max", "mutual information gap", frozenset({"recorded_labels"})),
-    "sap": Metric("max", "separated attribute predictability", frozenset({"recorded_labels"})),
-    "dci_disentanglement": Metric("max", "latents of one label", frozenset({"recorded_labels"})),
-    "dci_completeness": Metric("max", "labels of one latent", frozenset({"recorded_labels"})),
-    "dci_informativeness": Metric("max", "R2 from all latents", frozenset({"recorded_labels"})),
-    "traversal_concentration": Metric("max", "mean over latents of how narrowly each acts"),
-    "traversal_overlap": Metric("min", "mean over pairs of latents of where both act"),
 }
 
 _BOUND = re.compile(r"(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
@@ -178,8 +171,8 @@ def default_rule(objectives: Any) -> dict[str, Any]:
 
 
 def is_metric(key: str) -> bool:
-    """Tell a metric from a hyperparameter, known or not: a metric has a split or is an end one."""
-    return key.partition("/")[0] in SPLITS or key in END_METRICS
+    """Tell a metric from a hyperparameter, known or not: a metric has a split or is of a stage."""
+    return key.partition("/")[0] in SPLITS or key in STAGE_METRICS
 
 
 def goal_of(key: str) -> Goal:
@@ -190,7 +183,7 @@ def goal_of(key: str) -> Goal:
     ConfigError
         If there is no such metric.
     """
-    metric = END_METRICS.get(key) or METRICS.get(key.partition("/")[2])
+    metric = STAGE_METRICS.get(key) or METRICS.get(key.partition("/")[2])
     if metric is None or not is_metric(key):
         raise ConfigError("selection rule", f"not a known metric, got {key!r}")
     return metric.goal
@@ -239,12 +232,12 @@ def _rule_problems(rule: Rule, model: ModelConfig, varied: set[str]) -> Iterator
 
 
 def _metric_problem(key: str, model: ModelConfig) -> str | None:
-    if key not in END_METRICS:
-        near = nearest(key, END_METRICS) if "/" not in key else None
+    if key not in STAGE_METRICS:
+        near = nearest(key, STAGE_METRICS) if "/" not in key else None
         if near:
             return f"not a known metric, got {key!r}; did you mean `{near}`?"
         return metric_problem(key, model)
-    if missing := END_METRICS[key].needs - model.offers - OFFERED_BY_DATA:
+    if missing := STAGE_METRICS[key].needs - model.offers - OFFERED_BY_DATA:
         return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
     return None
 

@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from psvae_tune.config import TrainingConfig, TrialConfig, metric_problem, parse_trial_config
+from psvae_tune.config import (
+    TrainingConfig,
+    TrialConfig,
+    end_problem,
+    metric_problem,
+    parse_trial_config,
+)
 from psvae_tune.errors import ConfigError, nearest
 from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.rules import check_rule
@@ -162,7 +168,10 @@ def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
             yield from _value_problems(name, domain, place, base)
     for section in ("objectives", "constraints"):
         for key in getattr(stage, section):
-            if reason := metric_problem(key, base.model):
+            reason = metric_problem(key, base.model)
+            if not reason and stage.scheduler and section == "objectives":
+                reason = end_problem(key)
+            if reason:
                 yield f"{place}.{section}: {reason}"
     for problem in check_rule(stage.select, base.model, set(stage.space)):
         yield f"{place}.select: {problem}"

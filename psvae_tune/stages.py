@@ -9,9 +9,11 @@ from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
+from psvae_tune.rules import SEED_PARAMETER
 from psvae_tune.sampling import Sampling
 from psvae_tune.schedulers import ParetoAsha, rungs
 from psvae_tune.search_space import Study
+from psvae_tune.seeds import with_udr
 from psvae_tune.select import Selection, TrialResult, select
 from psvae_tune.stage import Stage
 from psvae_tune.storage import StudyFolder
@@ -56,6 +58,9 @@ def run_study(
     for stage in study.stages:
         job = TrialJob(base, stage.name, folder, target)
         points, trials = _run_stage(stage, job, shared)
+        if SEED_PARAMETER in stage.space:
+            origin = Origin(base, digests, n_labels)
+            trials = with_udr(points, trials, origin, sessions, target)
         selection = select(trials, stage.select)
         watcher.stage_selected(stage, selection)
         outcomes.append(StageOutcome(stage, tuple(trials), selection))

@@ -265,6 +265,25 @@ def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason
         client.set_terminated(run_id, status)
 
 
+def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, float]) -> None:
+    """Log numbers known after a trial; the latest count. Side effects: changes its run."""
+    run_id = target.find_run(TRIAL, trial_id)
+    assert run_id is not None
+    metric, now = _mlflow().entities.Metric, int(time.time() * 1000)
+    target.client().log_batch(
+        run_id, metrics=[metric(metric_key(key), value, now, 0) for key, value in metrics.items()]
+    )
+
+
+def fetch_file(target: TrackingTarget, trial_id: str, name: str, folder: Path) -> Path:
+    """Copy an artifact of a trial into its own part of a folder. Side effects: writes there."""
+    run_id = target.find_run(TRIAL, trial_id)
+    assert run_id is not None
+    place = folder / run_id
+    place.mkdir(exist_ok=True)
+    return Path(target.client().download_artifacts(run_id, name, str(place)))
+
+
 @dataclass(frozen=True, slots=True)
 class StudyRun:
     """The run that sums a study up, as the driver sees it."""

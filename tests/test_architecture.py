@@ -29,7 +29,7 @@ ROWS = [
     ["select", "record"],
     ["trial", "schedulers"],
     ["points"],
-    ["sampling"],
+    ["sampling", "seeds"],
     ["searchers", "watch"],
     ["tune"],
     ["stages"],

@@ -5,7 +5,7 @@ from psvae_tune.errors import ConfigError
 from psvae_tune.metric_names import METRICS
 from psvae_tune.model_config import AEConfig, PSVAEConfig
 from psvae_tune.rules import (
-    END_METRICS,
+    STAGE_METRICS,
     Bound,
     Rule,
     check_rule,
@@ -165,7 +165,7 @@ def test_every_metric_has_a_goal_and_nothing_else_does():
     for name, metric in METRICS.items():
         assert goal_of(f"val/{name}") == metric.goal
         assert is_metric(f"test/{name}")
-    for name, metric in END_METRICS.items():
+    for name, metric in STAGE_METRICS.items():
         assert goal_of(name) == metric.goal
         assert is_metric(name)
     assert not is_metric("ps_vae.alpha")

@@ -90,6 +90,8 @@ def test_the_grid_is_the_whole_product():
         (["search", "num_trials"], 3, "the grid has 2 trials"),
         (["resources", "cpus_per_trial"], 0, "resources.cpus_per_trial: "),
         (["modle"], {}, "did you mean `model`"),
+        (["training", "best_epoch_metric"], "val/hsic", "known only when a trial has ended"),
+        (["search", "objectives"], {"train/mig": "max"}, "known for val and test only"),
         (["experiment_name"], "../x", "experiment_name: "),
         (["model", "n_ae_latents"], 3, "model.n_ae_latents: must be at least 4 for 4 labels"),
     ],
@@ -221,3 +223,11 @@ def test_a_domain_knows_its_values(words, inside, outside):
     domain = Domain.model_validate(words)
     assert all(map(domain.holds, inside))
     assert not any(map(domain.holds, outside))
+
+
+def test_what_is_known_at_the_end_cannot_stop_a_trial():
+    change = {"objectives": {"val/hsic": "min"}}
+    assert parse_study(changed(["search"], FILE["search"] | change), "f.yaml", 4)
+    change["scheduler"] = {"asha": {}}
+    (problem,) = problems(["search"], FILE["search"] | change)
+    assert problem == ("search.objectives: known only when a trial has ended, got 'val/hsic'")

@@ -25,7 +25,7 @@ class TrialResult:
     params: Mapping[str, ParamValue]
     """Published names; also `N_UNSUPERVISED`, which is no hyperparameter but follows from them."""
     metrics: Mapping[str, float]
-    """Keys with the split (``val/frame_mse``), or of `rules.END_METRICS`."""
+    """Keys with the split (``val/frame_mse``), or of `rules.STAGE_METRICS`."""
     completed: bool
     """False for a trial that was stopped early, failed or still runs."""
 
