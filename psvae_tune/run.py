@@ -11,6 +11,7 @@ from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
 from psvae_tune.plan import Plan, session_path
+from psvae_tune.request import check_request, note_request
 from psvae_tune.stages import StageOutcome, run_study
 from psvae_tune.storage import OutputFolder, StudyFolder
 from psvae_tune.tracking import (
@@ -104,16 +105,31 @@ def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | 
     return Place(folder, target)
 
 
-def _keep_request(plan: Plan, place: Place) -> None:
-    """Keep what is needed to go on. Side effects: writes to the study's folder."""
-    target = place.target
-    place.folder.save_study_file(plan.raw)
-    place.folder.save_tracking(
-        {"uri": hide_password(target.uri), "experiment_id": target.experiment_id}
-    )
+@contextmanager
+def _claim(
+    plan: Plan, sessions: Sequence[Session], place: Place, *, accept_changes: bool = False
+) -> Iterator[None]:
+    """Hold a study, with what is needed to go on kept. Side effects: writes to its folder."""
+    check_buildable(plan.study, sessions)
+    with place.folder.lock():
+        if not accept_changes:
+            check_request(place.folder, plan.raw, sessions)
+        note_request(place.folder, plan.raw, sessions)
+        target = place.target
+        place.folder.save_tracking(
+            {"uri": hide_password(target.uri), "experiment_id": target.experiment_id}
+        )
+        yield
 
 
-def run(plan: Plan, sessions: Sequence[Session], place: Place, watcher: Watcher) -> StudyOutcome:
+def run(
+    plan: Plan,
+    sessions: Sequence[Session],
+    place: Place,
+    watcher: Watcher,
+    *,
+    accept_changes: bool = False,
+) -> StudyOutcome:
     """Run a study, or what is left of it, to its end.
 
     Parameters
@@ -126,6 +142,8 @@ def run(plan: Plan, sessions: Sequence[Session], place: Place, watcher: Watcher)
         Where it is kept and logged; one that was interrupted there goes on.
     watcher
         Is told of every trial.
+    accept_changes
+        Whether to go on although the settings or the recordings are not those it began with.
 
     Side effects: writes to the study's folder and to MLflow; starts Ray here and ends it.
 
@@ -136,9 +154,10 @@ def run(plan: Plan, sessions: Sequence[Session], place: Place, watcher: Watcher)
     StudyError
         If it was interrupted, or no trial can be chosen.
     """
-    check_buildable(plan.study, sessions)
-    _keep_request(plan, place)
-    with _study_run(place.target, plan) as study_run:
+    with (
+        _claim(plan, sessions, place, accept_changes=accept_changes),
+        _study_run(place.target, plan) as study_run,
+    ):
         start_ray(sum(session.frames.nbytes for session in sessions))
         try:
             stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
@@ -152,18 +171,17 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
 
     Side effects: as those of `run`, but for one trial.
     """
-    check_buildable(plan.study, sessions)
-    _keep_request(plan, place)
     job = TrialJob(plan.study.base, "inline", place.folder, place.target)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
     trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
-    try:
-        for progress in run_trial({}, sessions, job, device):
-            yield progress
-            status = "FAILED" if progress.failure else "FINISHED"
-    finally:
-        close_trial(place.target, trial_id, status, "trained inline")
+    with _claim(plan, sessions, place):
+        try:
+            for progress in run_trial({}, sessions, job, device):
+                yield progress
+                status = "FAILED" if progress.failure else "FINISHED"
+        finally:
+            close_trial(place.target, trial_id, status, "trained inline")
 
 
 @contextmanager

@@ -9,15 +9,18 @@
         journal.jsonl             what is decided: how trials ended, what they had at each rung
         selection.json            the choice of every stage, with its reasons
         tracking.json             where its runs are
+        lock                      held by the process that runs it
         checkpoints/TRIAL.pt      where an unfinished trial goes on
         ray/                      what Ray Tune writes for itself
 """
 
+import fcntl
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,6 +156,29 @@ class StudyFolder:
     def checkpoint(self, trial_id: str) -> Path:
         """Return where an unfinished trial goes on."""
         return self.root / "checkpoints" / f"{trial_id}.pt"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from running the study; the end of this one, however, frees it.
+
+        Side effects: creates the folder.
+
+        Raises
+        ------
+        StorageError
+            If another process runs it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StorageError(
+                    f"study {self.name!r}",
+                    "is being run by another process",
+                    hint="wait for it to end, or stop it with Ctrl-C",
+                ) from error
+            yield
 
     def save_study_file(self, raw: dict[str, Any]) -> None:
         """Keep the search-space file as it is run. Side effects: writes ``study.yaml``."""

@@ -37,8 +37,7 @@ def read_study_file(
         If the file cannot be read, is not YAML, or a setting names no place in it.
     """
     raw = _read_yaml(path)
-    for setting in settings:
-        _apply(raw, setting)
+    apply_settings(raw, settings)
     data = raw.setdefault("data", {})
     if isinstance(data, dict):
         if sessions:
@@ -49,6 +48,20 @@ def read_study_file(
     if isinstance(model, dict) and isinstance(model.get("ae_arch_json"), str):
         model["ae_arch_json"] = _read_architecture(path.parent / model["ae_arch_json"])
     return raw
+
+
+def apply_settings(raw: dict[str, Any], settings: Sequence[str]) -> None:
+    """Change the contents of a file as ``section.name=value`` each asks.
+
+    Side effects: modifies ``raw`` in place.
+
+    Raises
+    ------
+    ConfigError
+        If a setting names no place in it.
+    """
+    for setting in settings:
+        _apply(raw, setting)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

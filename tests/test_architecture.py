@@ -26,7 +26,7 @@ ROWS = [
     ["study_file", "plan", "batches"],
     ["evaluate"],
     ["train", "storage", "tracking", "selection_text"],
-    ["select", "record"],
+    ["select", "record", "request"],
     ["trial", "schedulers"],
     ["points"],
     ["sampling", "seeds"],

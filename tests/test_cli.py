@@ -226,3 +226,23 @@ def test_the_pages_open_on_loopback_and_end_with_ctrl_c(file, session, tmp_path)
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
+
+
+def test_a_study_that_was_changed_goes_on_only_if_that_is_accepted(file, session, tmp_path):
+    settings = ["--set", "training.max_n_epochs=2", "--set", "model.ps_vae.anneal_epochs=1"]
+    study = tmp_path / "out" / "study"
+    begin = ["run", file, "--data", session, "--output", study.parent, "--name", "study"]
+    assert call(*begin, *settings, "--inline").exit_code == 0
+    before = (study / "study.yaml").read_bytes()
+    result = call("resume", study, "--set", "model.ps_vae.beta=7")
+    assert result.exit_code == 2
+    assert "model.ps_vae.beta was 1, is 7" in result.output
+    write_demo(session, n_clips=10, clip_length=5, size=16, seed=9)
+    result = call("resume", study)
+    assert result.exit_code == 2
+    assert f"the contents of {session} have changed" in result.output
+    assert "--accept-changes" in result.output
+    assert (study / "study.yaml").read_bytes() == before
+    result = call("resume", study, "--set", "search.stages.alhpa.num_trials=3")
+    assert result.exit_code == 2
+    assert "names no stage, got 'alhpa'" in result.output

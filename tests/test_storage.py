@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -100,3 +102,28 @@ def test_the_journal_is_readable_by_others(tmp_path):
     record.note_end("a", "finished", "trained to the end", 3, {"val/frame_mse": 0.1})
     (line,) = (tmp_path / "journal.jsonl").read_text().splitlines()
     assert json.loads(line)["metrics"] == {"val/frame_mse": 0.1}
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from psvae_tune.storage import StudyFolder
+with StudyFolder(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_study_is_run_by_one_process_and_a_killed_one_lets_go(tmp_path):
+    folder = StudyFolder(tmp_path / "study")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder.root)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StorageError, match="is being run by another process"), folder.lock():
+            pass
+        other.kill()
+    with folder.lock():
+        pass
+    with folder.lock():  # and so does one that ended as it should
+        pass

@@ -14,7 +14,7 @@ from psvae_tune.cli import options
 from psvae_tune.errors import StorageError
 from psvae_tune.plan import Plan, make_plan
 from psvae_tune.storage import OutputFolder
-from psvae_tune.study_file import read_study_file
+from psvae_tune.study_file import apply_settings, read_study_file
 
 if TYPE_CHECKING:
     from psvae_tune.data.types import Session
@@ -57,16 +57,33 @@ def run(
 
 @click.command()
 @click.argument("study", type=click.Path(path_type=Path))
+@options.settings
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Go on although settings or recordings are not those that the study began with.",
+)
 @options.tracking_uri
 @click.option("--json", "as_json", is_flag=True, help="Print the selection as JSON.")
 @options.verbose
-def resume(study: Path, tracking_uri: str | None, as_json: bool) -> None:
-    """Go on with a study that was interrupted: STUDY is its folder."""
+def resume(
+    study: Path,
+    settings: tuple[str, ...],
+    accept_changes: bool,
+    tracking_uri: str | None,
+    as_json: bool,
+) -> None:
+    """Go on with a study that was interrupted, or give one a larger budget.
+
+    STUDY is its folder. Budgets (num_trials, num_epochs, time_budget_h) and resources may be
+    changed with --set.
+    """
     root = study.resolve()
     output = OutputFolder(root.parent)
     raw = output.study(root.name).read_study_file()
+    apply_settings(raw, settings)
     plan = make_plan(raw, str(output.study(root.name).study_file))
-    _run(plan, output, root.name, tracking_uri, False, as_json)
+    _run(plan, output, root.name, tracking_uri, False, as_json, accept_changes)
 
 
 def _run(
@@ -76,6 +93,7 @@ def _run(
     tracking_uri: str | None,
     inline: bool,
     as_json: bool,
+    accept_changes: bool = False,
 ) -> None:
     from psvae_tune.run import open_place, run_inline
     from psvae_tune.run import run as run_study
@@ -91,7 +109,7 @@ def _run(
     from psvae_tune.cli.display import StudyDisplay
 
     with StudyDisplay(console, plan.study.base.training.max_n_epochs) as display:
-        outcome = run_study(plan, sessions, place, display)
+        outcome = run_study(plan, sessions, place, display, accept_changes=accept_changes)
     if as_json:
         stages = {item.stage.name: item.selection.to_dict() for item in outcome.stages}
         click.echo(json.dumps(stages, indent=2))
