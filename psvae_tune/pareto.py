@@ -98,6 +98,27 @@ def crowding(points: Points) -> NDArray[np.float64]:
     return room
 
 
+def best_first(points: Points) -> NDArray[np.intp]:
+    """Return the order of points by front, within a front the least crowded first.
+
+    Parameters
+    ----------
+    points
+        (point, objective)
+
+    Returns
+    -------
+    NDArray
+        (point,): indices; points that nothing tells apart keep their order
+    """
+    points = np.asarray(points, dtype=np.float64)
+    rank = non_dominated_rank(points)
+    spread = np.empty(len(points))
+    for front in np.unique(rank):
+        spread[rank == front] = crowding(points[rank == front])
+    return np.lexsort((-spread, rank))
+
+
 def hypervolume(points: Points, reference: Points) -> float:
     """Return the area that points with two objectives dominate, up to a reference point.
 

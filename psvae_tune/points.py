@@ -28,6 +28,8 @@ class Origin:
     digests: tuple[str, ...]
     """Of the sessions."""
     n_labels: int
+    rung: str | None = None
+    """As in `TrialJob`."""
 
     def point(self, params: Mapping[str, Any]) -> Point:
         """Return the point of some hyperparameters.
@@ -38,7 +40,7 @@ class Origin:
             If the model refuses them.
         """
         trial_id = self.base.with_params(params).fingerprint(self.digests)
-        return Point(dict(params), trial_id, name_trial(params))
+        return Point(dict(params), trial_id, name_trial(params, self.rung))
 
     def points(self, drawn: Iterable[Mapping[str, Any]]) -> list[Point]:
         """Return the different points of some hyperparameters, in order."""

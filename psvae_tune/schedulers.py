@@ -7,7 +7,7 @@ import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from psvae_tune.metric_names import Goal
-from psvae_tune.pareto import crowding, non_dominated_rank
+from psvae_tune.pareto import best_first
 from psvae_tune.stage import Asha
 
 OnRung = Callable[[str, int, list[float]], None]
@@ -91,11 +91,6 @@ class ParetoAsha(FIFOScheduler):
         if not reached:
             return True
         table = self._table[max(reached)]
-        costs = np.array(list(table.values()))
-        rank = non_dominated_rank(costs)
-        spread = np.empty(len(costs))
-        for front in np.unique(rank):
-            spread[rank == front] = crowding(costs[rank == front])
-        order = np.lexsort((-spread, rank))
+        order = best_first(np.array(list(table.values())))
         n_kept = int(np.ceil(len(table) / self._factor))
         return list(table).index(name) in order[:n_kept]

@@ -17,6 +17,7 @@ from psvae_tune.config import (
     parse_trial_config,
 )
 from psvae_tune.errors import ConfigError, nearest
+from psvae_tune.halving import epoch_settings
 from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.rules import check_rule
 from psvae_tune.settings import Settings, parse_settings, setting_names
@@ -207,6 +208,9 @@ def longest(stage: Stage, base: TrialConfig) -> int:
 
 def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
     """Yield why a rung would compare fits whose weights are not fully on yet."""
+    if stage.fidelity is not None:
+        for varied in sorted(set(stage.space) & set(epoch_settings(base))):
+            yield f"{place}.fidelity: the schedule sets {varied}, which the space varies"
     if stage.scheduler is None or stage.scheduler.asha.grace_period == "anneal_end":
         return
     grace = stage.scheduler.asha.grace_period

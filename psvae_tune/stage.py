@@ -106,6 +106,23 @@ class Asha(Settings):
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
 
 
+class Schedule(Settings):
+    """Successive halving by complete trainings whose epochs, annealing included, are fewer."""
+
+    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+
+
+class Fidelity(Settings):
+    """What a cheap trial is."""
+
+    schedule: Schedule
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, raw: Any) -> Any:
+        return {"schedule": {}} if raw == "schedule" else raw
+
+
 class Scheduler(Settings):
     """What stops trials early."""
 
@@ -142,6 +159,8 @@ class Stage(Settings):
     constraints: dict[str, Bound] = Field(default_factory=dict)
     """What the sampler takes for feasible."""
     scheduler: Scheduler | None = None
+    fidelity: Fidelity | None = None
+    """None: every trial trains in full, unless the scheduler stops it."""
     select: Rule
 
     @model_validator(mode="before")
@@ -186,6 +205,21 @@ class Stage(Settings):
                 raise ValueError(f"a grid runs every point once and takes no `{name}`")
         if self.num_trials not in (None, self.n_trials):
             raise ValueError(f"num_trials: the grid has {self.n_trials} trials")
+
+    @model_validator(mode="after")
+    def _fidelity_fits(self) -> Self:
+        if self.fidelity is None:
+            return self
+        if self.scheduler is not None:
+            raise ValueError("`fidelity` and `scheduler` both stop trials; give one of them")
+        if self.algorithm == "optuna":
+            raise ValueError(
+                "`fidelity: schedule` needs all points at the start, which `optuna` does not "
+                "have; use `scheduler`, or algorithm `grid` or `random`"
+            )
+        if self.num_epochs or self.time_budget_h:
+            raise ValueError("`fidelity: schedule` takes its budget in num_trials")
+        return self
 
     @model_validator(mode="after")
     def _points_are_in_the_space(self) -> Self:

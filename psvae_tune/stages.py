@@ -1,12 +1,13 @@
 """The stages of a study, one after another, each from what the one before chose."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
+from psvae_tune.halving import reductions, shorten, survivors
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
 from psvae_tune.rules import SEED_PARAMETER
@@ -57,10 +58,12 @@ def run_study(
     outcomes: list[StageOutcome] = []
     for stage in study.stages:
         job = TrialJob(base, stage.name, folder, target)
-        points, trials = _run_stage(stage, job, shared)
+        origin = Origin(base, digests, n_labels)
+        points, dropped = _run_stage(stage, origin, job, shared)
+        trials = origin.results(points, StageRecord(folder, stage.name).ended())
         if SEED_PARAMETER in stage.space:
-            origin = Origin(base, digests, n_labels)
             trials = with_udr(points, trials, origin, sessions, target)
+        trials += dropped
         selection = select(trials, stage.select)
         watcher.stage_selected(stage, selection)
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
@@ -70,13 +73,21 @@ def run_study(
 
 
 def _run_stage(
-    stage: Stage, job: TrialJob, shared: Shared
+    stage: Stage, origin: Origin, job: TrialJob, shared: Shared
 ) -> tuple[list[Point], list[TrialResult]]:
-    """Train what the journal does not hold; return the points and what became of them."""
-    origin = Origin(job.base, shared.digests, shared.n_labels)
+    """Train what the journal does not hold.
+
+    Returns the points that were to train in full, and the short trainings of the others.
+    """
     record = StageRecord(job.folder, stage.name)
-    if stage.algorithm == "grid":
-        points = _run_grid(stage, origin.points(stage.grid()), job, shared, record)
+    dropped: list[TrialResult] = []
+    if stage.fidelity is not None:
+        points = _draw(stage, origin, record)
+        points, dropped = _halve(stage, points, origin, job, shared, record)
+        _run_points(stage, points, job, shared, record)
+    elif stage.algorithm == "grid":
+        points = origin.points(stage.grid())
+        _run_points(stage, points, job, shared, record)
     else:
         points = _run_sampling(Sampling(stage, origin, record), job, shared)
     ends = record.ended()
@@ -86,22 +97,56 @@ def _run_stage(
             f"study {job.folder.name}",
             [f"no trial of stage `{stage.name}` was finished", *sorted(reasons)],
         )
-    return points, origin.results(points, ends)
+    return points, dropped
 
 
-def _run_grid(
-    stage: Stage, points: list[Point], job: TrialJob, shared: Shared, record: StageRecord
-) -> list[Point]:
+def _draw(stage: Stage, origin: Origin, record: StageRecord) -> list[Point]:
+    """Return all points of a stage. Side effects: notes those that are drawn at random."""
+    if stage.algorithm == "grid":
+        return origin.points(stage.grid())
+    sampling = Sampling(stage, origin, record)
+    while sampling.ask() is not None:
+        pass
+    return sampling.points()
+
+
+def _halve(
+    stage: Stage,
+    points: list[Point],
+    origin: Origin,
+    job: TrialJob,
+    shared: Shared,
+    record: StageRecord,
+) -> tuple[list[Point], list[TrialResult]]:
+    """Train on shorter schedules; return the points that survive, and the results of others."""
+    assert stage.fidelity is not None
+    factor = stage.fidelity.schedule.reduction_factor
+    dropped: list[TrialResult] = []
+    for reduction in reductions(len(points), factor):
+        short = replace(job, base=shorten(job.base, reduction), rung=f"1/{reduction:.3g}")
+        start = replace(origin, base=short.base, rung=short.rung)
+        trained = [start.point(point.params) for point in points]
+        _run_points(stage, trained, short, shared, record)
+        ends = record.ended()
+        kept = survivors([ends[p.trial_id] for p in trained], stage.objectives, factor)
+        results = start.results(trained, ends)
+        dropped += [replace(r, completed=False) for i, r in enumerate(results) if i not in kept]
+        points = [points[i] for i in kept]
+    return points, dropped
+
+
+def _run_points(
+    stage: Stage, points: Sequence[Point], job: TrialJob, shared: Shared, record: StageRecord
+) -> None:
     ended = record.ended()
     todo = [point for point in points if point.trial_id not in ended]
-    shared.watcher.stage_started(stage, len(points), len(points) - len(todo))
+    shared.watcher.stage_started(stage, len(points), len(points) - len(todo), job.rung)
     if todo:
         train(todo, job, shared, record, _make_scheduler(stage, job, points, record))
     ended = record.ended()
     left = [point for point in points if point.trial_id not in ended]
     if left:
         _stop_interrupted(job, left, f"{len(points) - len(left)} of {len(points)} trials")
-    return points
 
 
 def _run_sampling(sampling: Sampling, job: TrialJob, shared: Shared) -> list[Point]:

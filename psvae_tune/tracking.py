@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 KIND, STUDY, STAGE, TRIAL = (
     f"psvae_tune.{name}" for name in ("kind", "study", "stage", "trial_id")
 )
-STOP_REASON, SELECTED, WORKER = (
-    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "worker")
+STOP_REASON, SELECTED, WORKER, RUNG = (
+    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "worker", "rung")
 )
 DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -175,8 +175,9 @@ class TrialRun:
         name: str,
         params: Mapping[str, Any],
         datasets: Sequence[Mapping[str, str]],
+        rung: str | None = None,
     ) -> Self:
-        """Find the run of a trial and go on in it, or create it.
+        """Find the run of a trial and go on in it, or create it; ``rung`` marks short ones.
 
         Side effects: the run exists and is RUNNING when this returns.
         """
@@ -194,6 +195,7 @@ class TrialRun:
             STAGE: stage,
             TRIAL: trial_id,
             WORKER: worker,
+            **({RUNG: rung} if rung else {}),
         }
         run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
         entities = mlflow.entities

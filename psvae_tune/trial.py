@@ -30,6 +30,8 @@ class TrialJob:
     stage: str
     folder: StudyFolder
     target: TrackingTarget
+    rung: str | None = None
+    """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,16 @@ class Progress:
     failure: str | None = None
 
 
-def name_trial(params: Mapping[str, Any]) -> str:
+def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
     """Return a short name for what varies in a trial, for example ``alpha=500 seed=0``."""
     short = {"rng_seed_model": "seed", "n_ae_latents": "latents"}
-    return " ".join(
+    name = " ".join(
         f"{short.get(name, name.rpartition('.')[2])}={value:g}"
         if isinstance(value, float)
         else f"{short.get(name, name.rpartition('.')[2])}={value}"
         for name, value in params.items()
     )
+    return f"{name} at {rung} of the epochs" if rung else name
 
 
 def run_trial(
@@ -76,9 +79,10 @@ def run_trial(
         job.target,
         job.stage,
         trial_id,
-        name_trial(params),
+        name_trial(params, job.rung),
         config.params | scaled_weights(config, data),
         [describe_session(session) for session in sessions],
+        job.rung,
     )
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
     epoch = state.epoch

@@ -18,10 +18,12 @@ logger = logging.getLogger(__name__)
 class Watcher(Protocol):
     """Whoever shows a study while it runs."""
 
-    def stage_started(self, stage: Stage, n_trials: int | None, n_done: int) -> None:
-        """A stage begins of which ``n_done`` trials have ended before.
+    def stage_started(
+        self, stage: Stage, n_trials: int | None, n_done: int, rung: str | None = None
+    ) -> None:
+        """A stage begins, or a rung of one, of which ``n_done`` trials have ended before.
 
-        ``n_trials`` is None where the budget does not count trials.
+        ``n_trials`` is None where the budget does not count trials; ``rung`` is as in `TrialJob`.
         """
 
     def trial_progressed(self, name: str, progress: Progress) -> None:

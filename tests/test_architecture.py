@@ -20,7 +20,7 @@ ROWS = [
     ["settings", "pareto"],
     ["model_config"],
     ["config"],
-    ["rules", "losses", "metrics"],
+    ["rules", "losses", "metrics", "halving"],
     ["stage"],
     ["search_space", "data", "models"],
     ["study_file", "plan", "batches"],

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from psvae_tune.pareto import crowding, hypervolume, non_dominated, non_dominated_rank
+from psvae_tune.pareto import (
+    best_first,
+    crowding,
+    hypervolume,
+    non_dominated,
+    non_dominated_rank,
+)
 
 # Few distinct values, so that ties and duplicates are common.
 GRID = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, np.inf])
@@ -89,3 +95,17 @@ def test_hypervolume_by_hand():
 def test_points_without_a_value_are_refused():
     with pytest.raises(AssertionError):
         non_dominated(np.array([[np.nan, 1.0]]))
+
+
+@given(POINTS)
+def test_best_first_goes_through_the_fronts_the_least_crowded_before_others(points):
+    order = best_first(points)
+    assert sorted(order) == list(range(len(points)))
+    rank = non_dominated_rank(points)
+    assert list(rank[order]) == sorted(rank)
+    for front in np.unique(rank):
+        inside = [i for i in order if rank[i] == front]
+        room = dict(
+            zip(np.flatnonzero(rank == front), crowding(points[rank == front]), strict=True)
+        )
+        assert [room[i] for i in inside] == sorted(room.values(), reverse=True)

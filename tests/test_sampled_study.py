@@ -93,3 +93,30 @@ def test_a_sampled_study_whose_driver_is_killed_ends_as_if_it_had_not_been(tmp_p
         statuses = [run.info.status for run in runs_of(folder, "trial")]
         assert statuses == ["FINISHED"] * 3
     assert names["killed"] == names["whole"]
+
+
+def test_only_the_survivors_of_shorter_schedules_train_in_full(tmp_path):
+    grid = {"ps_vae.alpha": {"grid_search": [1, 10, 100, 1000]}}
+    search = {"space": grid, "objectives": {"val/frame_mse": "min", "val/label_r2": "max"}}
+    write_demo(tmp_path / "demo.h5", n_clips=12, clip_length=20, size=16)
+    raw = {**STUDY, "search": {**search, "fidelity": {"schedule": {"reduction_factor": 2}}}}
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    out, err = finish(command(tmp_path, "run", str(file), "--output", "out", "--name", "study"))
+    assert "stage search: 4 trials at 1/4 of the epochs" in err
+    assert "stage search: 2 trials at 1/2 of the epochs" in err
+    runs = runs_of(tmp_path, "trial")
+    lengths = {}
+    for run in runs:
+        rung = run.data.tags.get("psvae_tune.rung", "full")
+        lengths.setdefault(rung, []).append(int(run.data.params["max_n_epochs"]))
+        assert "test/frame_mse" in run.data.metrics
+        factor = {"1/4": 4, "1/2": 2, "full": 1}[rung]
+        assert int(run.data.params["ps_vae.anneal_epochs"]) == max(1, round(2 / factor))
+    assert lengths == {"1/4": [2] * 4, "1/2": [4] * 2, "full": [8]}
+    (chosen,) = [run for run in runs if "psvae_tune.selected" in run.data.tags]
+    assert "psvae_tune.rung" not in chosen.data.tags
+    assert "at 1/2 of the epochs (did not complete)" in out
+    _, err = finish(command(tmp_path, "resume", "out/study"))
+    assert "stage search: 4 trials at 1/4 of the epochs, 4 of them known already" in err
+    assert len(runs_of(tmp_path, "trial")) == 7

@@ -231,3 +231,40 @@ def test_what_is_known_at_the_end_cannot_stop_a_trial():
     change["scheduler"] = {"asha": {}}
     (problem,) = problems(["search"], FILE["search"] | change)
     assert problem == ("search.objectives: known only when a trial has ended, got 'val/hsic'")
+
+
+ALPHA = FILE["search"]["space"]
+
+
+@pytest.mark.parametrize("word", ["schedule", {"schedule": {"reduction_factor": 3}}])
+def test_a_stage_may_halve_by_shorter_schedules(word):
+    stage = {**FILE["search"], "fidelity": word}
+    parsed = parse_study(changed(["search"], stage), "f.yaml", 4).stages[0]
+    assert parsed.fidelity.schedule.reduction_factor == 3
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (FILE["search"] | {"scheduler": {"asha": {}}}, "give one of them"),
+        (SAMPLED, "needs all points at the start"),
+        (
+            SAMPLED | {"algorithm": "random", "num_trials": None, "num_epochs": 100},
+            "takes its budget in num_trials",
+        ),
+        (
+            {
+                **FILE["search"],
+                "space": {**ALPHA, "ps_vae.anneal_epochs": {"grid_search": [5, 10]}},
+            },
+            "the schedule sets ps_vae.anneal_epochs, which the space varies",
+        ),
+        (
+            {**FILE["search"], "space": {**ALPHA, "max_n_epochs": {"grid_search": [15, 20]}}},
+            "the schedule sets max_n_epochs, which the space varies",
+        ),
+    ],
+)
+def test_schedules_that_cannot_be(stage, message):
+    found = problems(["search"], {**stage, "fidelity": "schedule"})
+    assert any(message in problem for problem in found), found

@@ -61,6 +61,9 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
         asha = stage.scheduler.asha
         grace = str(asha.grace_period).replace("anneal_end", "the end of the annealing")
         yield f"  stopped early: all but 1 in {asha.reduction_factor:g}, first at epoch {grace}"
+    if stage.fidelity:
+        factor = stage.fidelity.schedule.reduction_factor
+        yield f"  halved: 1 in {factor:g} goes on to a schedule {factor:g} times longer"
     rule = stage.select
     yield f"  chosen by: {rule.kind} {', '.join(rule.objectives)}"
 

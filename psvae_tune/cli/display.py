@@ -62,13 +62,19 @@ class StudyDisplay:
         if self._live:
             self._live.stop()
 
-    def stage_started(self, stage: Stage, n_trials: int | None, n_done: int) -> None:
+    def stage_started(
+        self, stage: Stage, n_trials: int | None, n_done: int, rung: str | None = None
+    ) -> None:
         """Say what comes."""
         self._stage, self._n_trials, self._n_before = stage, n_trials, n_done
         self._rows, self._start = {}, None
         known = f", {n_done} of them known already" if n_done else ""
         self.console.print(
-            f"stage {stage.name}: {self._total()} trials{known}", highlight=False, markup=False
+            f"stage {stage.name}: {self._total()} trials"
+            + (f" at {rung} of the epochs" if rung else "")
+            + known,
+            highlight=False,
+            markup=False,
         )
 
     def trial_progressed(self, name: str, progress: Progress) -> None:

@@ -1,0 +1,63 @@
+"""Successive halving in which every rung is a complete training, only a shorter one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from psvae_tune.config import TrialConfig
+from psvae_tune.metric_names import Goal
+from psvae_tune.pareto import best_first
+from psvae_tune.settings import setting_names
+
+
+def reductions(n_points: int, factor: float) -> list[float]:
+    r"""Return by how much the trainings before the full ones are shortened, longest last.
+
+    .. math:: \eta^k, \dots, \eta \qquad k = \lfloor \log_\eta n \rfloor
+
+    so that about as many epochs are trained at every length.
+    """
+    count = math.floor(math.log(n_points, factor) + 1e-9)
+    return [factor**k for k in range(count, 0, -1)]
+
+
+def shorten(config: TrialConfig, reduction: float) -> TrialConfig:
+    """Return settings with all numbers of epochs divided, those of the annealing included.
+
+    The weights that are annealed then reach their full values before the shorter fit ends.
+    """
+    names = {name for name in epoch_settings(config) if config.params[name]}
+    shorter = {name: max(1, round(config.params[name] / reduction)) for name in names}
+    return config.with_params(shorter)
+
+
+def epoch_settings(config: TrialConfig) -> list[str]:
+    """Return the hyperparameters that a shorter training changes."""
+    annealing = [n for n in setting_names(type(config.model)) if n.endswith("anneal_epochs")]
+    return ["max_n_epochs", "min_n_epochs", *annealing]
+
+
+def survivors(
+    ends: Sequence[Mapping[str, Any]], objectives: Mapping[str, Goal], factor: float
+) -> list[int]:
+    """Return which trainings are continued at the next length: the best 1/factor, in order.
+
+    Parameters
+    ----------
+    ends
+        How each ended. One that did not finish, or lacks a value, is behind all others.
+    objectives
+        What they are ordered by: non-domination, then the spread within a front.
+    factor
+        How many times fewer go on.
+    """
+    signs = [1 if goal == "min" else -1 for goal in objectives.values()]
+    costs = np.full((len(ends), len(objectives)), np.inf)
+    for row, end in enumerate(ends):
+        values = np.array([end["metrics"].get(key, np.nan) for key in objectives], float)
+        if end["outcome"] == "finished" and np.isfinite(values).all():
+            costs[row] = signs * values
+    n_kept = math.ceil(len(ends) / factor)
+    return sorted(best_first(costs)[:n_kept].tolist())
