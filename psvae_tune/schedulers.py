@@ -1,10 +1,11 @@
 """Early stopping that compares only what can be compared."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from psvae_tune.metric_names import Goal
 from psvae_tune.pareto import best_first
@@ -13,14 +14,18 @@ from psvae_tune.stage import Asha
 OnRung = Callable[[str, int, list[float]], None]
 
 
+def first_rung(grace_period: int | str, n_anneal_epochs: int) -> int:
+    """Return the first epoch at which trials may be compared."""
+    return max(n_anneal_epochs if grace_period == "anneal_end" else int(grace_period), 1)
+
+
 def rungs(asha: Asha, n_anneal_epochs: int, max_n_epochs: int) -> list[int]:
     r"""Return the epochs at which trials are compared, none in the annealing or at the end.
 
     .. math:: r_k = g \eta^k < n_{epochs}
     """
-    grace = n_anneal_epochs if asha.grace_period == "anneal_end" else asha.grace_period
     epochs: list[int] = []
-    rung = float(max(grace, 1))
+    rung = float(first_rung(asha.grace_period, n_anneal_epochs))
     while round(rung) < max_n_epochs:
         epochs.append(round(rung))
         rung *= asha.reduction_factor
@@ -94,3 +99,78 @@ class ParetoAsha(FIFOScheduler):
         order = best_first(np.array(list(table.values())))
         n_kept = int(np.ceil(len(table) / self._factor))
         return list(table).index(name) in order[:n_kept]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A trial by its fingerprint, also one of an earlier run of the study."""
+
+    trial_id: str
+
+
+class MedianStop(MedianStoppingRule):
+    """Ray Tune's median stopping rule, without its memory loss and without the annealing.
+
+    Ray's rule forgets all trials when a study goes on, pauses trials when it knows too few
+    others, and takes a trial's best value from all epochs, those of the annealing included.
+
+    Parameters
+    ----------
+    objective
+        Key of a reported metric.
+    goal
+        Which way it is better.
+    grace
+        Epochs that do not count.
+    min_trials
+        Other trials that must have got as far.
+    seen
+        What earlier runs of the study had: {epoch: {trial: [value]}}.
+    on_rung
+        Called with the trial, the epoch and its value before the decision, to be kept.
+
+    References
+    ----------
+    Golovin et al. (2017), Google Vizier: a service for black-box optimization, KDD.
+    """
+
+    def __init__(
+        self,
+        objective: str,
+        goal: Goal,
+        grace: int,
+        min_trials: int,
+        seen: Mapping[int, Mapping[str, list[float]]],
+        on_rung: OnRung,
+    ) -> None:
+        super().__init__(
+            time_attr="epoch",
+            metric=objective,
+            mode=goal,
+            grace_period=grace,
+            min_samples_required=min_trials,
+            min_time_slice=np.inf,  # never pause
+        )
+        self._grace = grace
+        self._on_rung = on_rung
+        for epoch in sorted(seen):
+            for name, (value,) in seen[epoch].items():
+                self._results[_Known(name)].append({"epoch": epoch, objective: value})
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decide whether a trial goes on."""
+        if result["is_finished"] or result["failure"] or result["epoch"] < self._grace:
+            return str(TrialScheduler.CONTINUE)
+        known = _Known(result["fingerprint"])
+        if any(earlier["epoch"] >= result["epoch"] for earlier in self._results[known]):
+            return str(TrialScheduler.CONTINUE)  # an epoch that is trained again after a crash
+        value = float(result[self._metric])
+        self._on_rung(known.trial_id, result["epoch"], [value])
+        return str(
+            super().on_trial_result(
+                tune_controller, known, {"epoch": result["epoch"], self._metric: value}
+            )
+        )
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Do nothing: the last epoch has been reported."""

@@ -211,17 +211,16 @@ def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
     if stage.fidelity is not None:
         for varied in sorted(set(stage.space) & set(epoch_settings(base))):
             yield f"{place}.fidelity: the schedule sets {varied}, which the space varies"
-    if stage.scheduler is None or stage.scheduler.asha.grace_period == "anneal_end":
+    if stage.scheduler is None or stage.scheduler.grace_period == "anneal_end":
         return
-    grace = stage.scheduler.asha.grace_period
+    grace = stage.scheduler.grace_period
     annealing = base.model.n_anneal_epochs
     name = next((n for n in setting_names(type(base.model)) if n.endswith("anneal_epochs")), "")
     if name in stage.space:
         annealing = max(stage.space[name].corners)
     if grace < annealing:
         yield (
-            f"{place}.scheduler.asha.grace_period: must be at least {name} ({annealing}), "
-            f"got {grace}"
+            f"{place}.scheduler: grace_period must be at least {name} ({annealing}), got {grace}"
         )
 
 

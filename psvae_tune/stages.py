@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import ray
+from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
@@ -12,7 +13,7 @@ from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
 from psvae_tune.rules import SEED_PARAMETER
 from psvae_tune.sampling import Sampling
-from psvae_tune.schedulers import ParetoAsha, rungs
+from psvae_tune.schedulers import MedianStop, ParetoAsha, first_rung, rungs
 from psvae_tune.search_space import Study
 from psvae_tune.seeds import with_udr
 from psvae_tune.select import Selection, TrialResult, select
@@ -177,21 +178,29 @@ def _stop_interrupted(job: TrialJob, left: Sequence[Point], done: str) -> None:
 
 def _make_scheduler(
     stage: Stage, job: TrialJob, points: Sequence[Point], record: StageRecord
-) -> ParetoAsha | None:
+) -> TrialScheduler | None:
     """Return what stops the trials of a stage early; ``points`` are empty if yet unknown."""
     if stage.scheduler is None:
         return None
-    asha = stage.scheduler.asha
     configs = [job.base.with_params(point.params) for point in points] or [
         job.base.with_params({name: corner})
         for name, domain in stage.space.items()
         for corner in domain.corners
     ]
-    epochs = rungs(
-        asha,
-        max(config.model.n_anneal_epochs for config in configs),
-        min(config.training.max_n_epochs for config in configs),
-    )
+    n_anneal_epochs = max(config.model.n_anneal_epochs for config in configs)
+    if (median := stage.scheduler.median_stopping) is not None:
+        ((objective, goal),) = stage.objectives.items()
+        grace = first_rung(median.grace_period, n_anneal_epochs)
+        return MedianStop(
+            objective, goal, grace, median.min_trials, record.rungs(), record.note_rung
+        )
+    asha = stage.scheduler.asha
+    assert asha is not None
+    n_epochs = min(config.training.max_n_epochs for config in configs)
     return ParetoAsha(
-        stage.objectives, epochs, asha.reduction_factor, record.rungs(), record.note_rung
+        stage.objectives,
+        rungs(asha, n_anneal_epochs, n_epochs),
+        asha.reduction_factor,
+        record.rungs(),
+        record.note_rung,
     )

@@ -74,7 +74,7 @@ class DriverCallback(tune.Callback):
         elif progress.is_finished:
             self._end(trial, progress, "finished", "trained to the end")
         else:
-            reason = f"stopped early at epoch {progress.epoch}: behind at its rung"
+            reason = f"stopped early at epoch {progress.epoch}: behind other trials"
             self._end(trial, progress, "stopped", reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psvae_tune.schedulers import ParetoAsha, rungs
+from psvae_tune.schedulers import MedianStop, ParetoAsha, rungs
 from psvae_tune.stage import Asha
 
 
@@ -114,3 +114,53 @@ def test_as_many_go_on_as_asked_and_a_dominated_one_never_before_its_better(poin
             (a, b), (c, d) = points[winner], points[loser]
             if a < c and b < d:
                 assert winner in kept
+
+
+def median(goal="min", seen=None, grace=2, min_trials=2):
+    kept = Recorder()
+    return MedianStop("val/a", goal, grace, min_trials, seen or {}, kept), kept
+
+
+def test_a_trial_worse_than_the_median_of_the_others_is_stopped():
+    rule, kept = median()
+    for name, value in {"a": 1.0, "b": 2.0, "c": 3.0}.items():
+        for epoch in (1, 2, 3):
+            assert report(rule, name, epoch, a=value) == (
+                "STOP" if name == "c" and epoch == 2 else "CONTINUE"
+            )
+            if name == "c" and epoch == 2:
+                break
+    assert kept[0] == ("a", 2, [1.0])
+    assert ("c", 2, [3.0]) in kept
+
+
+def test_too_few_other_trials_stop_and_pause_nothing():
+    rule, _ = median(min_trials=2)
+    assert report(rule, "a", 2, a=1.0) == "CONTINUE"
+    assert report(rule, "b", 2, a=9.0) == "CONTINUE"
+    assert report(rule, "c", 2, a=9.0) == "STOP"
+
+
+def test_a_good_value_inside_the_annealing_does_not_save_a_trial():
+    rule, _ = median("max")
+    for name in ("a", "b"):
+        for epoch in (1, 2, 3):
+            report(rule, name, epoch, a=0.8)
+    assert report(rule, "c", 1, a=0.99) == "CONTINUE"
+    assert report(rule, "c", 2, a=0.3) == "STOP"
+
+
+def test_the_median_knows_what_was_seen_before_a_crash():
+    seen = {2: {"a": [1.0], "b": [1.0]}, 3: {"a": [1.0]}}
+    rule, kept = median(seen=seen)
+    assert report(rule, "a", 2, a=1.0) == "CONTINUE"  # trained again
+    assert report(rule, "c", 2, a=5.0) == "STOP"
+    assert kept == [("c", 2, [5.0])]
+
+
+def test_the_median_leaves_the_end_of_a_trial_alone():
+    rule, kept = median(seen={2: {"a": [1.0], "b": [1.0]}})
+    for end in ({"is_finished": True}, {"failure": "diverged"}):
+        result = {"fingerprint": "c", "epoch": 9, "is_finished": False, "failure": None}
+        assert rule.on_trial_result(None, None, result | end) == "CONTINUE"
+    assert kept == []

@@ -268,3 +268,40 @@ def test_a_stage_may_halve_by_shorter_schedules(word):
 def test_schedules_that_cannot_be(stage, message):
     found = problems(["search"], {**stage, "fidelity": "schedule"})
     assert any(message in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "kind"),
+    [
+        ("asha", "asha"),
+        ({"asha": None}, "asha"),
+        ("median_stopping", "median_stopping"),
+        ({"median_stopping": {"min_trials": 5, "grace_period": 10}}, "median_stopping"),
+    ],
+)
+def test_schedulers_by_name(scheduler, kind):
+    raw = changed(["search"], FILE["search"] | {"scheduler": scheduler})
+    (stage,) = parse_study(raw, "f.yaml", 4).stages
+    assert getattr(stage.scheduler, kind) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scheduler": "hyperband"}, "`hyperband` is not offered: it compares trials inside"),
+        ({"scheduler": {"pbt": {}}}, "`pbt` is not offered: it changes hyperparameters"),
+        ({"scheduler": "asah"}, "scheduler.asah: not a known setting"),
+        ({"scheduler": {"asha": {}, "median_stopping": {}}}, "must hold exactly one of `asha`"),
+        ({"scheduler": {"median_stopping": {"grace_period": 3}}}, "grace_period must be at least"),
+        (
+            {
+                "scheduler": "median_stopping",
+                "objectives": {"val/label_r2": "max", "val/frame_mse": "min"},
+            },
+            "`median_stopping` compares one objective",
+        ),
+    ],
+)
+def test_schedulers_that_cannot_be(change, message):
+    found = problems(["search"], FILE["search"] | change)
+    assert any(message in problem for problem in found), found

@@ -58,9 +58,10 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
         bounds = ", ".join(f"{key} {bound}" for key, bound in stage.constraints.items())
         yield f"  constraints: {bounds}"
     if stage.scheduler:
+        grace = str(stage.scheduler.grace_period).replace("anneal_end", "the end of the annealing")
         asha = stage.scheduler.asha
-        grace = str(asha.grace_period).replace("anneal_end", "the end of the annealing")
-        yield f"  stopped early: all but 1 in {asha.reduction_factor:g}, first at epoch {grace}"
+        what = f"all but 1 in {asha.reduction_factor:g}" if asha else "the worse half"
+        yield f"  stopped early: {what}, first at epoch {grace}"
     if stage.fidelity:
         factor = stage.fidelity.schedule.reduction_factor
         yield f"  halved: 1 in {factor:g} goes on to a schedule {factor:g} times longer"
