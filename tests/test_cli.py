@@ -1,5 +1,6 @@
 """The command line: what it prints, and what it says to bad input."""
 
+import re
 import shutil
 import signal
 import socket
@@ -246,3 +247,16 @@ def test_a_study_that_was_changed_goes_on_only_if_that_is_accepted(file, session
     result = call("resume", study, "--set", "search.stages.alhpa.num_trials=3")
     assert result.exit_code == 2
     assert "names no stage, got 'alhpa'" in result.output
+
+
+def test_a_probe_tells_hours_and_memory(file, session):
+    result = call("check", file, "--data", session, "--probe")
+    assert result.exit_code == 0, result.output
+    assert "epochs     up to 450, 19 % of the 2400 of the grid over all stages" in result.output
+    assert re.search(
+        r"^time       \S+ s an epoch, \d+ trials? at a time, up to \S+ (min|h)$",
+        result.output,
+        re.M,
+    )
+    memory = re.search(r"^memory     0 MB of recordings, about (\d+) MB", result.output, re.M)
+    assert int(memory[1]) > 50

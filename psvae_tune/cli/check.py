@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from psvae_tune.cli import options
+from psvae_tune.estimate import Estimate, estimate_epochs
 from psvae_tune.plan import Plan, make_plan
 from psvae_tune.stage import Domain, Stage
 from psvae_tune.study_file import read_study_file
@@ -15,12 +16,18 @@ from psvae_tune.study_file import read_study_file
 @options.study_file
 @options.sessions
 @options.settings
+@click.option("--probe", "has_probe", is_flag=True, help="Time a few batches: hours and memory.")
 @options.verbose
-def check(file: Path, sessions: tuple[str, ...], settings: tuple[str, ...]) -> None:
+def check(
+    file: Path, sessions: tuple[str, ...], settings: tuple[str, ...], has_probe: bool
+) -> None:
     """Check a search-space file and its recordings, and print the plan."""
     plan = make_plan(read_study_file(file, settings, sessions), str(file))
     for line in describe_plan(plan):
         click.echo(line)
+    if has_probe:
+        for line in _describe_probe(plan):
+            click.echo(line)
 
 
 def describe_plan(plan: Plan) -> Iterator[str]:
@@ -42,6 +49,36 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     )
     splits = ", ".join(f"{name} {count}" for name, count in plan.count_split_frames().items())
     yield f"frames     {splits}"
+    yield _describe_epochs(estimate_epochs(study))
+
+
+def _describe_epochs(estimate: Estimate) -> str:
+    if estimate.n_epochs is None:
+        return "epochs     as many as the time allows"
+    text = f"epochs     up to {estimate.n_epochs}"
+    if estimate.n_exhaustive is not None:
+        share = 100 * estimate.n_epochs / estimate.n_exhaustive
+        text += f", {share:.0f} % of the {estimate.n_exhaustive} of the grid over all stages"
+    return text
+
+
+def _describe_probe(plan: Plan) -> Iterator[str]:
+    from psvae_tune.probe import count_slots, probe
+    from psvae_tune.run import read_sessions
+    from psvae_tune.tune import check_buildable
+
+    sessions = read_sessions(plan)
+    check_buildable(plan.study, sessions)
+    found = probe(sessions, plan.study.base, max(1, int(plan.study.resources.cpus_per_trial)))
+    n_slots = count_slots(plan.study.resources)
+    n_epochs = estimate_epochs(plan.study).n_epochs
+    total = "" if n_epochs is None else f", up to {_time(found.epoch_s * n_epochs / n_slots)}"
+    yield f"time       {found.epoch_s:.2g} s an epoch, {_count(n_slots, 'trial')} at a time{total}"
+    n_bytes = sum(session.frames.nbytes for session in sessions)
+    yield (
+        f"memory     {n_bytes / 2**20:.0f} MB of recordings, about "
+        f"{found.memory_bytes / 2**20:.0f} MB a trial"
+    )
 
 
 def _describe_stage(stage: Stage) -> Iterator[str]:
@@ -88,6 +125,10 @@ def _describe_domain(domain: Domain) -> str:
     if step:
         text += f" in steps of {step[0]}"
     return text + (", log" if domain.kind.startswith("log") else "")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _count(number: int, what: str) -> str:

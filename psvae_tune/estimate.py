@@ -1,0 +1,67 @@
+"""How many epochs a study trains, against the grid of everything that it varies."""
+
+import math
+from dataclasses import dataclass
+
+from psvae_tune.config import TrialConfig
+from psvae_tune.halving import reductions, shorten
+from psvae_tune.search_space import Study, longest
+from psvae_tune.stage import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a study costs at most, in epochs."""
+
+    n_epochs: int | None
+    """None where a stage is limited by time alone."""
+    n_exhaustive: int | None
+    """Of the full grid over all stages; None where something is drawn from a range."""
+
+
+def estimate_epochs(study: Study) -> Estimate:
+    """Return what a study trains at most, if no trial is stopped early."""
+    parts = [count_epochs(stage, study.base, i > 0) for i, stage in enumerate(study.stages)]
+    n_epochs = None if None in parts else sum(part for part in parts if part is not None)
+    domains = {name: domain for stage in study.stages for name, domain in stage.space.items()}
+    if any(domain.kind not in ("grid_search", "choice") for domain in domains.values()):
+        return Estimate(n_epochs, None)
+    n_points = math.prod(len(domain.values) for domain in domains.values())
+    n_longest = max(longest(stage, study.base) for stage in study.stages)
+    return Estimate(n_epochs, n_points * n_longest)
+
+
+def count_epochs(stage: Stage, base: TrialConfig, has_trained_base: bool) -> int | None:
+    """Return the epochs that a stage trains at most; None if only time limits it.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    base
+        What the study starts from.
+    has_trained_base
+        Whether an earlier stage has trained the settings that this one starts from. A grid that
+        holds them then has one trial less to train.
+    """
+    n_trials = stage.n_trials
+    per_trial = longest(stage, base)
+    if n_trials is None:
+        return stage.num_epochs
+    if stage.fidelity is not None:
+        return _count_halving(n_trials, stage.fidelity.schedule.reduction_factor, base)
+    params = base.params
+    is_known = has_trained_base and all(
+        stage.algorithm == "grid" and params[name] in domain.values
+        for name, domain in stage.space.items()
+    )
+    n_epochs = (n_trials - is_known) * per_trial
+    return n_epochs if stage.num_epochs is None else min(n_epochs, stage.num_epochs)
+
+
+def _count_halving(n_trials: int, factor: float, base: TrialConfig) -> int:
+    n_epochs, n_left = 0, n_trials
+    for reduction in reductions(n_trials, factor):
+        n_epochs += n_left * shorten(base, reduction).training.max_n_epochs
+        n_left = math.ceil(n_left / factor)
+    return n_epochs + n_left * base.training.max_n_epochs

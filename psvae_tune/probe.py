@@ -1,0 +1,79 @@
+"""What an epoch costs here, from a few batches of the real recordings."""
+
+import os
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+import torch
+
+from psvae_tune.batches import prepare_data
+from psvae_tune.config import TrialConfig
+from psvae_tune.data.types import Session
+from psvae_tune.evaluate import evaluate
+from psvae_tune.search_space import Resources
+from psvae_tune.train import fit, start
+
+N_CLIPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one trial needs."""
+
+    epoch_s: float
+    """Validation included."""
+    memory_bytes: int
+    """Of its process, without the recordings, which all trials share; on a GPU, there."""
+
+
+def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> Probe:
+    """Train a few clips for two epochs, time the second, and validate once.
+
+    The times are those of a trial that has its cores for itself.
+
+    Side effects: sets the number of threads of this process, as a trial does.
+    """
+    torch.set_num_threads(n_threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = prepare_data(sessions, config)
+    few = replace(
+        data,
+        sessions=tuple(
+            replace(item, splits=replace(item.splits, train=item.splits.train[:N_CLIPS]))
+            for item in data.sessions
+        ),
+    )
+    n_batches, n_few = (
+        len(prepared.training_batches(np.random.default_rng(0))) for prepared in (data, few)
+    )
+    short = config.with_params({"val_check_interval": 10**9})
+    state = start(short, few, device)
+    epochs = fit(state, few, short)
+    # The first epoch also pays for what is set up once.
+    for _ in islice(epochs, 1):
+        pass
+    begin = time.perf_counter()
+    n_epochs = sum(1 for _ in islice(epochs, 1))
+    train_s = (time.perf_counter() - begin) / max(n_epochs, 1) / n_few * n_batches
+    begin = time.perf_counter()
+    evaluate(state.model, data, "val", device)
+    validate_s = (time.perf_counter() - begin) / config.training.val_check_interval
+    return Probe(train_s + validate_s, _peak_bytes(sessions, device))
+
+
+def _peak_bytes(sessions: Sequence[Session], device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return max(0, peak - sum(session.frames.nbytes for session in sessions))
+
+
+def count_slots(resources: Resources) -> int:
+    """Return how many trials run at a time on this machine, without a GPU."""
+    n_concurrent = resources.max_concurrent_trials
+    n_slots = int(len(os.sched_getaffinity(0)) / resources.cpus_per_trial)
+    return max(1, n_slots if n_concurrent == "auto" else min(n_slots, n_concurrent))
