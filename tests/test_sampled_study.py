@@ -93,6 +93,11 @@ def test_a_sampled_study_whose_driver_is_killed_ends_as_if_it_had_not_been(tmp_p
         statuses = [run.info.status for run in runs_of(folder, "trial")]
         assert statuses == ["FINISHED"] * 3
     assert names["killed"] == names["whole"]
+    _, err = finish(command(folder, "resume", "out/study", "--set", "search.num_trials=4"))
+    assert "stage search: 4 trials, 3 of them known already" in err
+    more = [point.name for point in suggestions(folder).points()]
+    assert more[:3] == names["whole"]
+    assert len(runs_of(folder, "trial")) == len(more) == 4
 
 
 def test_only_the_survivors_of_shorter_schedules_train_in_full(tmp_path):
