@@ -10,7 +10,7 @@ import torch
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
-from psvae_tune.plan import Plan, session_path
+from psvae_tune.plan import Plan
 from psvae_tune.storage import OutputFolder, StudyFolder
 from psvae_tune.tracking import (
     SELECTED,
@@ -40,13 +40,11 @@ def read_sessions(plan: Plan, on_frames: OnFrames | None = None) -> list[Session
         Is told how many frames of all recordings have been read.
     """
     sessions: list[Session] = []
-    for name in plan.study.base.data.sessions:
+    needs_labels = plan.study.base.model.needs_labels
+    for header in plan.headers:
         n_before = sum(session.header.n_frames for session in sessions)
         progress = None if on_frames is None else lambda n, first=n_before: on_frames(first + n)
-        needs_labels = plan.study.base.model.needs_labels
-        sessions.append(
-            read_session(session_path(name), needs_labels=needs_labels, progress=progress)
-        )
+        sessions.append(read_session(header.path, needs_labels=needs_labels, progress=progress))
     return sessions
 
 
