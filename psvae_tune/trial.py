@@ -16,6 +16,7 @@ from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.errors import DivergedError
 from psvae_tune.evaluate import final_metrics
+from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
 from psvae_tune.storage import StudyFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, TrialRun
@@ -98,7 +99,7 @@ def run_trial(
         yield Progress(trial_id, epoch, {}, failure=str(error))
         return
     # The metrics of the best epoch and no later ones, because they are those of the model kept.
-    yield Progress(trial_id, epoch, _finish(state, data, config, run), is_finished=True)
+    yield Progress(trial_id, epoch, _finish(state, data, run), is_finished=True)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -122,13 +123,20 @@ def _best(metrics: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _finish(
-    state: TrainState, data: PreparedData, config: TrialConfig, run: TrialRun
-) -> dict[str, float]:
+def _finish(state: TrainState, data: PreparedData, run: TrialRun) -> dict[str, float]:
     """Score and keep the best model. Side effects: logs to the run."""
-    model = best_model(state)
-    metrics = final_metrics(model, data, state.device)
     epoch = state.epoch if state.best is None else state.best.epoch
+    return keep_model(best_model(state), epoch, data, state.device, run)
+
+
+def keep_model(
+    model: Model, epoch: int, data: PreparedData, device: torch.device, run: TrialRun
+) -> dict[str, float]:
+    """Score a fitted model and keep it in a run; return its metrics.
+
+    Side effects: logs to the run.
+    """
+    metrics = final_metrics(model, data, device)
     test = {key: value for key, value in metrics.items() if key.startswith("test/")}
     run.log_final(_best(metrics) | test | {"best/epoch": epoch}, epoch)
     with TemporaryDirectory() as folder:

@@ -27,7 +27,7 @@ ROWS = [
     ["train", "storage", "tracking", "selection_text"],
     ["select", "record"],
     ["trial", "schedulers"],
-    ["watch"],
+    ["watch", "behavenet"],
     ["tune"],
     ["run"],
     ["cli"],

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from psvae_tune import __version__
+from psvae_tune.cli.behavenet import import_behavenet
 from psvae_tune.cli.check import check
 from psvae_tune.cli.data import data
 from psvae_tune.cli.run import resume, run
@@ -51,5 +52,5 @@ def main() -> None:
     """Gather the commands."""
 
 
-for command in (run, resume, check, ui, data):
+for command in (run, resume, check, ui, data, import_behavenet):
     main.add_command(command)
