@@ -22,7 +22,7 @@ ROWS = [
     ["config"],
     ["rules", "losses", "metrics"],
     ["search_space", "data", "models"],
-    ["study_file", "plan", "batches"],
+    ["study_file", "plan", "batches", "fitted"],
     ["evaluate"],
     ["train", "storage", "tracking", "selection_text"],
     ["select", "record"],

@@ -282,6 +282,22 @@ class Model(nn.Module):
             torch.cat([supervised, blocks.background, blocks.unsupervised], dim=1)
         )
 
+    def with_background(self, mean: Tensor, background: Tensor) -> Tensor:
+        """Return latents like ``mean`` with other background latents, (frame, latent) both.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no background latents.
+        """
+        if not self.partition.n_background:
+            raise ConfigError("model", f"`{self.config.model_class}` has no background latents")
+        blocks = self.partition.split(self.subspaces(mean))
+        background = background.expand_as(blocks.background)
+        return self.from_subspaces(
+            torch.cat([blocks.supervised, background, blocks.unsupervised], dim=1)
+        )
+
     def _tensor(self, values: ArrayLike) -> Tensor:
         """Return values in the type and on the device of the weights."""
         weight = self.net.mean.weight
