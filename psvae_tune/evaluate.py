@@ -58,14 +58,11 @@ def evaluate(
     rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
     rows, seen = [], []
     for batch in data.iterate(split, device):
-        terms = model.terms(batch, 1.0, rng)
-        prediction = model.predict(
-            batch.frames, batch.labels, batch.labels_sc, batch.session_index
-        )
-        error, n_valid = _squared_error(batch, prediction.frames)
+        terms = model.terms_of_means(batch, rng)
+        error, n_valid = _squared_error(batch, terms.prediction.frames)
         values = {**terms.values(), "loss": terms.loss, "error": error, "n_valid": n_valid}
         rows.append(torch.stack([*values.values()]))
-        seen.append(_Clip.of(model, batch, prediction))
+        seen.append(_Clip.of(model, batch, terms.prediction))
     table = torch.stack(rows).double().cpu().numpy()
     n_frames = [len(clip.mean) for clip in seen]
     means = dict(zip(values, np.average(table, axis=0, weights=n_frames), strict=True))
