@@ -102,9 +102,10 @@ def _misfits(study: Study, headers: Sequence[SessionHeader]) -> Iterator[str]:
     n_sessions = len(headers)
     if model.needs_sessions and n_sessions < 2:
         yield f"data.sessions: `{model.model_class}` needs at least 2 sessions, got {n_sessions}"
-    else:
-        yield from _batch_problems(study, n_sessions)
-    if model.conditional_encoder:
+    for place, count in _places(study, "n_sessions_per_batch"):
+        if count is not None and count > max(n_sessions, 2):
+            yield f"{place}: must be at most the {n_sessions} sessions, got {count}"
+    if any(value for _, value in _places(study, "conditional_encoder")):
         if first.n_labels % 2:
             yield (
                 "model.conditional_encoder: needs an x and a y of every point, "
@@ -114,6 +115,12 @@ def _misfits(study: Study, headers: Sequence[SessionHeader]) -> Iterator[str]:
             if not header.has_labels_sc:
                 yield f"model.conditional_encoder: needs `labels_sc`, got none in {header.path}"
     yield from _architecture_problems(study, first)
+    yield from _metric_problems(study, first, n_sessions)
+
+
+def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Iterator[str]:
+    """Yield metrics that stages go by and that these recordings cannot give."""
+    model = study.base.model
     offered = {"sessions"} if n_sessions > 1 else set()
     offered |= {"recorded_labels"} if first.n_labels else set()
     for stage in study.stages:
@@ -128,16 +135,13 @@ def _misfits(study: Study, headers: Sequence[SessionHeader]) -> Iterator[str]:
                 )
 
 
-def _batch_problems(study: Study, n_sessions: int) -> Iterator[str]:
-    """Yield where a batch is asked to hold more sessions than there are."""
-    name = "n_sessions_per_batch"
-    counts = {f"model.{name}": (getattr(study.base.model, name, 1),)}
+def _places(study: Study, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value that a setting of the model may take, and where it is given."""
+    yield f"model.{name}", getattr(study.base.model, name, None)
     for stage in study.stages:
         if name in stage.space:
-            counts[f"search.stages.{stage.name}.space.{name}"] = stage.space[name].corners
-    for place, values in counts.items():
-        if max(values) > n_sessions:
-            yield f"{place}: must be at most the {n_sessions} sessions, got {max(values)}"
+            for value in stage.space[name].corners:
+                yield f"search.stages.{stage.name}.space.{name}", value
 
 
 def _architecture_problems(study: Study, header: SessionHeader) -> Iterator[str]:

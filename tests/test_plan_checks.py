@@ -101,6 +101,11 @@ def test_a_session_listed_twice(make_session):
             {"space": {"n_sessions_per_batch": {"grid_search": [2, 4]}}},
             r"space\.n_sessions_per_batch: must be at most the 2 sessions, got 4",
         ),
+        (
+            {},
+            {"space": {"n_background": {"grid_search": [1, 5]}}},
+            r"model\.n_ae_latents: must be at least 7 for 2 labels, got 6",
+        ),
         ({"n_ae_latents": 2}, {}, r"model\.n_ae_latents: must be at least 3 for 2 labels, got 2"),
     ],
 )
@@ -128,6 +133,7 @@ def test_metrics_that_the_recordings_cannot_give(make_session, model, key):
         make_plan(raw, "file")
 
 
+@pytest.mark.parametrize("is_searched", [False, True])
 @pytest.mark.parametrize(
     ("session", "message"),
     [
@@ -135,9 +141,13 @@ def test_metrics_that_the_recordings_cannot_give(make_session, model, key):
         ({"has_labels_sc": False}, r"needs `labels_sc`, got none in .*a\.h5"),
     ],
 )
-def test_conditional_encoder_needs_points(make_session, session, message):
+def test_conditional_encoder_needs_points(make_session, session, message, is_searched):
+    raw = study([make_session("a", **session)], COND)
+    if is_searched:
+        raw["model"] = raw["model"] | {"conditional_encoder": False}
+        raw["search"]["space"] = {"conditional_encoder": {"grid_search": [False, True]}}
     with pytest.raises(ConfigError, match=message):
-        make_plan(study([make_session("a", **session)], COND), "file")
+        make_plan(raw, "file")
 
 
 def test_an_architecture_that_leaves_nothing(make_session):
