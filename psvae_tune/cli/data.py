@@ -2,12 +2,16 @@
 
 import click
 
+from psvae_tune.cli.data_import import import_
 from psvae_tune.data.demo import demo_path
 
 
 @click.group()
 def data() -> None:
     """Look at recordings and make them."""
+
+
+data.add_command(import_)
 
 
 @data.command()
