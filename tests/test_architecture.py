@@ -26,9 +26,11 @@ ROWS = [
     ["evaluate"],
     ["train", "storage", "tracking", "selection_text"],
     ["select", "record"],
+    ["figures"],
     ["trial", "schedulers"],
     ["watch", "behavenet"],
     ["tune"],
+    ["recommend"],
     ["run"],
     ["cli"],
 ]
@@ -140,6 +142,8 @@ def test_no_branch_on_a_model_name_outside_the_registry():
         ["check", "search_spaces/absent.yaml"],
         ["resume", "absent"],
         ["data", "demo"],
+        ["data", "info", "absent.h5"],
+        ["data", "import", "absent.mp4", "-o", "absent.h5"],
     ],
 )
 def test_quick_commands_load_nothing_heavy(arguments, root):

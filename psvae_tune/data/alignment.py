@@ -37,8 +37,10 @@ class LagCurve:
 
     @property
     def is_clear(self) -> bool:
-        """Whether another lag fits so much better than none that chance is no explanation."""
+        """Whether the fit has a peak, and one so much better than no lag that it is no chance."""
         at_zero = self.r2[self.lags.index(0)]
+        if self.best in (self.lags[0], self.lags[-1]):
+            return False  # still rising: labels that hardly move fit at any lag
         return max(self.r2) > max(0.2, at_zero + _CLEAR * (1 - at_zero))
 
 

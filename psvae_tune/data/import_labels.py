@@ -21,6 +21,8 @@ class FrameLabels:
     """Labels of all frames of the videos."""
 
     names: tuple[str, ...]
+    cameras: tuple[int, ...]
+    """For each label the camera that it was seen by."""
     values: NDArray[np.float64]
     masks: NDArray[np.bool_]
 
@@ -46,8 +48,12 @@ def read_labels(
         )
     positions[rows < 0] = 0
     names = [f"{name}_{axis}" for axis in "xy" for name in points.names]
+    camera = request.sources.index(source)
     return FrameLabels(
-        tuple(names), np.concatenate([positions[..., 0], positions[..., 1]], 1), np.tile(valid, 2)
+        tuple(names),
+        (camera,) * len(names),
+        np.concatenate([positions[..., 0], positions[..., 1]], 1),
+        np.tile(valid, 2),
     )
 
 
@@ -102,7 +108,7 @@ def join_labels(
 ) -> FrameLabels:
     """Put the labels of all cameras side by side: all x, then all y."""
     if not labels:
-        return FrameLabels((), np.empty((n_frames, 0)), np.empty((n_frames, 0), bool))
+        return FrameLabels((), (), np.empty((n_frames, 0)), np.empty((n_frames, 0), bool))
     names = [item.names for item in labels]
     together = [name for item in names for name in item]
     if len(set(together)) < len(together):
@@ -118,6 +124,7 @@ def join_labels(
     ]
     return FrameLabels(
         tuple(names[i][column] for i, column in order),
+        tuple(labels[i].cameras[column] for i, column in order),
         np.stack([labels[i].values[:n_frames, column] for i, column in order], axis=1),
         np.stack([labels[i].masks[:n_frames, column] for i, column in order], axis=1),
     )

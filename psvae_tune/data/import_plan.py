@@ -101,6 +101,8 @@ def plan_import(request: ImportRequest) -> ImportPlan:
     attributes: dict[str, str | float] = {
         "label_names": json.dumps(names),
         "labels_units": "pixels of stored frame",
+        "label_cameras": json.dumps(points.cameras + (0,) * (len(names) - len(points.names))),
+        "n_cameras": len(videos),
         "fps": fps,
         "sources": json.dumps(sources),
         "frames": f"{frames.start}:{frames.stop}:{frames.step}",
