@@ -14,6 +14,7 @@ from psvae_tune import __version__
 from psvae_tune.cli.behavenet import import_behavenet
 from psvae_tune.cli.check import check
 from psvae_tune.cli.data import data
+from psvae_tune.cli.recommend import recommend
 from psvae_tune.cli.run import resume, run
 from psvae_tune.cli.ui import ui
 from psvae_tune.errors import PsvaeTuneError
@@ -52,5 +53,5 @@ def main() -> None:
     """Gather the commands."""
 
 
-for command in (run, resume, check, ui, data, import_behavenet):
+for command in (run, resume, check, ui, data, recommend, import_behavenet):
     main.add_command(command)

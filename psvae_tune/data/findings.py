@@ -154,6 +154,18 @@ def _outside(m: Measures) -> Iterator[Finding]:
 
 
 def _redundant(m: Measures) -> Iterator[Finding]:
+    pairs = redundant_pairs(m)
+    if not pairs and m.header.n_labels > 1:
+        yield Finding("good", "redundant labels", f"no two labels have |r| above {REDUNDANT}")
+    for _, first, second, r in pairs[:5]:
+        fix = "drop one of the two: each takes a supervised latent"
+        yield Finding("look", "redundant labels", f"`{first}` and `{second}`: r = {r:.3f}", fix)
+    if len(pairs) > 5:
+        yield Finding("look", "redundant labels", f"and {len(pairs) - 5} more pairs")
+
+
+def redundant_pairs(m: Measures) -> list[tuple[float, str, str, float]]:
+    """Return |r|, two names and r of every pair of labels above `REDUNDANT`, the worst first."""
     pairs = []
     names = m.header.label_names
     for i in range(len(names)):
@@ -164,13 +176,7 @@ def _redundant(m: Measures) -> Iterator[Finding]:
                 r = float(np.corrcoef(a, b)[0, 1])
                 if abs(r) > REDUNDANT:
                     pairs.append((abs(r), names[j], names[i], r))
-    if not pairs and len(names) > 1:
-        yield Finding("good", "redundant labels", f"no two labels have |r| above {REDUNDANT}")
-    for _, first, second, r in sorted(pairs, reverse=True)[:5]:
-        fix = "drop one of the two: each takes a supervised latent"
-        yield Finding("look", "redundant labels", f"`{first}` and `{second}`: r = {r:.3f}", fix)
-    if len(pairs) > 5:
-        yield Finding("look", "redundant labels", f"and {len(pairs) - 5} more pairs")
+    return sorted(pairs, reverse=True)
 
 
 def _lag(m: Measures) -> Iterator[Finding]:
