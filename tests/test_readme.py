@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -38,6 +39,8 @@ def test_every_command_that_is_shown_exists(readme):
     for line in shown:
         name, *arguments = shlex.split(line, comments=True)
         command = main.commands[name]
+        if isinstance(command, click.Group):
+            command = command.commands[arguments[0]]
         known = {option for param in command.params for option in param.opts}
         options = {argument for argument in arguments if argument.startswith("-")}
         assert options <= known, line

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/import_speed.py video.mp4 [pose file] [minutes]
 
-Decoding alone is what PyAV needs to decode the frames and size them to those that are stored.
-Each is timed five times in turn; the smallest counts. Then a synthetic recording of so many
+Decoding alone is what PyAV needs to decode the frames and size them to those that are stored:
+by `reformat`, and by the filters that the import uses. Each is timed five times in turn; the
+smallest counts, and ratios are to the faster of the two. Then a synthetic recording of so many
 minutes (default 60) at 30 Hz is imported in a process of its own, whose peak memory is told.
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 from psvae_tune.data.import_plan import plan_import
 from psvae_tune.data.import_request import ImportRequest, Source
 from psvae_tune.data.importing import import_session
+from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
 
 N_REPEATS = 5
 FPS = 30
@@ -38,11 +40,22 @@ def decode(path: Path) -> float:
     return time.perf_counter() - began
 
 
+def decode_by_filters(path: Path) -> float:
+    """Return the same by the filters of the import."""
+    info = probe_video(path)
+    view = View(Crop(info.width, info.height, 0, 0), *SIZE)
+    began = time.perf_counter()
+    for _ in iterate_frames(info, view, range(info.n_frames)):
+        pass
+    return time.perf_counter() - began
+
+
 def compare(video: Path, poses: Path | None) -> None:
     """Print decoding alone, storing, and all of an import."""
-    stored, whole, alone = [], [], []
+    stored, whole, alone, filtered = [], [], [], []
     for _ in range(N_REPEATS):
         alone.append(decode(video))
+        filtered.append(decode_by_filters(video))
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
             plan = plan_import(ImportRequest((Source(video, poses),), size=SIZE))
@@ -51,9 +64,10 @@ def compare(video: Path, poses: Path | None) -> None:
             stored.append(time.perf_counter() - planned)
             whole.append(time.perf_counter() - began)
     n = len(plan.frames)
-    for what, seconds in (("decoding alone", alone), ("storing", stored), ("import", whole)):
-        best = min(seconds)
-        print(f"{what:<15} {best:6.2f} s  {n / best:7.0f} frames/s  {best / min(alone):5.2f} x")
+    rows = {"reformat": alone, "filters": filtered, "storing": stored, "import": whole}
+    for what, seconds in rows.items():
+        best, baseline = min(seconds), min(alone + filtered)
+        print(f"{what:<9} {best:6.2f} s  {n / best:7.0f} frames/s  {best / baseline:5.2f} x")
 
 
 def write_recording(path: Path, minutes: float) -> None:
