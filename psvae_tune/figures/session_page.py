@@ -17,7 +17,8 @@ _N_TRACES = 8
 _N_TRACED = 500
 _SHEET_WIDTH = 12.0  # inches
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem;
+  padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 td { border-bottom: 1px solid #ddd; padding: .3rem .8rem .3rem 0; vertical-align: top; }
 img { max-width: 100%; height: auto; }
