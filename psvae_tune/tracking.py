@@ -255,6 +255,19 @@ class TrialRun:
         """Keep a file as an artifact of the run."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
+    def log_folder(self, folder: Path) -> None:
+        """Keep every file of a folder, under its path there, as an artifact of the run."""
+        self._client.log_artifacts(self.run_id, str(folder))
+
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Return the (epoch, value) pairs of every metric that was logged more than once."""
+        found = {}
+        for key in self._client.get_run(self.run_id).data.metrics:
+            if key.startswith(("train/", "val/")):
+                items = self._client.get_metric_history(self.run_id, key)
+                found[key] = sorted((item.step, item.value) for item in items)
+        return {key: points for key, points in found.items() if len(points) > 1}
+
 
 def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason: str) -> None:
     """End the run of a trial with its reason. Side effects: changes the run, if there is one."""
@@ -300,6 +313,10 @@ class StudyRun:
     def log_file(self, path: Path) -> None:
         """Keep a file as an artifact of the study's run."""
         self.target.client().log_artifact(self.run_id, str(path))
+
+    def log_folder(self, folder: Path) -> None:
+        """Keep every file of a folder, under its path there, as an artifact of the run."""
+        self.target.client().log_artifacts(self.run_id, str(folder))
 
     def mark(self, trial_ids: Sequence[str], tag: str) -> None:
         """Set ``tag`` on exactly these trials of the study."""

@@ -17,13 +17,14 @@ from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
 from psvae_tune.models.registry import build_model
+from psvae_tune.naming import name_trial
 from psvae_tune.record import StageRecord
 from psvae_tune.schedulers import ParetoAsha, rungs
 from psvae_tune.search_space import Domain, Resources, Stage, Study
 from psvae_tune.select import N_UNSUPERVISED, Selection, TrialResult, select
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking import TrackingTarget, close_trial
-from psvae_tune.trial import TrialJob, name_trial, run_trial
+from psvae_tune.trial import TrialJob, run_trial
 from psvae_tune.watch import DriverCallback, Watcher, to_result
 
 # Small models leave most of a GPU idle, so several trials share one.
