@@ -226,6 +226,10 @@ def open_study(uri: str, name: str) -> LoggedStudy:
     TrackingError
         If the store does not answer, or does not know the study.
     """
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not database.exists():
+        # MLflow would make an empty one.
+        raise TrackingError(f"tracking URI {uri}", "does not exist")
     try:
         client = TrackingTarget(uri, "", name).client()
         experiments = {item.experiment_id: item.name for item in client.search_experiments()}

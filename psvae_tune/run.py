@@ -1,5 +1,6 @@
 """A whole study: recordings in, a choice and its runs out."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ import torch
 
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
-from psvae_tune.errors import StudyError
+from psvae_tune.errors import PsvaeTuneError, StudyError
+from psvae_tune.logged import open_study
 from psvae_tune.plan import Plan
+from psvae_tune.publish import publish
 from psvae_tune.storage import OutputFolder, StudyFolder
 from psvae_tune.tracking import (
     SELECTED,
@@ -25,6 +28,8 @@ from psvae_tune.tracking import (
 from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.tune import StageOutcome, check_buildable, run_study, start_ray
 from psvae_tune.watch import Watcher
+
+logger = logging.getLogger(__name__)
 
 OnFrames = Callable[[int], None]
 
@@ -151,7 +156,9 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
     """
     check_buildable(plan.study, sessions)
     _keep_request(plan, place)
-    job = TrialJob(plan.study.base, "inline", place.folder, place.target)
+    job = TrialJob(
+        plan.study.base, "inline", place.folder, place.target, plan.study.tracking.movies
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
     trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
@@ -190,7 +197,6 @@ def _conclude(
     place.folder.save_selection(selection)
     study_run.log_file(place.folder.selection)
     study_run.log_file(place.folder.study_file)
-    study_run.describe(to_markdown(stages))
     final = stages[-1]
     chosen = final.selection.chosen
     study_run.mark([chosen.trial_id], SELECTED)
@@ -206,13 +212,8 @@ def _conclude(
         config.model.n_ae_latents,
         config.model.count_supervised(header.n_labels),
     )
+    try:
+        publish(open_study(place.target.uri, place.target.study))
+    except PsvaeTuneError as error:  # the study is over, and the command makes it again
+        logger.warning("no report: %s; psvae-tune report makes it again", error)
     return StudyOutcome(place, tuple(stages), model_uri)
-
-
-def to_markdown(stages: Sequence[StageOutcome]) -> str:
-    """Return the choice of every stage and its reasons."""
-    parts = []
-    for outcome in stages:
-        reasons = "\n".join(f"- {reason}" for reason in outcome.selection.reasons)
-        parts.append(f"**{outcome.stage.name}: {outcome.selection.chosen.name}**\n\n{reasons}")
-    return "\n\n".join(parts)

@@ -174,6 +174,7 @@ class Tracking(Settings):
     """Where runs are logged; null: an SQLite file and a folder beside the study."""
 
     uri: str | None = None
+    movies: Literal["mp4", "gif", "none"] = "mp4"
 
 
 class Study(Settings):

@@ -155,7 +155,7 @@ def run_study(
     n_labels = sessions[0].header.n_labels
     outcomes: list[StageOutcome] = []
     for stage in study.stages:
-        job = TrialJob(base, stage.name, folder, target)
+        job = TrialJob(base, stage.name, folder, target, study.tracking.movies)
         points = _identify(draw_points(stage), base, digests)
         trials = _run_stage(stage, points, shared, job, study.resources, n_labels, watcher)
         selection = select(trials, stage.select)

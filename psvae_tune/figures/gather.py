@@ -67,8 +67,12 @@ def recommend(study: LoggedStudy) -> tuple[str, list[str]]:
     sentence = f"Take {settings or chosen.name} ({scores} on the validation split)."
     last = study.choices[-1] if study.choices else None
     if last is not None and last["by"] != "rule":
-        reason = f"Chosen by {last['by']}: {last['reason'] or 'no reason given'}."
-        return sentence, [reason, *_rule_reasons(study)]
+        reason = (
+            f"Chosen by {last['by']} on {last['time']}: {last['reason'] or 'no reason given'}."
+        )
+        first = study.choices[0]
+        rule = [f"The rule had chosen {first['name']}."] if first["by"] == "rule" else []
+        return sentence, [reason, *rule, *_rule_reasons(study)]
     return sentence, _rule_reasons(study)
 
 

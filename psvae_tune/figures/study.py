@@ -170,16 +170,18 @@ def draw_front(
     points = np.array(sorted((t.metrics[x_key], t.metrics[y_key]) for t in front))
     axes.plot(*points.T, "-", color=BLUE, linewidth=1, drawstyle="default")
     axes.plot(*points.T, "s", color=BLUE, markersize=7, label="front: no trial is better in both")
-    for trial in trials:
+    below = False
+    for trial in sorted(trials, key=lambda trial: trial.metrics[x_key]):
         x, y = trial.metrics[x_key], trial.metrics[y_key]
         if trial.is_selected:
             label = f"chosen: {labels[trial.run_id]}"
             axes.plot(x, y, "*", color=ORANGE, markersize=17, label=label, markeredgecolor="black")
         elif trial in front:
+            below = not below  # names of neighbours would cover each other
             axes.annotate(
                 labels[trial.run_id],
                 (x, y),
-                xytext=(6, -10),
+                xytext=(-6, -14) if below else (-6, 10),
                 textcoords="offset points",
                 fontsize=FONT_SIZE - 1,
             )

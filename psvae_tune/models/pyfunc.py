@@ -50,8 +50,8 @@ class FramesToLatents:
                 in_unit_range(frames[start : start + N_FRAMES_AT_ONCE]),
                 session_index=session_index,
             )
-            latents.append(q.mean.cpu().numpy())
             with torch.inference_mode():
+                latents.append(self.saved.model.subspaces(q.mean).cpu().numpy())
                 labels_hat = self.saved.model.predict_labels(q.mean)
             if labels_hat is not None:
                 labels.append(labels_hat.cpu().numpy())
