@@ -8,7 +8,7 @@ from psvae_tune.figures.gather import make_study_figures, recommend
 from psvae_tune.figures.report import make_report
 from psvae_tune.logged import LoggedStudy
 from psvae_tune.storage import write_bytes
-from psvae_tune.tracking import PARETO, StudyRun
+from psvae_tune.tracking import PARETO, StudyRun, save_view
 
 REPORT = "report.html"
 
@@ -42,6 +42,7 @@ def publish(study: LoggedStudy) -> bytes:
             run.log_folder(root)
         run.describe(to_markdown(study))
         run.mark([trial.trial_id for trial in study.front()], PARETO)
+        save_view(study.target, study.varied, _shown_metrics(study))
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
             f"run {study.run_id}",
@@ -61,3 +62,12 @@ def to_markdown(study: LoggedStudy) -> str:
         parts.append(f"Stage {name} chose `{item['name']}`.")
     parts.append(f"Everything side by side: `{REPORT}` among the artifacts of the study's run.")
     return "\n\n".join(part for part in parts if part)
+
+
+def _shown_metrics(study: LoggedStudy) -> list[str]:
+    """Return what the view of the trials shows: the metrics of the front, then of the latents."""
+    others = ("latent_correlation", "leak_r2", "session_accuracy_u")
+    present = [
+        name for name in others if any(f"best/{name}" in trial.metrics for trial in study.trials)
+    ]
+    return list(dict.fromkeys([*study.front_metrics, *present]))

@@ -24,6 +24,7 @@ from psvae_tune.tracking import (
     hide_password,
     log_model,
     open_target,
+    save_view,
 )
 from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.tune import StageOutcome, check_buildable, run_study, start_ray
@@ -174,6 +175,9 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
 def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
     """Open the run of the study, and close it as the study ended."""
     study_run = StudyRun.open(target, plan.study.base.params)
+    varied = dict.fromkeys(name for stage in plan.study.stages for name in stage.space)
+    objectives = [key.partition("/")[2] for s in plan.study.stages for key in s.objectives]
+    save_view(target, list(varied), list(dict.fromkeys(objectives)))
     status: RunStatus = "FAILED"
     try:
         yield study_run

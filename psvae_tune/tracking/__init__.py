@@ -19,6 +19,7 @@ from psvae_tune.tracking.runs import (
     metric_key,
     open_target,
 )
+from psvae_tune.tracking.views import save_view
 
 __all__ = [
     "DESCRIPTION",
@@ -41,4 +42,5 @@ __all__ = [
     "metric_key",
     "open_target",
     "register_model",
+    "save_view",
 ]

@@ -5,6 +5,7 @@ a trial which was interrupted goes on in its own run; the driver closes runs, be
 driver knows why a trial ended.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from psvae_tune.errors import TrackingError
 
@@ -83,11 +84,15 @@ class TrackingTarget:
 
     def url(self, server: str) -> str:
         """Return the address of the chart view of this study's trials on a server."""
-        search = quote(f"tags.`{STUDY}` = '{self.study}' AND tags.`{KIND}` = 'trial'")
         return (
             f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs"
-            f"?workflowType=machine_learning&compareRunsMode=CHART&searchFilter={search}"
+            f"?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={self.view}"
         )
+
+    @property
+    def view(self) -> str:
+        """The key of the view that `views.save_view` keeps, letters and digits only."""
+        return hashlib.sha256(self.study.encode()).hexdigest()
 
 
 def open_target(
