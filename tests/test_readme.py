@@ -9,7 +9,6 @@ from click.testing import CliRunner
 
 from psvae_tune.cli import main
 from psvae_tune.metric_names import METRICS
-from psvae_tune.study_file import read_study_file
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +59,3 @@ def test_metrics_that_are_explained_exist(readme):
     ]
     assert names
     assert set(names) <= set(METRICS)
-
-
-@pytest.mark.parametrize("name", ["ps_vae.yaml"])
-def test_every_search_space_passes_check(root, name):
-    path = root / "search_spaces" / name
-    assert read_study_file(path)["experiment_name"]
-    result = CliRunner().invoke(main, ["check", str(path)])
-    assert result.exit_code == 0, result.output
