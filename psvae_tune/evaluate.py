@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, product
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData
 from psvae_tune.data.types import SplitName
+from psvae_tune.losses import triplet_loss
 from psvae_tune.models.model import Model
-from psvae_tune.models.types import Batch
+from psvae_tune.models.types import Batch, Prediction
 
 # The decomposed KL needs a draw; the same one in every validation keeps epochs comparable.
 EVALUATION_SEED = 0
+# The triplet loss compares every frame with every other: a spread of frames stands for a split.
+MAX_TRIPLET_FRAMES = 2000
 
 TRAVERSED = (5, 95)
 N_TRAVERSED_CLIPS = 8
@@ -52,52 +55,106 @@ def evaluate(
     Predictions are made from posterior means. The terms of the KL, which are expectations over
     the posterior, are taken on one draw from a fixed seed, at the weights' full values.
 
+    With several sessions, the metrics of frames and labels are there for each as well, under
+    ``val/label_r2/session_0`` and so on, in the order in which the sessions were given.
+
     Side effects: puts the model into evaluation mode.
     """
     model.eval()
     rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
-    batches, predictions, rows = [], [], []
+    rows, seen = [], []
     for batch in data.iterate(split, device):
-        terms = model.terms(batch, 1.0, rng)
-        prediction = model.predict(
-            batch.frames, batch.labels, batch.labels_sc, batch.session_index
-        )
-        error, n_valid = _squared_error(batch, prediction.frames)
+        terms = model.terms_of_means(batch, rng)
+        error, n_valid = _squared_error(batch, terms.prediction.frames)
         values = {**terms.values(), "loss": terms.loss, "error": error, "n_valid": n_valid}
         rows.append(torch.stack([*values.values()]))
-        batches.append(batch)
-        predictions.append(prediction)
-    names = list(values)
+        seen.append(_Clip.of(model, batch, terms.prediction))
     table = torch.stack(rows).double().cpu().numpy()
-    n_frames = [len(batch.frames) for batch in batches]
-    sums = dict(zip(names, table.sum(axis=0), strict=True))
-    means = dict(zip(names, np.average(table, axis=0, weights=n_frames), strict=True))
-
-    def join(parts: Sequence[torch.Tensor | None]) -> Array | None:
-        present = [part for part in parts if part is not None]
-        return torch.cat(present).cpu().numpy() if len(present) == len(parts) else None
-
-    mean = join([model.subspaces(item.mean) for item in predictions])
-    assert mean is not None
-    session_index = join([batch.session_index for batch in batches])
+    n_frames = [len(clip.mean) for clip in seen]
+    means = dict(zip(values, np.average(table, axis=0, weights=n_frames), strict=True))
+    clip_sessions = np.array([session for session, _ in data.clips(split)])
     evaluation = Evaluation(
         metrics={},
-        mean=mean,
-        logvar=join([item.logvar for item in predictions]),
-        labels=join([batch.labels for batch in batches]),
-        label_mask=join([batch.label_mask for batch in batches]),
-        labels_hat=join([item.labels for item in predictions]),
-        session_index=np.zeros(len(mean), int) if session_index is None else session_index,
+        mean=_join([clip.mean for clip in seen]),
+        logvar=_join([clip.logvar for clip in seen]),
+        labels=_join([clip.labels for clip in seen]),
+        label_mask=_join([clip.label_mask for clip in seen]),
+        labels_hat=_join([clip.labels_hat for clip in seen]),
+        session_index=np.repeat(clip_sessions, n_frames),
     )
     found: dict[str, float | None] = {
         name: float(value) for name, value in means.items() if name not in ("error", "n_valid")
     }
-    found["frame_mse"] = float(sums["error"] / max(sums["n_valid"], 1))
+    found |= _pooled_metrics(evaluation, table[:, -2:], slice(None), slice(None))
+    for index in range(len(data.sessions) if len(data.sessions) > 1 else 0):
+        clips, frames = clip_sessions == index, evaluation.session_index == index
+        found |= {
+            f"{name}/session_{index}": value
+            for name, value in _pooled_metrics(evaluation, table[:, -2:], clips, frames).items()
+        }
     found |= _latent_metrics(model, evaluation)
+    if "triplet" in found and len(data.sessions) > 1:
+        # Clip by clip there is nothing to compare, so it is taken over the split as a whole.
+        triplet = _triplet(model, evaluation)
+        found["triplet"] = triplet
+        found["loss"] = float(means["loss"] + terms.terms["triplet"].weight * triplet)
     for name, value in found.items():
         if value is not None:
             evaluation.metrics[f"{split}/{name}"] = value
     return evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """What is kept of a clip until its whole split has been seen: all but the frames."""
+
+    mean: torch.Tensor
+    logvar: torch.Tensor | None
+    labels: torch.Tensor | None
+    label_mask: torch.Tensor | None
+    labels_hat: torch.Tensor | None
+
+    @classmethod
+    def of(cls, model: Model, batch: Batch, prediction: Prediction) -> Self:
+        mask = batch.label_mask
+        if mask is None and batch.labels is not None:
+            # Another session may have masks.
+            mask = torch.ones_like(batch.labels)
+        mean = model.subspaces(prediction.mean)
+        return cls(mean, prediction.logvar, batch.labels, mask, prediction.labels)
+
+
+def _join(parts: Sequence[torch.Tensor | None]) -> Any:
+    """Return the clips as one array; None where the model or the recording has no such thing."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present).cpu().numpy() if present else None
+
+
+def _pooled_metrics(
+    seen: Evaluation, errors: Array, clips: Any, frames: Any
+) -> dict[str, float | None]:
+    """Return the metrics of frames and labels, over some clips and the frames in them.
+
+    ``errors`` holds, a row a clip, the summed squared error and the number of valid pixels.
+    """
+    error, n_valid = errors[clips].sum(axis=0)
+    found: dict[str, float | None] = {"frame_mse": float(error / max(n_valid, 1))}
+    if seen.labels_hat is not None and seen.labels is not None:
+        assert seen.label_mask is not None
+        given = seen.labels[frames], seen.labels_hat[frames], seen.label_mask[frames]
+        r2 = measure.label_r2(*given)
+        found["label_r2"] = None if r2 is None else r2.mean
+        found["label_mse"] = measure.label_mse(*given)
+    return found
+
+
+def _triplet(model: Model, seen: Evaluation) -> float:
+    """Return the triplet loss of the background means of a split, the same draws every time."""
+    n_frames = len(seen.mean)
+    rows = np.linspace(0, n_frames - 1, min(n_frames, MAX_TRIPLET_FRAMES)).round().astype(int)
+    background = torch.from_numpy(seen.mean[rows][:, model.partition.background])
+    rng = torch.Generator().manual_seed(EVALUATION_SEED)
+    return float(triplet_loss(background, torch.from_numpy(seen.session_index[rows]), rng))
 
 
 def _squared_error(batch: Batch, frames_hat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,12 +166,8 @@ def _squared_error(batch: Batch, frames_hat: torch.Tensor) -> tuple[torch.Tensor
 
 
 def _latent_metrics(model: Model, seen: Evaluation) -> dict[str, float | None]:
-    """Return the metrics of the labels and of the unsupervised latents of one split."""
+    """Return the metrics of the unsupervised latents of one split."""
     found: dict[str, float | None] = {}
-    if seen.labels_hat is not None and seen.labels is not None:
-        r2 = measure.label_r2(seen.labels, seen.labels_hat, seen.label_mask)
-        found["label_r2"] = None if r2 is None else r2.mean
-        found["label_mse"] = measure.label_mse(seen.labels, seen.labels_hat, seen.label_mask)
     unsupervised = seen.mean[:, model.partition.unsupervised]
     found["latent_correlation"] = measure.latent_correlation(unsupervised)
     found["gaussian_tc"] = measure.gaussian_tc(unsupervised)

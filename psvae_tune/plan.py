@@ -1,15 +1,16 @@
 """What a study would do: its settings and its recordings, checked together before any of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from psvae_tune.data.demo import demo_path
 from psvae_tune.data.header import read_header
+from psvae_tune.data.sessions import session_path
 from psvae_tune.data.splits import split_clips
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import ConfigError, DataError
+from psvae_tune.metric_names import METRICS
+from psvae_tune.models.architecture import plan_network
 from psvae_tune.search_space import Study, parse_study
 
 
@@ -60,24 +61,22 @@ def make_plan(raw: Mapping[str, Any], where: str) -> Plan:
     )
     _check_together(headers)
     study = parse_study(raw, where, headers[0].n_labels)
-    if study.base.model.needs_sessions and len(headers) < 2:
-        raise ConfigError(
-            where,
-            f"data.sessions: `{study.base.model.model_class}` needs at least 2 sessions, got 1",
-        )
+    if problems := list(_misfits(study, headers)):
+        raise ConfigError(where, problems)
     plan = Plan(dict(raw), study, headers)
     plan.count_split_frames()
     return plan
 
 
-def session_path(name: str) -> Path:
-    """Return the file of a session; ``demo`` is generated once."""
-    return demo_path() if name == "demo" else Path(name)
-
-
 def _check_together(headers: Sequence[SessionHeader]) -> None:
     first = headers[0]
     problems = []
+    paths = [header.path for header in headers]
+    problems += [
+        f"every recording may be listed once, got {path} {paths.count(path)} times"
+        for path in dict.fromkeys(paths)
+        if paths.count(path) > 1
+    ]
     for header in headers[1:]:
         if header.frame_shape != first.frame_shape:
             problems.append(
@@ -86,8 +85,74 @@ def _check_together(headers: Sequence[SessionHeader]) -> None:
             )
         if header.label_names != first.label_names:
             problems.append(
-                f"labels must be those of {first.path}, got {', '.join(header.label_names)} "
-                f"in {header.path}"
+                f"labels must be those of {first.path} ({_list(first.label_names)}), "
+                f"got {_list(header.label_names)} in {header.path}"
             )
     if problems:
         raise DataError("data.sessions", problems)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _misfits(study: Study, headers: Sequence[SessionHeader]) -> Iterator[str]:
+    """Yield what a model, its architecture and its metrics miss in the recordings."""
+    model, first = study.base.model, headers[0]
+    n_sessions = len(headers)
+    if model.needs_sessions and n_sessions < 2:
+        yield f"data.sessions: `{model.model_class}` needs at least 2 sessions, got {n_sessions}"
+    for place, count in _places(study, "n_sessions_per_batch"):
+        if count is not None and count > max(n_sessions, 2):
+            yield f"{place}: must be at most the {n_sessions} sessions, got {count}"
+    if any(value for _, value in _places(study, "conditional_encoder")):
+        if first.n_labels % 2:
+            yield (
+                "model.conditional_encoder: needs an x and a y of every point, "
+                f"got an odd number of labels ({first.n_labels}) in {first.path}"
+            )
+        for header in headers:
+            if not header.has_labels_sc:
+                yield f"model.conditional_encoder: needs `labels_sc`, got none in {header.path}"
+    yield from _architecture_problems(study, first)
+    yield from _metric_problems(study, first, n_sessions)
+
+
+def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Iterator[str]:
+    """Yield metrics that stages go by and that these recordings cannot give."""
+    model = study.base.model
+    offered = {"sessions"} if n_sessions > 1 else set()
+    offered |= {"recorded_labels"} if first.n_labels else set()
+    for stage in study.stages:
+        for key in dict.fromkeys([*stage.objectives, *stage.select.metrics]):
+            metric = METRICS.get(key.partition("/")[2])
+            lacking = (metric.needs if metric else frozenset()) - model.offers - offered
+            if lacking:
+                what = " and ".join(sorted(lacking)).replace("sessions", "several sessions")
+                yield (
+                    f"search.stages.{stage.name}: needs {what.replace('_', ' ')}, got {key!r} "
+                    f"with {n_sessions} session{'s' * (n_sessions > 1)}, {first.n_labels} labels"
+                )
+
+
+def _places(study: Study, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value that a setting of the model may take, and where it is given."""
+    yield f"model.{name}", getattr(study.base.model, name, None)
+    for stage in study.stages:
+        if name in stage.space:
+            for value in stage.space[name].corners:
+                yield f"search.stages.{stage.name}.space.{name}", value
+
+
+def _architecture_problems(study: Study, header: SessionHeader) -> Iterator[str]:
+    """Yield why the layers do not fit together, or not to the frames."""
+    model = study.base.model
+    if model.model_type != "conv":
+        return
+    n_planes = header.n_labels // 2 if model.conditional_encoder else 0
+    try:
+        network = plan_network(model.ae_arch_json, header.n_channels, n_planes)
+        network.check((header.height, header.width))
+    except ConfigError as error:
+        for problem in error.problems:
+            yield f"{error.where}: {problem}"

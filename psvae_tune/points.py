@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from psvae_tune.config import TrialConfig
+from psvae_tune.naming import name_trial
 from psvae_tune.select import N_UNSUPERVISED, TrialResult
-from psvae_tune.trial import name_trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A whole study: recordings in, a choice and its runs out."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ import torch
 
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
-from psvae_tune.errors import StudyError
-from psvae_tune.plan import Plan, session_path
+from psvae_tune.errors import PsvaeTuneError, StudyError
+from psvae_tune.logged import open_study
+from psvae_tune.plan import Plan
+from psvae_tune.publish import publish
 from psvae_tune.request import check_request, note_request
 from psvae_tune.stages import StageOutcome, run_study
 from psvae_tune.storage import OutputFolder, StudyFolder
@@ -23,10 +26,13 @@ from psvae_tune.tracking import (
     hide_password,
     log_model,
     open_target,
+    save_view,
 )
 from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.tune import check_buildable, start_ray
 from psvae_tune.watch import Watcher
+
+logger = logging.getLogger(__name__)
 
 OnFrames = Callable[[int], None]
 
@@ -42,13 +48,11 @@ def read_sessions(plan: Plan, on_frames: OnFrames | None = None) -> list[Session
         Is told how many frames of all recordings have been read.
     """
     sessions: list[Session] = []
-    for name in plan.study.base.data.sessions:
+    needs_labels = plan.study.base.model.needs_labels
+    for header in plan.headers:
         n_before = sum(session.header.n_frames for session in sessions)
         progress = None if on_frames is None else lambda n, first=n_before: on_frames(first + n)
-        needs_labels = plan.study.base.model.needs_labels
-        sessions.append(
-            read_session(session_path(name), needs_labels=needs_labels, progress=progress)
-        )
+        sessions.append(read_session(header.path, needs_labels=needs_labels, progress=progress))
     return sessions
 
 
@@ -171,7 +175,9 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
 
     Side effects: as those of `run`, but for one trial.
     """
-    job = TrialJob(plan.study.base, "inline", place.folder, place.target)
+    job = TrialJob(
+        plan.study.base, "inline", place.folder, place.target, plan.study.tracking.movies
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
     trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
@@ -188,6 +194,9 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
 def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
     """Open the run of the study, and close it as the study ended."""
     study_run = StudyRun.open(target, plan.study.base.params)
+    varied = dict.fromkeys(name for stage in plan.study.stages for name in stage.space)
+    objectives = [key.partition("/")[2] for s in plan.study.stages for key in s.objectives]
+    save_view(target, list(varied), list(dict.fromkeys(objectives)))
     status: RunStatus = "FAILED"
     try:
         yield study_run
@@ -211,7 +220,6 @@ def _conclude(
     place.folder.save_selection(selection)
     study_run.log_file(place.folder.selection)
     study_run.log_file(place.folder.study_file)
-    study_run.describe(to_markdown(stages))
     final = stages[-1]
     chosen = final.selection.chosen
     study_run.mark([chosen.trial_id], SELECTED)
@@ -227,13 +235,8 @@ def _conclude(
         config.model.n_ae_latents,
         config.model.count_supervised(header.n_labels),
     )
+    try:
+        publish(open_study(place.target.uri, place.target.study))
+    except PsvaeTuneError as error:  # the study is over, and the command makes it again
+        logger.warning("no report: %s; psvae-tune report makes it again", error)
     return StudyOutcome(place, tuple(stages), model_uri)
-
-
-def to_markdown(stages: Sequence[StageOutcome]) -> str:
-    """Return the choice of every stage and its reasons."""
-    parts = []
-    for outcome in stages:
-        reasons = "\n".join(f"- {reason}" for reason in outcome.selection.reasons)
-        parts.append(f"**{outcome.stage.name}: {outcome.selection.chosen.name}**\n\n{reasons}")
-    return "\n\n".join(parts)

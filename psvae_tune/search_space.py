@@ -36,6 +36,7 @@ class Tracking(Settings):
     """Where runs are logged; null: an SQLite file and a folder beside the study."""
 
     uri: str | None = None
+    movies: Literal["mp4", "gif", "none"] = "mp4"
 
 
 class Study(Settings):
@@ -226,7 +227,9 @@ def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
 
 def _latent_problems(stage: Stage, place: str, base: TrialConfig, n_labels: int) -> Iterator[str]:
     """Yield numbers of latents that do not hold a supervised latent for every label."""
-    needed = base.model.count_supervised(n_labels) + base.model.count_background()
+    background = stage.space.get("n_background")
+    needed = base.model.count_supervised(n_labels)
+    needed += max(background.corners) if background else base.model.count_background()
     domain = stage.space.get("n_ae_latents")
     counts = domain.corners if domain else (base.model.n_ae_latents,)
     for count in counts:

@@ -58,7 +58,7 @@ def run_study(
     shared = Shared(ray.put(list(sessions)), digests, n_labels, study.resources, watcher)
     outcomes: list[StageOutcome] = []
     for stage in study.stages:
-        job = TrialJob(base, stage.name, folder, target)
+        job = TrialJob(base, stage.name, folder, target, study.tracking.movies)
         origin = Origin(base, digests, n_labels)
         points, dropped = _run_stage(stage, origin, job, shared)
         trials = origin.results(points, StageRecord(folder, stage.name).ended())

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from psvae_tune.data.sessions import list_sessions
 from psvae_tune.errors import ConfigError
 from psvae_tune.search_space import SECTIONS
 
@@ -20,7 +21,8 @@ def read_study_file(
     """Return the contents of a search-space file after the changes of the command line.
 
     Paths of sessions and of an architecture are made absolute: those of the file are relative
-    to the file, those of the command line to the working folder.
+    to the file, those of the command line to the working folder. A sessions CSV is replaced by
+    the recordings that it lists; ``data.folder``, if there is one, holds them.
 
     Parameters
     ----------
@@ -29,21 +31,20 @@ def read_study_file(
     settings
         ``section.name=value`` each; the last part may be a published name with dots of its own.
     sessions
-        Recordings that replace those of the file.
+        Recordings, or sessions CSVs, that replace those of the file.
 
     Raises
     ------
     ConfigError
         If the file cannot be read, is not YAML, or a setting names no place in it.
+    DataError
+        If a sessions CSV cannot be used.
     """
     raw = _read_yaml(path)
     apply_settings(raw, settings)
     data = raw.setdefault("data", {})
     if isinstance(data, dict):
-        if sessions:
-            data["sessions"] = [_absolute(session, Path.cwd()) for session in sessions]
-        elif isinstance(data.get("sessions"), list):
-            data["sessions"] = [_absolute(item, path.parent) for item in data["sessions"]]
+        _resolve_sessions(data, path, sessions)
     model = raw.get("model")
     if isinstance(model, dict) and isinstance(model.get("ae_arch_json"), str):
         model["ae_arch_json"] = _read_architecture(path.parent / model["ae_arch_json"])
@@ -83,10 +84,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _absolute(session: Any, folder: Path) -> Any:
-    if not isinstance(session, str) or session == "demo":
-        return session
-    return str((folder / Path(session).expanduser()).resolve())
+def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str]) -> None:
+    """Make ``data.sessions`` a list of recordings. Side effects: modifies ``data`` in place."""
+    folder = data.pop("folder", None)
+    if folder is not None and not isinstance(folder, str):
+        raise ConfigError(str(path), f"data.folder: must be a path, got {folder!r}")
+    data_folder = None if folder is None else path.parent / Path(folder).expanduser()
+    named = data.get("sessions")
+    if isinstance(named, str):
+        named = [named]
+    if sessions:
+        data["sessions"] = list_sessions(sessions, Path.cwd(), data_folder)
+    elif isinstance(named, list) and all(isinstance(item, str) for item in named):
+        data["sessions"] = list_sessions(named, path.parent, data_folder)
 
 
 def _read_architecture(path: Path) -> Any:

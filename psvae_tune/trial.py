@@ -1,6 +1,7 @@
 """The worker's side of a trial: hyperparameters in, epochs reported, a fitted model kept."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,16 @@ from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.errors import DivergedError
 from psvae_tune.evaluate import final_metrics
+from psvae_tune.figures.artifacts import FinishedTrial, make_files
+from psvae_tune.figures.movies import MovieFormat
+from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
+from psvae_tune.naming import name_trial
 from psvae_tune.storage import StudyFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,7 @@ class TrialJob:
     stage: str
     folder: StudyFolder
     target: TrackingTarget
+    movies: MovieFormat = "mp4"
     rung: str | None = None
     """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
 
@@ -44,18 +52,6 @@ class Progress:
     """Keys as in `metric_names`: those of the best epoch so far, once the annealing is over."""
     is_finished: bool = False
     failure: str | None = None
-
-
-def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
-    """Return a short name for what varies in a trial, for example ``alpha=500 seed=0``."""
-    short = {"rng_seed_model": "seed", "n_ae_latents": "latents"}
-    name = " ".join(
-        f"{short.get(name, name.rpartition('.')[2])}={value:g}"
-        if isinstance(value, float)
-        else f"{short.get(name, name.rpartition('.')[2])}={value}"
-        for name, value in params.items()
-    )
-    return f"{name} at {rung} of the epochs" if rung else name
 
 
 def run_trial(
@@ -102,7 +98,7 @@ def run_trial(
         yield Progress(trial_id, epoch, {}, failure=str(error))
         return
     # The metrics of the best epoch and no later ones, because they are those of the model kept.
-    yield Progress(trial_id, epoch, _finish(state, data, config, run), is_finished=True)
+    yield Progress(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -127,20 +123,56 @@ def _best(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _finish(
-    state: TrainState, data: PreparedData, config: TrialConfig, run: TrialRun
+    state: TrainState, data: PreparedData, run: TrialRun, movies: MovieFormat
 ) -> dict[str, float]:
-    """Score and keep the best model. Side effects: logs to the run."""
-    model = best_model(state)
-    metrics = final_metrics(model, data, state.device)
+    """Score, keep and picture the best model. Side effects: logs to the run."""
     epoch = state.epoch if state.best is None else state.best.epoch
+    return keep_model(best_model(state), epoch, data, state.device, run, movies)
+
+
+def keep_model(
+    model: Model,
+    epoch: int,
+    data: PreparedData,
+    device: torch.device,
+    run: TrialRun,
+    movies: MovieFormat = "mp4",
+) -> dict[str, float]:
+    """Score a fitted model, keep it in a run and picture it there; return its metrics.
+
+    Side effects: logs to the run.
+    """
+    metrics = final_metrics(model, data, device)
     test = {key: value for key, value in metrics.items() if key.startswith("test/")}
     run.log_final(_best(metrics) | test | {"best/epoch": epoch}, epoch)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"
-        save_model(path, model, data.label_scaling)
+        names = {"label_names": list(data.label_names)}
+        save_model(path, model, data.label_scaling, names)
         run.log_file(path)
     run.deliver()
+    finished = FinishedTrial(
+        model, data, device, metrics, run.history(), epoch, model.config.n_anneal_epochs
+    )
+    _log_pictures(finished, run, movies)
     return metrics
+
+
+def _log_pictures(trial: FinishedTrial, run: TrialRun, movies: MovieFormat) -> None:
+    """Log everything there is to look at. Side effects: logs to the run.
+
+    Numbers and weights are safe by now, so nothing that goes wrong here may fail the trial.
+    """
+    try:
+        with TemporaryDirectory() as folder:
+            for name, make in make_files(trial, movies):
+                try:
+                    write_bytes(Path(folder) / name, make())
+                except Exception as error:
+                    logger.warning("%s cannot be made: %s", name, error)
+            run.log_folder(Path(folder))
+    except Exception as error:
+        logger.warning("figures cannot be made or kept: %s", error)
 
 
 def describe_session(session: Session) -> dict[str, str]:

@@ -111,3 +111,10 @@ def test_the_fraction_of_training_clips():
 def test_too_few_clips():
     with pytest.raises(DataError, match="10"):
         prepare([make_session(lengths=(5,) * 9)])
+
+
+def test_a_number_of_training_clips_is_taken_from_every_session():
+    """B24: the second session gets the number asked for, not what the first made of it."""
+    sessions = [make_session(0, (5,) * 10), make_session(1, (5,) * 30)]
+    data = prepare(sessions, training={"train_frac": 4})
+    assert [len(item.splits.train) for item in data.sessions] == [4, 4]

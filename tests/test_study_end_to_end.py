@@ -228,3 +228,19 @@ def test_a_name_that_is_taken_is_refused(sixteen):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "psvae-tune resume" in err
+
+
+def test_a_worker_that_dies_costs_no_trial_and_no_run(tmp_path, undisturbed):
+    file = make_study(tmp_path, 3, max_n_epochs=40)
+    process = command(tmp_path, "run", str(file), "--output", "out", "--name", "study")
+    checkpoints = tmp_path / "out/study/checkpoints"
+    wait_for(lambda: list(checkpoints.glob("*.pt")), process)
+    worker = runs_of(tmp_path, "trial")[0].data.tags["psvae_tune.worker"]
+    os.kill(int(worker.rpartition(":")[2]), signal.SIGKILL)
+    finish(process)
+    assert metrics_of(tmp_path) == undisturbed
+    assert {run.info.status for run in runs_of(tmp_path, "trial")} == {"FINISHED"}
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
+    for run in runs_of(tmp_path, "trial"):
+        history = client.get_metric_history(run.info.run_id, "val/frame_mse")
+        assert [item.step for item in history] == list(range(1, 41))

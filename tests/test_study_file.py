@@ -97,3 +97,18 @@ def test_a_file_that_is_absent(tmp_path):
         read_study_file(tmp_path / "absent.yaml")
     with pytest.raises(ConfigError, match="Is a directory"):
         read_study_file(tmp_path)
+
+
+def test_a_sessions_csv_is_read_in(tmp_path):
+    (tmp_path / "sessions.csv").write_text("lab,expt,animal,session\na,b,c,d\n")
+    path = tmp_path / "study.yaml"
+    path.write_text("data: {sessions: [sessions.csv], folder: data}")
+    below = str(tmp_path / "data/a/b/c/d/data.hdf5")
+    assert read_study_file(path)["data"] == {"sessions": [below]}
+    path.write_text("data: {sessions: sessions.csv, folder: /data}")
+    assert read_study_file(path)["data"] == {"sessions": ["/data/a/b/c/d/data.hdf5"]}
+    raw = read_study_file(path, sessions=["demo:1", str(tmp_path / "sessions.csv")])
+    assert raw["data"] == {"sessions": ["demo:1", "/data/a/b/c/d/data.hdf5"]}
+    path.write_text("data: {folder: 3}")
+    with pytest.raises(ConfigError, match="must be a path, got 3"):
+        read_study_file(path)

@@ -114,6 +114,9 @@ def test_validation_neither_samples_nor_keeps_gradients():
     frames = torch.cat([batch.frames for batch in data.iterate("val", CPU)])
     error = (state.model.predict(frames).frames - frames).square().mean()
     assert first.metrics["val/frame_mse"] == pytest.approx(error.item(), rel=1e-5)
+    n_pixels = frames[0].numel()
+    nll = 0.5 * n_pixels * (error.item() + np.log(2 * np.pi))
+    assert first.metrics["val/frames_nll"] == pytest.approx(nll, rel=1e-5)
     assert all(parameter.grad is None for parameter in state.model.parameters())
 
 

@@ -11,8 +11,12 @@ from typing import Any
 import click
 
 from psvae_tune import __version__
+from psvae_tune.cli.behavenet import import_behavenet
 from psvae_tune.cli.check import check
+from psvae_tune.cli.choose import export, predict, promote, select
 from psvae_tune.cli.data import data
+from psvae_tune.cli.recommend import recommend
+from psvae_tune.cli.report import compare, report
 from psvae_tune.cli.run import resume, run
 from psvae_tune.cli.ui import ui
 from psvae_tune.errors import PsvaeTuneError
@@ -51,5 +55,6 @@ def main() -> None:
     """Gather the commands."""
 
 
-for command in (run, resume, check, ui, data):
+REPORTING = (report, select, promote, export, predict, compare)
+for command in (run, resume, check, ui, *REPORTING, data, recommend, import_behavenet):
     main.add_command(command)

@@ -16,8 +16,8 @@ sessions = click.option(
     "--data",
     "sessions",
     multiple=True,
-    metavar="H5",
-    help="A recording, instead of those of the file; may be repeated.",
+    metavar="FILE",
+    help="A recording or a CSV that lists some, instead of those of the file; may be repeated.",
 )
 settings = click.option(
     "--set",

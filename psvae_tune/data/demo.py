@@ -19,7 +19,7 @@ from psvae_tune.data.hdf5 import ExtraGroup, write_session
 from psvae_tune.data.header import clip_number, open_session
 from psvae_tune.errors import DataError
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 SIZE = 32
 N_CLIPS = 20
 CLIP_LENGTH = 80
@@ -37,6 +37,13 @@ _WHISKER_PIVOT = (17.0, 8.5)
 _WHISKER_LENGTH = 11.0
 _WHISKER_HALF_WIDTH = 1.5
 _WHISKER_SWEEP = 0.75  # radians to either side
+
+# From seed to seed the light on the head and on the body differs, by steps that never repeat.
+_HEAD_SHADE = 0.08
+_BODY_SHADE = 0.08
+_SHADE_RANGE = 0.3
+_HEAD_STEP = 0.618
+_BODY_STEP = 0.414
 
 _SMOOTHNESS = 2.5  # frames: width of the kernel that smooths every motion
 _NOISE = 0.02
@@ -59,13 +66,14 @@ def write_demo(
     path
         Where; a file there is replaced.
     seed
-        Decides everything random; the same seed gives the same recording.
+        Decides everything random, and the light; the same seed gives the same recording.
     n_clips, clip_length
         Clips, and frames in each.
     size
         Height and width of a frame in pixels.
     """
-    recording = _generate(np.random.default_rng(seed), n_clips * clip_length, size)
+    rng = np.random.default_rng(seed)
+    recording = _generate(rng, _draw_light(seed), n_clips * clip_length, size)
     write_session(
         path,
         recording.frames,
@@ -81,7 +89,9 @@ def write_demo(
 
 
 def demo_path(seed: int = 0) -> Path:
-    """Return the path of the demo session, generated on the first call.
+    """Return the path of a demo session, generated on the first call.
+
+    Each seed has movements and a light of its own, so sessions can be told apart.
 
     Side effects
     ------------
@@ -122,12 +132,25 @@ class _Recording:
     truth: NDArray[np.float32]
 
 
-def _generate(rng: np.random.Generator, n_frames: int, size: int) -> _Recording:
+@dataclass(frozen=True, slots=True)
+class _Light:
+    """How much brighter than the background the still parts of a scene are."""
+
+    head: float
+    body: float
+
+
+def _draw_light(seed: int) -> _Light:
+    head, body = (_SHADE_RANGE * (seed * step % 1) for step in (_HEAD_STEP, _BODY_STEP))
+    return _Light(_HEAD_SHADE + head, _BODY_SHADE + body)
+
+
+def _generate(rng: np.random.Generator, light: _Light, n_frames: int, size: int) -> _Recording:
     motions = _draw_motions(rng, n_frames, 6)
     paws, parts = motions[:, :4], motions[:, 4:]
     centres = np.array(_PAW_CENTRES).T.ravel()  # all x, then all y
     positions = centres + _PAW_REACH * paws
-    frames = _render(rng, positions, parts, size)
+    frames = _render(rng, light, positions, parts, size)
     label_masks = _draw_label_masks(rng, n_frames)
     # Where the tracker loses a paw it reports a place anywhere in the frame.
     wrong = rng.uniform(0, SIZE - 1, positions.shape)
@@ -158,13 +181,14 @@ def _draw_label_masks(rng: np.random.Generator, n_frames: int) -> NDArray[np.boo
 
 def _render(
     rng: np.random.Generator,
+    light: _Light,
     positions: NDArray[np.float64],
     parts: NDArray[np.float64],
     size: int,
 ) -> NDArray[np.uint8]:
     """Paint every frame: the still background, the paws, the jaw, the whisker, pixel noise."""
     y, x = np.mgrid[:size, :size] * (SIZE / size)
-    frames = np.broadcast_to(_draw_background(rng, x, y), (len(positions), size, size))
+    frames = np.broadcast_to(_draw_background(rng, light, x, y), (len(positions), size, size))
     for paw in range(2):
         dx, dy = (x - positions[:, paw, None, None], y - positions[:, paw + 2, None, None])
         frames = _paint(frames, 0.95, np.exp(-0.5 * (dx**2 + dy**2) / _PAW_WIDTH**2))
@@ -181,12 +205,12 @@ def _render(
 
 
 def _draw_background(
-    rng: np.random.Generator, x: NDArray[np.float64], y: NDArray[np.float64]
+    rng: np.random.Generator, light: _Light, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Draw a dim textured scene with the outline of a head and a body."""
     head = ((x - 15) / 15) ** 2 + ((y - 7) / 9) ** 2 < 1
     body = ((x - 16) / 12) ** 2 + ((y - 24) / 12) ** 2 < 1
-    return 0.1 + 0.08 * head + 0.08 * body + 0.04 * rng.random(x.shape)
+    return 0.1 + light.head * head + light.body * body + 0.04 * rng.random(x.shape)
 
 
 def _bar(

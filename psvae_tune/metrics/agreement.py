@@ -6,8 +6,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from sklearn.linear_model import Lasso
 
 from psvae_tune.metrics.arrays import Floats, standardise
 
@@ -84,11 +82,15 @@ def udr(
 
 
 def _lasso_strength(z_i: NDArray[np.float64], z_j: NDArray[np.float64]) -> NDArray[np.float64]:
+    from sklearn.linear_model import Lasso
+
     lasso = Lasso(alpha=_LASSO_PENALTY, max_iter=10_000, tol=1e-8).fit(z_i, z_j)
     return np.abs(np.atleast_2d(lasso.coef_)).T
 
 
 def _spearman_strength(z_i: NDArray[np.float64], z_j: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.stats import rankdata
+
     ranks_i, ranks_j = standardise(rankdata(z_i, axis=0)), standardise(rankdata(z_j, axis=0))
     return np.abs(ranks_i.T @ ranks_j) / len(ranks_i)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import Lasso
 
 from psvae_tune.metrics.arrays import Floats, Mask, standardise, valid_entries, varies
 
@@ -144,6 +143,8 @@ def dci(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> DCI 
     Eastwood and Williams (2018), A framework for the quantitative evaluation of disentangled
     representations, ICLR.
     """
+    from sklearn.linear_model import Lasso
+
     if latents.shape[1] < 2:
         return None
     importances, r2 = [], []

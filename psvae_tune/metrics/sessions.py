@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from psvae_tune.metrics.arrays import Floats, standardise
 
@@ -34,6 +33,8 @@ def session_accuracy(
     """
     if latents.shape[1] == 0 or len(latents) == 0 or len(np.unique(session_train)) < 2:
         return None
+    from sklearn.linear_model import LogisticRegression
+
     classifier = LogisticRegression(class_weight="balanced", max_iter=1000)
     classifier.fit(standardise(latents_train), session_train)
     correct = classifier.predict(standardise(latents, latents_train)) == session

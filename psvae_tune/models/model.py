@@ -99,6 +99,27 @@ class Model(nn.Module):
         prediction = Prediction(frames, q.mean, q.logvar, self.predict_labels(q.mean))
         return Terms(self.objective(batch, prediction, z, ramp, rng), prediction)
 
+    def terms_of_means(self, batch: Batch, rng: Generator) -> Terms:
+        """Score a batch for comparison: predictions are made from posterior means.
+
+        Parameters
+        ----------
+        batch
+            On the device of the model.
+        rng
+            On the same device; the terms of the KL are expectations over the posterior, and
+            are taken on its draws.
+
+        Returns
+        -------
+        Terms
+            Every term at its full weight, and the predictions.
+        """
+        q = self.encode(batch.frames, batch.labels_sc, batch.session_index)
+        frames = self.decode(q.mean, batch.labels, batch.session_index, like=q)
+        prediction = Prediction(frames, q.mean, q.logvar, self.predict_labels(q.mean))
+        return Terms(self.objective(batch, prediction, q.sample(rng), 1.0, rng), prediction)
+
     @torch.inference_mode()
     def predict(
         self,
@@ -280,6 +301,22 @@ class Model(nn.Module):
         supervised = self.latents_for_labels(labels)
         return self.from_subspaces(
             torch.cat([supervised, blocks.background, blocks.unsupervised], dim=1)
+        )
+
+    def with_background(self, mean: Tensor, background: Tensor) -> Tensor:
+        """Return latents like ``mean`` with other background latents, (frame, latent) both.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no background latents.
+        """
+        if not self.partition.n_background:
+            raise ConfigError("model", f"`{self.config.model_class}` has no background latents")
+        blocks = self.partition.split(self.subspaces(mean))
+        background = background.expand_as(blocks.background)
+        return self.from_subspaces(
+            torch.cat([blocks.supervised, background, blocks.unsupervised], dim=1)
         )
 
     def _tensor(self, values: ArrayLike) -> Tensor:

@@ -47,31 +47,22 @@ class FramesToLatents:
         latents, labels = [], []
         for start in range(0, len(frames), N_FRAMES_AT_ONCE):
             q = self.saved.model.infer(
-                _in_unit_range(frames[start : start + N_FRAMES_AT_ONCE]),
+                in_unit_range(frames[start : start + N_FRAMES_AT_ONCE]),
                 session_index=session_index,
             )
-            latents.append(q.mean.cpu().numpy())
             with torch.inference_mode():
+                latents.append(self.saved.model.subspaces(q.mean).cpu().numpy())
                 labels_hat = self.saved.model.predict_labels(q.mean)
             if labels_hat is not None:
                 labels.append(labels_hat.cpu().numpy())
         found = {"latents": np.concatenate(latents)}
         if labels:
-            found["labels"] = self._in_users_units(np.concatenate(labels), session_index)
+            found["labels"] = self.saved.in_units(np.concatenate(labels), session_index)
         return found
 
-    def _in_users_units(
-        self, labels: NDArray[np.float32], session_index: int
-    ) -> NDArray[np.float32]:
-        scaler = self.saved.label_scaler
-        if scaler is None:
-            return labels
-        mean, std = (np.atleast_2d(np.array(scaler[name], float)) for name in ("mean", "std"))
-        row = session_index if len(mean) > 1 else 0
-        return (labels * std[row] + mean[row]).astype(np.float32)
 
-
-def _in_unit_range(frames: NDArray[Any]) -> NDArray[np.float32]:
+def in_unit_range(frames: NDArray[Any]) -> NDArray[np.float32]:
+    """Return frames as floats in [0, 1], as a model takes them."""
     if frames.dtype == np.uint8:
         return np.divide(frames, 255, dtype=np.float32)
     if frames.size and not (frames.min() >= 0 and frames.max() <= 1):

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.model_config import MODEL_CONFIGS
@@ -17,6 +19,7 @@ from psvae_tune.models.types import DataShape
 from psvae_tune.settings import parse_settings
 
 FORMAT = 1
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,27 @@ class SavedModel:
     where labels are as recorded, or where there are none."""
     extra: dict[str, Any]
     """Whatever else was saved beside the model, as plain JSON."""
+
+    def in_units(self, labels: NDArray[np.floating], session_index: int = 0) -> Floats:
+        """Return standardised labels, (frame, label), in the user's units."""
+        mean, std = self._scale(session_index)
+        return (labels * std + mean).astype(np.float32)
+
+    def standardise(self, labels: NDArray[np.floating], session_index: int = 0) -> Floats:
+        """Return labels in the user's units, (frame, label), as the model knows them."""
+        mean, std = self._scale(session_index)
+        return ((labels - mean) / std).astype(np.float32)
+
+    def _scale(self, session_index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean and the std of the labels of a session, (label,) each."""
+        if self.label_scaler is None:
+            return np.zeros(()), np.ones(())
+        mean, std = (
+            np.atleast_2d(np.array(self.label_scaler[name], np.float64))
+            for name in ("mean", "std")
+        )
+        row = session_index if len(mean) > 1 else 0
+        return mean[row], std[row]
 
 
 def save_model(

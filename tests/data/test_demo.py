@@ -118,3 +118,15 @@ def test_processes_may_generate_at_once(tmp_path):
     assert all(process.returncode == 0 for process in processes)
     assert [str(entry) for entry in tmp_path.iterdir()] == list(paths)
     read_session(paths.pop(), needs_labels=True)
+
+
+def test_every_seed_has_a_light_of_its_own(tmp_path):
+    stills = []
+    for seed in range(4):
+        write_demo(tmp_path / f"{seed}.h5", seed=seed, n_clips=1, clip_length=20)
+        frames = read_session(tmp_path / f"{seed}.h5", needs_labels=True).frames
+        stills.append(np.median(frames, axis=0)[0].astype(float))
+    # The middle of the head and of the body, between what moves.
+    for row in (slice(2, 4), slice(28, 30)):
+        levels = sorted(still[row, 15:17].mean() for still in stills)
+        assert np.diff(levels).min() > 4

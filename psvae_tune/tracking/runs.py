@@ -1,10 +1,11 @@
-"""Everything that is written to MLflow; the only file that imports it.
+"""The runs of a study and of its trials in MLflow.
 
 A worker finds or creates the run of its trial by tag and skips what is there already, so that
 a trial which was interrupted goes on in its own run; the driver closes runs, because only the
 driver knows why a trial ended.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -13,12 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
-
-import numpy as np
-from numpy.typing import NDArray
+from urllib.parse import urlsplit, urlunsplit
 
 from psvae_tune.errors import TrackingError
 
@@ -27,8 +24,8 @@ logger = logging.getLogger(__name__)
 KIND, STUDY, STAGE, TRIAL = (
     f"psvae_tune.{name}" for name in ("kind", "study", "stage", "trial_id")
 )
-STOP_REASON, SELECTED, WORKER, RUNG = (
-    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "worker", "rung")
+STOP_REASON, SELECTED, PARETO, WORKER, RUNG = (
+    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "pareto", "worker", "rung")
 )
 DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -44,7 +41,7 @@ ENVIRONMENT = {
 }
 
 
-def _mlflow() -> Any:
+def import_mlflow() -> Any:
     """Import MLflow, which takes seconds, set up to be quiet and to give up in time."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -73,7 +70,7 @@ class TrackingTarget:
 
     def client(self) -> Any:
         """Return an `MlflowClient` of the store."""
-        return _mlflow().MlflowClient(self.uri)
+        return import_mlflow().MlflowClient(self.uri)
 
     def find_run(self, tag: str, value: str) -> str | None:
         """Return the id of the run of this study with a tag, or None."""
@@ -87,11 +84,15 @@ class TrackingTarget:
 
     def url(self, server: str) -> str:
         """Return the address of the chart view of this study's trials on a server."""
-        search = quote(f"tags.`{STUDY}` = '{self.study}' AND tags.`{KIND}` = 'trial'")
         return (
             f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs"
-            f"?workflowType=machine_learning&compareRunsMode=CHART&searchFilter={search}"
+            f"?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={self.view}"
         )
+
+    @property
+    def view(self) -> str:
+        """The key of the view that `views.save_view` keeps, letters and digits only."""
+        return hashlib.sha256(self.study.encode()).hexdigest()
 
 
 def open_target(
@@ -117,7 +118,7 @@ def open_target(
     TrackingError
         If the store does not answer or refuses.
     """
-    mlflow = _mlflow()
+    mlflow = import_mlflow()
     try:
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(experiment_name)
@@ -181,7 +182,7 @@ class TrialRun:
 
         Side effects: the run exists and is RUNNING when this returns.
         """
-        mlflow = _mlflow()
+        mlflow = import_mlflow()
         client = target.client()
         run_id = target.find_run(TRIAL, trial_id)
         if run_id is not None:
@@ -217,7 +218,7 @@ class TrialRun:
         """
         if epoch <= self.last_step:
             return
-        metric = _mlflow().entities.Metric
+        metric = import_mlflow().entities.Metric
         now = int(time.time() * 1000)
         self._pending += [
             metric(metric_key(key), value, now, epoch) for key, value in metrics.items()
@@ -228,7 +229,7 @@ class TrialRun:
     def log_final(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Log numbers that a trial has once, unless they are there. ``epoch`` is their step."""
         data = self._client.get_run(self.run_id).data.metrics
-        metric = _mlflow().entities.Metric
+        metric = import_mlflow().entities.Metric
         now = int(time.time() * 1000)
         self._pending += [
             metric(metric_key(key), value, now, epoch)
@@ -257,6 +258,19 @@ class TrialRun:
         """Keep a file as an artifact of the run."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
+    def log_folder(self, folder: Path) -> None:
+        """Keep every file of a folder, under its path there, as an artifact of the run."""
+        self._client.log_artifacts(self.run_id, str(folder))
+
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Return the (epoch, value) pairs of every metric that was logged more than once."""
+        found = {}
+        for key in self._client.get_run(self.run_id).data.metrics:
+            if key.startswith(("train/", "val/")):
+                items = self._client.get_metric_history(self.run_id, key)
+                found[key] = sorted((item.step, item.value) for item in items)
+        return {key: points for key, points in found.items() if len(points) > 1}
+
 
 def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason: str) -> None:
     """End the run of a trial with its reason. Side effects: changes the run, if there is one."""
@@ -271,7 +285,7 @@ def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, flo
     """Log numbers known after a trial; the latest count. Side effects: changes its run."""
     run_id = target.find_run(TRIAL, trial_id)
     assert run_id is not None
-    metric, now = _mlflow().entities.Metric, int(time.time() * 1000)
+    metric, now = import_mlflow().entities.Metric, int(time.time() * 1000)
     target.client().log_batch(
         run_id, metrics=[metric(metric_key(key), value, now, 0) for key, value in metrics.items()]
     )
@@ -304,7 +318,7 @@ class StudyRun:
                 target.experiment_id, tags=tags, run_name=f"study {target.study}"
             )
             run_id = run.info.run_id
-            param = _mlflow().entities.Param
+            param = import_mlflow().entities.Param
             client.log_batch(
                 run_id, params=[param(k, str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
             )
@@ -321,6 +335,10 @@ class StudyRun:
     def log_file(self, path: Path) -> None:
         """Keep a file as an artifact of the study's run."""
         self.target.client().log_artifact(self.run_id, str(path))
+
+    def log_folder(self, folder: Path) -> None:
+        """Keep every file of a folder, under its path there, as an artifact of the run."""
+        self.target.client().log_artifacts(self.run_id, str(folder))
 
     def mark(self, trial_ids: Sequence[str], tag: str) -> None:
         """Set ``tag`` on exactly these trials of the study."""
@@ -340,58 +358,3 @@ class StudyRun:
     def close(self, status: RunStatus) -> None:
         """End the run."""
         self.target.client().set_terminated(self.run_id, status)
-
-
-def log_model(
-    target: TrackingTarget,
-    trial_id: str,
-    example: NDArray[Any],
-    n_latents: int,
-    n_labels: int,
-) -> str:
-    """Log the model of a finished trial in MLflow's model format.
-
-    ``mlflow.pyfunc.load_model(uri).predict(frames)`` then gives latents and, where the model
-    predicts them, labels in the user's units.
-
-    Parameters
-    ----------
-    target, trial_id
-        The trial; its run holds ``model.pt``.
-    example
-        A few frames as they are recorded, (frame, channel, height, width).
-    n_latents
-        All latents of the model.
-    n_labels
-        Labels that the model predicts; 0 for none.
-
-    Returns
-    -------
-    str
-        The URI of the model.
-    """
-    from psvae_tune import __version__
-
-    mlflow = _mlflow()
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    run_id = target.find_run(TRIAL, trial_id)
-    assert run_id is not None
-    frames = TensorSpec(example.dtype, (-1, *example.shape[1:]))
-    outputs = [TensorSpec(np.dtype(np.float32), (-1, n_latents), "latents")]
-    if n_labels:
-        outputs.append(TensorSpec(np.dtype(np.float32), (-1, n_labels), "labels"))
-    mlflow.set_tracking_uri(target.uri)
-    with TemporaryDirectory() as folder:
-        path = target.client().download_artifacts(run_id, "model.pt", folder)
-        with mlflow.start_run(run_id=run_id):
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                loader_module="psvae_tune.models.pyfunc",
-                data_path=path,
-                signature=ModelSignature(Schema([frames]), Schema(outputs)),
-                input_example=example,
-                pip_requirements=[f"psvae-tune=={__version__}"],
-            )
-    return str(logged.model_uri)

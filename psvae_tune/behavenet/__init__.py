@@ -1,0 +1,1 @@
+"""Coming from the reference implementation (BehaveNet): its settings files and fitted models."""

@@ -1,0 +1,209 @@
+"""A fitted version folder of BehaveNet as an MLflow run that compares with ours.
+
+Of the folder two files are read: ``best_val_model.pt``, tensors without any code, and
+``meta_tags.csv``. The pickles beside them are never opened.
+"""
+
+import ast
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from psvae_tune.batches import prepare_data
+from psvae_tune.config import DataConfig, TrainingConfig, TrialConfig, parse_trial_config
+from psvae_tune.data.types import Session
+from psvae_tune.errors import DataError, StorageError
+from psvae_tune.model_config import MODEL_CONFIGS
+from psvae_tune.models.behavenet import model_from_reference
+from psvae_tune.models.model import Model
+from psvae_tune.naming import name_trial
+from psvae_tune.settings import setting_names
+from psvae_tune.tracking import TrackingTarget, TrialRun, close_trial
+from psvae_tune.trial import describe_session, keep_model, scaled_weights
+
+WEIGHTS_FILE = "best_val_model.pt"
+META_FILE = "meta_tags.csv"
+STAGE = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A fitted model of BehaveNet."""
+
+    path: Path
+    meta: dict[str, Any]
+    """Published settings, the architecture's keys among them."""
+    state: dict[str, NDArray[Any]]
+    """Parameters by their names in BehaveNet."""
+    digest: str
+    """SHA-256 of the weights file."""
+
+
+def read_version(path: Path) -> Version:
+    """Read a version folder.
+
+    Raises
+    ------
+    StorageError
+        If a file is missing, or is not what it should be; pickles are refused unopened.
+    """
+    meta = _read_meta(path / META_FILE)
+    weights = path / WEIGHTS_FILE
+    try:
+        content = weights.read_bytes()
+        loaded = torch.load(weights, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise StorageError(str(weights), f"cannot be read: {error.strerror}") from error
+    except Exception as error:  # torch raises many types for bytes it cannot read
+        raise StorageError(
+            str(weights),
+            "cannot be read as tensors: it is cut short, a pickle, or no model",
+            hint="in BehaveNet's environment: torch.save(model.state_dict(), path)",
+        ) from error
+    if not (
+        isinstance(loaded, Mapping)
+        and loaded
+        and all(isinstance(value, torch.Tensor) for value in loaded.values())
+    ):
+        raise StorageError(str(weights), "must hold the parameters of a model, by name")
+    state = {name: value.numpy() for name, value in loaded.items()}
+    return Version(path, meta, state, hashlib.sha256(content).hexdigest())
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Return the settings of a ``meta_tags.csv``: rows of a name and a Python literal or text."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except OSError as error:
+        raise StorageError(str(path), f"cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StorageError(str(path), f"is not a CSV file: {error}") from error
+    if not rows or rows[0] != ["key", "value"] or any(len(row) != 2 for row in rows):
+        raise StorageError(str(path), "must have the columns key,value")
+    return {key: _read_value(text) for key, text in rows[1:]}
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text or None
+
+
+def import_version(
+    version: Version, sessions: Sequence[Session], target: TrackingTarget, device: torch.device
+) -> dict[str, float]:
+    """Score a fitted model on recordings and keep it as a run like those of our trials.
+
+    The labels are taken as recorded, because the model was fitted to them (centred for a model
+    without a bias). Clips are split by our rule, so clips that the model was trained on may be
+    among those it is scored on. The same version is never imported twice into a study.
+
+    Parameters
+    ----------
+    version
+        The model.
+    sessions
+        Recordings to score it on, in the order of its fit.
+    target
+        Where the run goes.
+    device
+        Where to compute.
+
+    Side effects: creates one run in MLflow, and ends it.
+
+    Returns
+    -------
+    dict
+        The metrics of the run, as of a trial that has ended.
+
+    Raises
+    ------
+    ConfigError, StorageError, DataError
+        If the model cannot be rebuilt, or does not fit the recordings.
+    """
+    model = _build(version, sessions).to(device)
+    config = _read_config(version.meta, model, sessions)
+    data = prepare_data(sessions, config)
+    trial_id = hashlib.sha256(
+        f"{version.digest} {config.fingerprint([item.digest for item in sessions])}".encode()
+    ).hexdigest()[:16]
+    weights = {
+        name: value
+        for name, value in config.params.items()
+        if "." in name or name in ("n_ae_latents", "rng_seed_model")
+    }
+    run = TrialRun.open(
+        target,
+        STAGE,
+        trial_id,
+        f"behavenet {name_trial(weights)}",
+        config.params | scaled_weights(config, data),
+        [describe_session(session) for session in sessions],
+    )
+    try:
+        run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
+        metrics = keep_model(model, 0, data, device, run)
+    except BaseException:
+        close_trial(target, trial_id, "FAILED", "could not be scored")
+        raise
+    close_trial(target, trial_id, "FINISHED", f"imported from {version.path}")
+    return metrics
+
+
+def _build(version: Version, sessions: Sequence[Session]) -> Model:
+    header = sessions[0].header
+    meta = version.meta
+    model = model_from_reference(
+        {
+            **meta,
+            "n_labels": header.n_labels if needs_labels(version) else 0,
+            "architecture": meta,
+            "n_input_channels": header.n_channels,
+            "y_pixels": header.height,
+            "x_pixels": header.width,
+        },
+        version.state,
+    )
+    if not model.net.accepts(header.frame_shape) or (
+        model.config.fit_sess_io_layers and model.shape.n_sessions != len(sessions)
+    ):
+        raise DataError(
+            header.path,
+            f"frames of {header.frame_shape} (channel, height, width) in {len(sessions)} "
+            f"session(s) do not fit the model of {version.path}",
+            hint="give the recordings it was fitted to, in their order",
+        )
+    return model
+
+
+def needs_labels(version: Version) -> bool:
+    """Tell whether a model was fitted to labels."""
+    config = MODEL_CONFIGS.get(str(version.meta.get("model_class")))
+    return config is not None and config.needs_labels
+
+
+def _read_config(
+    meta: Mapping[str, Any], model: Model, sessions: Sequence[Session]
+) -> TrialConfig:
+    """Return the settings of the fit, as far as this project has them."""
+    scaling = "center" if model.config.needs_centred_labels else "none"
+    data = {"sessions": [item.header.path for item in sessions], "label_scaling": scaling}
+    sections = {"training": dict(_known(meta, TrainingConfig)), "data": data}
+    sections["data"] |= dict(_known(meta, DataConfig))
+    raw = {"model": model.config.model_dump(mode="json", by_alias=True), **sections}
+    return parse_trial_config(raw, str(META_FILE))
+
+
+def _known(meta: Mapping[str, Any], settings: type[Any]) -> Iterator[tuple[str, Any]]:
+    for name in setting_names(settings):
+        if meta.get(name) is not None and name != "sessions":
+            yield name, meta[name]

@@ -1,0 +1,194 @@
+"""Choosing otherwise than the rule did, and handing on what was chosen."""
+
+import io
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from psvae_tune import logged
+from psvae_tune.errors import StorageError, StudyError, TrackingError
+from psvae_tune.figures.artifacts import COMPARISON
+from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial
+from psvae_tune.models.saved import load_model
+from psvae_tune.publish import publish
+from psvae_tune.storage import write_bytes
+from psvae_tune.tracking import (
+    SELECTED,
+    StudyRun,
+    find_model,
+    log_model,
+    register_model,
+)
+
+
+def override(study: LoggedStudy, trial: LoggedTrial, user: str, reason: str) -> LoggedStudy:
+    """Choose another trial of a study, and keep who did it and why beside all earlier choices.
+
+    Parameters
+    ----------
+    study
+        As MLflow knows it.
+    trial
+        A finished one.
+    user, reason
+        Who, and why.
+
+    Side effects: writes to the study's run, moves a tag, and makes the report again.
+
+    Returns
+    -------
+    LoggedStudy
+        As it is now.
+
+    Raises
+    ------
+    StudyError
+        If the trial has not finished.
+    """
+    if not trial.is_finished:
+        raise StudyError(
+            f"trial {trial.name!r}",
+            f"has not finished, got {trial.stop_reason or trial.status.lower()}",
+            hint=f"choose from {', '.join(item.name for item in study.finished[:10])}",
+        )
+    history = study.choices or _first_choice(study)
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    history = [*history, _entry(study, trial, user, reason, now)]
+    run = StudyRun(study.target, study.run_id)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / CHOICES
+        write_bytes(path, json.dumps(history, indent=2).encode())
+        run.log_file(path)
+    run.mark([trial.trial_id], SELECTED)
+    changed = logged.open_study(study.target.uri, study.name)
+    publish(changed)
+    return changed
+
+
+def _first_choice(study: LoggedStudy) -> list[dict[str, Any]]:
+    chosen = study.chosen
+    return [] if chosen is None else [_entry(study, chosen, "rule", "", "")]
+
+
+def _entry(
+    study: LoggedStudy, trial: LoggedTrial, by: str, reason: str, time: str
+) -> dict[str, Any]:
+    return {
+        "time": time,
+        "by": by,
+        "reason": reason,
+        "trial_id": trial.trial_id,
+        "run_id": trial.run_id,
+        "name": study.label(trial),
+    }
+
+
+def promote(study: LoggedStudy, name: str) -> str:
+    """Register the chosen model of a study under a name, with the alias ``champion``.
+
+    Side effects: writes to MLflow; logs the model first if its run has none.
+
+    Returns
+    -------
+    str
+        The version.
+
+    Raises
+    ------
+    StudyError
+        If nothing is chosen yet.
+    TrackingError
+        If the trial's files are gone, or the registry refuses.
+    """
+    trial = study.chosen
+    if trial is None:
+        raise StudyError(
+            f"study {study.name!r}",
+            "has no chosen trial yet",
+            hint=f"wait for its end, or psvae-tune select {study.name} --trial NAME",
+        )
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        path.write_bytes(_require(study, trial, "model.pt"))
+        saved = load_model(path)
+    model_uri = find_model(study.target, trial.run_id)
+    if model_uri is None:
+        bases = np.load(io.BytesIO(_require(study, trial, f"{COMPARISON}/bases.npz")))
+        partition = saved.model.partition
+        model_uri = log_model(
+            study.target,
+            trial.trial_id,
+            bases["frames"],
+            partition.n_latents,
+            partition.n_supervised,
+        )
+    tags = {
+        "psvae_tune.study": study.name,
+        "psvae_tune.study_run": study.run_id,
+        "psvae_tune.trial": study.label(trial),
+        "psvae_tune.label_names": json.dumps(saved.extra.get("label_names", [])),
+        "psvae_tune.label_scaler": json.dumps(saved.label_scaler),
+    }
+    return register_model(study.target, trial.run_id, model_uri, name, tags)
+
+
+def _require(study: LoggedStudy, trial: LoggedTrial, path: str) -> bytes:
+    content = study.read_artifact(trial.run_id, path)
+    if content is None:
+        raise TrackingError(f"run {trial.run_id}", f"holds no `{path}`")
+    return content
+
+
+def export(study: LoggedStudy, trial: LoggedTrial, folder: Path) -> None:
+    """Copy a trial's weights, settings, latents, figures and movies out of MLflow.
+
+    Parameters
+    ----------
+    study, trial
+        Where from.
+    folder
+        Where to; must not exist, and appears whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        If the folder exists.
+    TrackingError
+        If the store does not hand the files out.
+    """
+    if folder.exists():
+        raise StorageError(str(folder), "exists already", hint="choose another --output")
+    unfinished = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        study.target.client().download_artifacts(trial.run_id, "", str(unfinished))
+        shutil.rmtree(unfinished / COMPARISON, ignore_errors=True)
+        write_bytes(unfinished / "card.json", json.dumps(_card(study, trial), indent=2).encode())
+        unfinished.rename(folder)
+    except OSError as error:
+        raise StorageError(str(folder), f"cannot be written: {error.strerror}") from error
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        raise TrackingError(
+            f"run {trial.run_id}", f"cannot be read: {str(error).splitlines()[0][:300]}"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _card(study: LoggedStudy, trial: LoggedTrial) -> dict[str, Any]:
+    """Return what a person must know of a model who has its file only."""
+    return {
+        "study": study.name,
+        "trial": study.label(trial),
+        "run_id": trial.run_id,
+        "is_chosen": trial.is_selected,
+        "sessions": study.sessions,
+        "params": dict(trial.params),
+        "metrics": {k: v for k, v in trial.metrics.items() if k.startswith(("best/", "test/"))},
+    }

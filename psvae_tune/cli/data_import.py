@@ -1,0 +1,167 @@
+"""``psvae-tune data import``: from videos and pose files to a session."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+
+from psvae_tune.cli import options
+from psvae_tune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from psvae_tune.data.import_request import FrameRange, ImportRequest
+    from psvae_tune.data.video import Crop
+
+EXAMPLES = """\b
+Examples:
+  psvae-tune data import mouse.mp4 --pose mouseDLC.csv -o mouse.h5
+  psvae-tune data import flies.mp4 --pose flies.slp --track fly_1 --crop 400x400+20+0 -o fly.h5
+  psvae-tune data import left.mp4 right.mp4 --pose left.csv --pose right.csv -o two_views.h5
+"""
+
+
+@click.command("import", epilog=EXAMPLES)
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--pose",
+    "poses",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Of the first video; once more for the second, and so on.",
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The session."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the session if it exists.")
+@click.option("--size", metavar="WxH", help="Of the stored frames; by default 128 at the longer.")
+@click.option(
+    "--crop", "crops", multiple=True, metavar="WxH+X+Y", help="Once, or once for each video."
+)
+@click.option("--colour", is_flag=True, help="Three channels a camera instead of grey.")
+@click.option("--frames", metavar="START:STOP:STEP", help="Which frames; STOP is left out.")
+@click.option("--clip-length", type=click.IntRange(min=1), help="Frames; by default up to 100.")
+@click.option("--track", "tracks", multiple=True, help="An animal, or `all`; may be repeated.")
+@click.option(
+    "--keypoints", multiple=True, metavar="A,B,…", help="Once, or once for each pose file."
+)
+@click.option(
+    "--min-likelihood",
+    type=click.FloatRange(0),
+    help="Labels below are masked; by default 0.9, for SLEAP and LEAP 0.",
+)
+@click.option(
+    "--label-offset", type=int, metavar="N", help="Row i of the pose files is frame i + N."
+)
+@click.option(
+    "--extra-labels",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="CSV, named columns, a row a frame; or one column NAME_times, seconds of events.",
+)
+@options.verbose
+def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: Any) -> None:
+    """Make a session of videos, and of what a tracker wrote.
+
+    Videos of several cameras become channels. Labels are in pixels of the stored frame.
+    """
+    from psvae_tune.data.import_plan import plan_import
+    from psvae_tune.data.importing import check_output, import_session
+
+    request = _parse_request(videos, **asked)
+    check_output(output, overwrite)
+    console = Console(stderr=True)
+    with console.status("looking at the videos and the pose files"):
+        plan = plan_import(request)
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
+    try:
+        with ProgressBar(console=console, transient=True) as bar:
+            task = bar.add_task("storing frames", total=len(plan.frames))
+            import_session(
+                plan, output, replaces=overwrite, progress=lambda n: bar.update(task, completed=n)
+            )
+    except KeyboardInterrupt:
+        click.echo("interrupted: the same command goes on where this one stopped", err=True)
+        sys.exit(1)
+    shape = "×".join(str(size) for size in plan.frame_shape)
+    n_labels = plan.arrays["labels"].shape[1] if "labels" in plan.arrays else 0
+    click.echo(f"session    {output}")
+    click.echo(
+        f"frames     {len(plan.frames)} of {shape} at {plan.attributes['fps']:g} Hz "
+        f"in {len(plan.clip_lengths)} clips of {plan.clip_lengths[0]}, {n_labels} labels"
+    )
+    click.echo(f"look       psvae-tune data check {output} --html")
+
+
+def _parse_request(
+    videos: tuple[Path, ...],
+    *,
+    poses: tuple[Path, ...],
+    crops: tuple[str, ...],
+    tracks: tuple[str, ...],
+    keypoints: tuple[str, ...],
+    size: str | None,
+    frames: str | None,
+    colour: bool,
+    **same: Any,
+) -> "ImportRequest":
+    from psvae_tune.data.import_request import FrameRange, ImportRequest, Source
+
+    if len(poses) > len(videos):
+        raise ConfigError("--pose", f"must be given once a video, got {len(poses)}")
+    boxes = _once_each("--crop", [_parse_crop(crop) for crop in crops], len(videos))
+    parts = [tuple(part.strip() for part in text.split(",")) for text in keypoints]
+    chosen = _once_each("--keypoints", parts, max(1, len(poses)))
+    sources = tuple(
+        Source(
+            video,
+            poses[i] if i < len(poses) else None,
+            boxes[i],
+            tracks,
+            (chosen[i] or ()) if i < len(poses) else (),
+        )
+        for i, video in enumerate(videos)
+    )
+    return ImportRequest(
+        sources,
+        _parse_size(size) if size else None,
+        colour,
+        _parse_frames(frames) if frames else FrameRange(),
+        **same,
+    )
+
+
+def _once_each(option: str, values: list[Any], count: int) -> list[Any]:
+    if len(values) not in (0, 1, count):
+        raise ConfigError(option, f"must be given once or {count} times, got {len(values)}")
+    return values if len(values) == count else [*values, None][:1] * count
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text)
+    if not match:
+        raise ConfigError("--size", f"must read WxH, width first, as 128x96, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _parse_crop(text: str) -> "Crop":
+    from psvae_tune.data.video import Crop
+
+    match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)\+(\d+)\+(\d+)", text)
+    if not match:
+        raise ConfigError("--crop", f"must read WxH+X+Y, as 200x100+40+0, got {text!r}")
+    return Crop(*map(int, match.groups()))
+
+
+def _parse_frames(text: str) -> "FrameRange":
+    from psvae_tune.data.import_request import FrameRange
+
+    match = re.fullmatch(r"(\d*):(\d*)(?::([1-9]\d*))?", text)
+    if not match:
+        raise ConfigError("--frames", f"must read START:STOP or START:STOP:STEP, got {text!r}")
+    start, stop, step = match.groups()
+    return FrameRange(int(start or 0), int(stop) if stop else None, int(step or 1))

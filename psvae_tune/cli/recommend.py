@@ -1,0 +1,33 @@
+"""``psvae-tune recommend``: a search-space file for a recording."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from psvae_tune.cli import options
+from psvae_tune.errors import StorageError
+from psvae_tune.storage import write_bytes
+
+
+@click.command()
+@click.argument("session", type=click.Path())
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file instead.")
+@options.verbose
+def recommend(session: str, output: Path | None) -> None:
+    """Propose a search-space file for a session, with a reason beside each value."""
+    from psvae_tune.recommend import recommend as make_recommendation
+
+    if output is not None and output.exists():
+        raise StorageError(str(output), "exists", "choose another with --output")
+    with Console(stderr=True).status("") as status:
+        text = make_recommendation(session, status.update)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        write_bytes(output, text.encode())
+    except OSError as error:
+        raise StorageError(str(output), f"cannot be written: {error.strerror}") from error
+    click.echo(f"written    {output}")
+    click.echo(f"run        psvae-tune run {output}")

@@ -1,0 +1,51 @@
+"""How commands that look at a study find it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psvae_tune.errors import StorageError
+from psvae_tune.storage import OutputFolder
+
+if TYPE_CHECKING:
+    from psvae_tune.logged import LoggedStudy
+
+
+def find_study(study: str, output: Path, tracking_uri: str | None) -> "LoggedStudy":
+    """Return a study by its name or its folder.
+
+    Raises
+    ------
+    StorageError
+        If there is no store to look into.
+    """
+    from psvae_tune.logged import open_study
+
+    uri, name = find_store(study, output, tracking_uri)
+    return open_study(uri, name)
+
+
+def find_store(study: str, output: Path, tracking_uri: str | None) -> tuple[str, str]:
+    """Return the tracking URI to look into for a study, and the study's name."""
+    name = Path(study).name
+    for folder in (Path(study), output / study):
+        kept = folder / "tracking.json"
+        if tracking_uri is None and kept.exists():
+            uri = json.loads(kept.read_text())["uri"]
+            if "***@" in uri:
+                raise StorageError(
+                    str(folder),
+                    "is logged to a store with a password, which is not kept",
+                    hint="give it with --tracking-uri or MLFLOW_TRACKING_URI",
+                )
+            return str(uri), name
+    if tracking_uri is not None:
+        return tracking_uri, name
+    store = OutputFolder(output.resolve())
+    if not store.database.exists():
+        raise StorageError(
+            str(output),
+            "holds no studies",
+            hint="name the folder with --output, or a server with --tracking-uri",
+        )
+    return store.default_tracking_uri, name

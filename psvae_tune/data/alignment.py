@@ -1,0 +1,187 @@
+"""Which row of a pose file belongs to which frame, and whether the labels lag behind.
+
+Both are answered by the same measurement: how well the labels of other clips can be read from
+the frames by ridge regression, for each assumption about what belongs together.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.metrics.labels import leak_r2
+
+SIDE = 16
+"""Height and width that frames are reduced to before the regression."""
+MAX_LAG = 10
+"""Frames that labels are shifted by to either side."""
+_N_COMPONENTS = 32
+_CLEAR = 0.05  # a difference in R² below this does not decide anything
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LagCurve:
+    """How well labels fit the frames when they are shifted."""
+
+    lags: tuple[int, ...]
+    """Frames that the labels come too late by; negative: too early."""
+    r2: tuple[float, ...]
+    """Share of the variance of the labels that is read from the frames, for each lag."""
+
+    @property
+    def best(self) -> int:
+        """The lag of the best fit."""
+        return self.lags[int(np.argmax(self.r2))]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the fit has a peak, and one so much better than no lag that it is no chance."""
+        at_zero = self.r2[self.lags.index(0)]
+        if self.best in (self.lags[0], self.lags[-1]):
+            return False  # still rising: labels that hardly move fit at any lag
+        return max(self.r2) > max(0.2, at_zero + _CLEAR * (1 - at_zero))
+
+
+def reduce_frames(frames: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return frames of shape (frame, channel, height, width) as few averages each.
+
+    Returns
+    -------
+    NDArray
+        (frame, feature): the means of a grid of at most `SIDE` by `SIDE` cells a channel.
+    """
+    rows = _cell_starts(frames.shape[2])
+    columns = _cell_starts(frames.shape[3])
+    sums = np.add.reduceat(frames, rows, axis=2, dtype=np.float32)
+    sums = np.add.reduceat(sums, columns, axis=3)
+    area = np.diff([*rows, frames.shape[2]])[:, None] * np.diff([*columns, frames.shape[3]])
+    return (sums / area).reshape(len(frames), -1)
+
+
+def _cell_starts(size: int) -> NDArray[np.intp]:
+    return np.linspace(0, size, min(SIDE, size), endpoint=False).astype(np.intp)
+
+
+def measure_lag(
+    features: Sequence[NDArray[np.float32]],
+    labels: Sequence[NDArray[np.floating]],
+    masks: Sequence[NDArray[np.bool_]],
+    lags: Iterable[int] = range(-MAX_LAG, MAX_LAG + 1),
+) -> LagCurve:
+    """Read the labels from the frames for each lag, trained and scored on alternate clips.
+
+    Parameters
+    ----------
+    features
+        (frame, feature) of each clip, from `reduce_frames`.
+    labels, masks
+        (frame, label) of each clip.
+    lags
+        What to try. The same frames are used for all, so that the fits can be compared.
+    """
+    lags = tuple(lag for lag in lags if all(len(f) > 2 * abs(lag) for f in features)) or (0,)
+    projected = _project(features)
+    reach = max(map(abs, lags))
+    scores = []
+    for lag in lags:
+        parts: list[list[NDArray[Any]]] = [[], [], [], [], [], []]
+        for i, (z, y, m) in enumerate(zip(projected, labels, masks, strict=True)):
+            kept = slice(reach, len(z) - reach)
+            shifted = slice(reach + lag, len(z) - reach + lag)
+            for part, array in zip(
+                parts[i % 2 :: 2], (z[kept], y[shifted], m[shifted]), strict=True
+            ):
+                part.append(array)
+        z0, z1, y0, y1, m0, m1 = (np.concatenate(part) for part in parts)
+        scores.append(leak_r2(z0, y0, z1, y1, m0, m1) or 0.0)
+    return LagCurve(lags, tuple(scores))
+
+
+def _project(features: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float64]]:
+    """Return the leading principal components of all clips together."""
+    together = np.concatenate(features).astype(np.float64)
+    centre = together.mean(0)
+    _, axes = np.linalg.eigh(np.cov((together - centre).T))
+    return [(clip - centre) @ axes[:, -_N_COMPONENTS:] for clip in features]
+
+
+@dataclass(frozen=True, slots=True)
+class RowMap:
+    """A way in which rows of a pose file may belong to frames of a video."""
+
+    words: str
+    rows: tuple[int, ...]
+    """For each frame its row; -1 for none."""
+
+
+def possible_maps(n_rows: int, n_frames: int) -> list[RowMap]:
+    """Return what may be meant where a pose file and a video differ in length."""
+    frames = range(n_frames)
+    maps = [
+        RowMap("row i is frame i", _within(frames, n_rows)),
+        RowMap(
+            "the last row is the last frame",
+            _within([i + n_rows - n_frames for i in frames], n_rows),
+        ),
+    ]
+    ratio = max(n_rows, n_frames) / min(n_rows, n_frames)
+    if round(ratio) >= 2 and abs(ratio - round(ratio)) * min(n_rows, n_frames) <= round(ratio):
+        step = round(ratio)
+        if n_rows > n_frames:
+            words, rows = f"row {step}·i is frame i", [i * step for i in frames]
+        else:
+            words = f"row i is frame {step}·i"
+            rows = [i // step if i % step == 0 else -1 for i in frames]
+        maps.append(RowMap(words, _within(rows, n_rows)))
+    return maps
+
+
+def _within(rows: Iterable[int], n_rows: int) -> tuple[int, ...]:
+    return tuple(row if 0 <= row < n_rows else -1 for row in rows)
+
+
+def choose_map(
+    maps: Sequence[RowMap],
+    features: NDArray[np.float32],
+    frames: Sequence[int],
+    labels: NDArray[np.floating],
+    masks: NDArray[np.bool_],
+) -> tuple[RowMap | None, list[float]]:
+    """Say which of several maps fits the frames clearly best, if one does.
+
+    Parameters
+    ----------
+    maps
+        What may be meant.
+    features, frames
+        (frame, feature) of some frames of the video, and their numbers.
+    labels, masks
+        (row, label) of the pose file.
+
+    Returns
+    -------
+    tuple
+        The map, or None, and the R² of each.
+    """
+    scores = []
+    for item in maps:
+        rows = np.array(item.rows)[list(frames)]
+        kept = rows >= 0
+        if kept.sum() < 2 * _N_COMPONENTS:
+            scores.append(0.0)
+            continue
+        blocks = np.array_split(np.flatnonzero(kept), 10)
+        scores.append(
+            measure_lag(
+                [features[block] for block in blocks],
+                [labels[rows[block]] for block in blocks],
+                [masks[rows[block]] for block in blocks],
+                [0],
+            ).r2[0]
+        )
+    order = np.argsort(scores)
+    best, second = scores[order[-1]], scores[order[-2]]
+    is_clear = best > 0.2 and best > second + _CLEAR
+    return (maps[int(order[-1])] if is_clear else None), scores

@@ -1,0 +1,270 @@
+"""What is wrong, or worth a look, in a session: each with its number and the nearest fix."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.data.measures import Measures
+
+MASKED = 0.5  # a label that is masked more often has little to teach
+REDUNDANT = 0.95  # two labels of a higher |r| say the same
+OUTSIDE = 0.005  # share of places outside the frame that is more than a tracker's slip
+JUMP = 0.3  # a step of this share of a label's range in one frame
+USUAL = 10  # … if it is also this many times the usual step
+REPEATED = 0.01
+SATURATED = 0.05
+DARK = 64  # a range of pixel values, of 255, that wastes most of them
+INDEPENDENT = 5  # stretches of independent frames that a clip should hold
+ALIKE = 0.2  # autocorrelation across half a clip above which neighbouring splits share content
+MIN_FRAMES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Literal["good", "look", "bad"]
+    about: str
+    text: str
+    """With the number."""
+    fix: str = ""
+
+
+def find(measures: Measures) -> list[Finding]:
+    """Return what a careful person would say of a session, the worst first."""
+    findings = [finding for rule in _RULES for finding in rule(measures)]
+    order = ("bad", "look", "good")
+    return sorted(findings, key=lambda finding: order.index(finding.level))
+
+
+def _size(m: Measures) -> Iterator[Finding]:
+    header = m.header
+    shape = "×".join(map(str, header.frame_shape))
+    text = f"{header.n_frames} frames of {shape}, {m.dtype}, in {header.n_clips} clips"
+    if header.n_clips < 10:
+        fix = "import with a smaller --clip-length: 8;1;1;0 needs 10 clips"
+        yield Finding("bad", "size", text, fix)
+    elif header.n_frames < MIN_FRAMES:
+        yield Finding("look", "size", text, f"below {MIN_FRAMES} frames, models tend to overfit")
+    else:
+        yield Finding("good", "size", text)
+
+
+def _pixels(m: Measures) -> Iterator[Finding]:
+    unit = 255 if m.dtype == "uint8" else 1.0
+    text = f"pixels from {m.pixel_min:g} to {m.pixel_max:g}, {m.saturated:.1%} saturated"
+    if (m.pixel_max - m.pixel_min) < DARK / 255 * unit:
+        yield Finding("look", "pixels", text, "stretch the contrast of the video before importing")
+    elif m.saturated > SATURATED:
+        yield Finding("look", "pixels", text, "crop away what is overexposed")
+    else:
+        yield Finding("good", "pixels", text)
+    if m.still:
+        text = f"{len(m.still)} frames of one value, first {m.still[0]}"
+        yield Finding("bad", "pixels", text, "leave them out with --frames")
+
+
+def _repeats(m: Measures) -> Iterator[Finding]:
+    if not m.repeated:
+        yield Finding("good", "duplicates", "no frame is the one before it again")
+        return
+    share = len(m.repeated) / m.header.n_frames
+    text = f"{len(m.repeated)} frames ({share:.1%}) repeat the one before, first {m.repeated[0]}"
+    fix = "the camera or a conversion filled gaps; import with --frames ::2 if every other does"
+    yield Finding("look" if share > REPEATED else "good", "duplicates", text, fix)
+
+
+def _drops(m: Measures) -> Iterator[Finding]:
+    if m.times is None or len(m.times) < 3:
+        return
+    steps = np.diff(m.times)
+    usual = float(np.median(steps))
+    late = steps > 1.5 * usual
+    if not late.any():
+        yield Finding("good", "dropped frames", f"every step is about {1000 * usual:.3g} ms")
+        return
+    lost = int(np.rint(steps[late] / usual - 1).sum())
+    text = f"{lost} frames are missing at {late.sum()} places, first after {late.argmax()}"
+    fix = "check with --label-offset or by eye that the pose file skips the same frames"
+    yield Finding("look", "dropped frames", text, fix)
+
+
+def _empty_labels(m: Measures) -> Iterator[Finding]:
+    n_good = 0
+    for name, column, mask in _columns(m):
+        masked = 1 - mask.mean()
+        fix = f"leave `{name}` out (--keypoints when importing)"
+        if not mask.any() or column[mask].min() == column[mask].max():
+            what = "never varies" if mask.any() else "is masked in every frame"
+            yield Finding("bad", "labels", f"`{name}` {what}", fix)
+        elif masked > MASKED:
+            text = f"`{name}` is masked in {masked:.0%} of the frames"
+            yield Finding("look", "labels", text, f"{fix}, or lower --min-likelihood")
+        else:
+            n_good += 1
+    if n_good and n_good == m.header.n_labels:
+        masked = 1 - m.masks.mean()
+        yield Finding("good", "labels", f"{n_good} labels vary, {masked:.1%} of values are masked")
+
+
+def _jumps(m: Measures) -> Iterator[Finding]:
+    found = []
+    for name, column, mask in _columns(m):
+        both = mask[1:] & mask[:-1]
+        both[m.clip_starts[1:] - 1] = False
+        steps = np.where(both, abs(np.diff(column)), 0.0)
+        if not both.any():
+            continue
+        low, high = np.percentile(column[mask], [1, 99])
+        usual = float(np.median(steps[both]))
+        far = steps > max(JUMP * (high - low), USUAL * usual)
+        if far.any():
+            found.append((int(far.sum()), name, int(far.argmax()) + 1))
+    if not found:
+        yield Finding("good", "jumps", "no label jumps")
+        return
+    count, name, frame = max(found)
+    text = (
+        f"{sum(item[0] for item in found)} jumps in {len(found)} labels; most in `{name}`, "
+        f"{count}, first at frame {frame}"
+    )
+    yield Finding("look", "jumps", text, "raise --min-likelihood, or smooth the pose file")
+
+
+def _outside(m: Measures) -> Iterator[Finding]:
+    if m.positions is None:
+        return
+    half = m.header.n_labels // 2
+    limits = np.repeat([m.header.width, m.header.height], half)
+    is_out = m.masks & ((m.positions < -0.5) | (m.positions > limits))
+    share = float(is_out.sum() / max(1, m.masks.sum()))
+    if not is_out.any():
+        yield Finding("good", "places", "every valid place lies in the frame")
+        return
+    worst = int(is_out.sum(0).argmax())
+    text = (
+        f"{is_out.sum()} valid places ({share:.2%}) lie outside the frame, most of "
+        f"`{m.header.label_names[worst]}`"
+    )
+    level: Literal["look", "bad"] = "bad" if share > OUTSIDE else "look"
+    yield Finding(level, "places", text, "import with the --crop or video that was tracked")
+
+
+def _redundant(m: Measures) -> Iterator[Finding]:
+    pairs = redundant_pairs(m)
+    if not pairs and m.header.n_labels > 1:
+        yield Finding("good", "redundant labels", f"no two labels have |r| above {REDUNDANT}")
+    for _, first, second, r in pairs[:5]:
+        fix = "drop one of the two: each takes a supervised latent"
+        yield Finding("look", "redundant labels", f"`{first}` and `{second}`: r = {r:.3f}", fix)
+    if len(pairs) > 5:
+        yield Finding("look", "redundant labels", f"and {len(pairs) - 5} more pairs")
+
+
+def redundant_pairs(m: Measures) -> list[tuple[float, str, str, float]]:
+    """Return |r|, two names and r of every pair of labels above `REDUNDANT`, the worst first."""
+    pairs = []
+    names = m.header.label_names
+    for i in range(len(names)):
+        for j in range(i):
+            both = m.masks[:, i] & m.masks[:, j]
+            a, b = m.labels[both, i], m.labels[both, j]
+            if both.sum() > 2 and a.std() > 0 and b.std() > 0:
+                r = float(np.corrcoef(a, b)[0, 1])
+                if abs(r) > REDUNDANT:
+                    pairs.append((abs(r), names[j], names[i], r))
+    return sorted(pairs, reverse=True)
+
+
+def _lag(m: Measures) -> Iterator[Finding]:
+    if m.lag is None:
+        return
+    best, zero = max(m.lag.r2), m.lag.r2[m.lag.lags.index(0)]
+    if m.lag.best and m.lag.is_clear:
+        text = (
+            f"labels fit the frames best {abs(m.lag.best)} frames "
+            f"{'earlier' if m.lag.best > 0 else 'later'}: R² {best:.2f} instead of {zero:.2f}"
+        )
+        yield Finding("bad", "lag", text, f"import again with --label-offset {-m.lag.best:+d}")
+    elif best >= ALIKE and abs(m.lag.best) == max(m.lag.lags):
+        text = (
+            f"the fit still rises {m.lag.best} frames away, R² {best:.2f} instead of {zero:.2f}: "
+            "the lag is longer, or the labels too slow to tell"
+        )
+        yield Finding("look", "lag", text, "look at the contact sheet")
+    elif best < ALIKE:
+        text = f"cannot be measured: labels are read from the frames with R² {best:.2f} at best"
+        yield Finding("look", "lag", text, "look at the contact sheet")
+    else:
+        yield Finding("good", "lag", f"labels fit their own frames best (R² {zero:.2f})")
+
+
+def _clip_length(m: Measures) -> Iterator[Finding]:
+    curve = m.autocorrelation()
+    if curve is None:
+        return
+    memory = memory_of(curve)
+    length = m.clip_length
+    n_independent = length / (2 * memory)
+    text = (
+        f"labels forget themselves in {memory} frames; a clip of {length} holds about "
+        f"{n_independent:.1f} independent stretches"
+    )
+    if n_independent < INDEPENDENT:
+        longer = 2 * memory * INDEPENDENT
+        fix = f"--clip-length {longer} makes the terms over pairs of frames surer"
+        if m.header.n_frames // longer < 10:
+            fix = "record longer: with longer clips there would be fewer than 10"
+        yield Finding("look", "clip length", text, fix)
+    else:
+        yield Finding("good", "clip length", text)
+    across = float(curve[min(length // 2, len(curve) - 1)])
+    text = f"half a clip away, labels still correlate with r = {across:.2f}"
+    if across > ALIKE:
+        fix = 'leave a clip out between splits: trial_splits: "8;1;1;1" (13 clips)'
+        yield Finding("look", "leakage between splits", text, fix)
+    else:
+        yield Finding("good", "leakage between splits", text)
+
+
+def memory_of(curve: NDArray[np.float64]) -> int:
+    """Return the frames after which an autocorrelation is below 1/e."""
+    below = np.flatnonzero(curve < 1 / np.e)
+    return int(below[0]) if below.size else len(curve)
+
+
+def _scale(m: Measures) -> Iterator[Finding]:
+    columns = [column[mask] for _, column, mask in _columns(m) if mask.any()]
+    if not columns:
+        return
+    means = np.array([column.mean() for column in columns])
+    stds = np.array([column.std() for column in columns])
+    if (abs(means) < 0.2).all() and (abs(stds - 1) < 0.3).all():
+        yield Finding("good", "scale", "labels are standardised already")
+    else:
+        text = f"labels are in units of their own (std {stds.min():.3g} to {stds.max():.3g})"
+        yield Finding("good", "scale", f"{text}; studies standardise them (label_scaling)")
+
+
+def _columns(
+    m: Measures,
+) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.bool_]]]:
+    yield from zip(m.header.label_names, m.labels.T, m.masks.T, strict=True)
+
+
+_RULES: tuple[Callable[[Measures], Iterator[Finding]], ...] = (
+    _size,
+    _pixels,
+    _repeats,
+    _drops,
+    _empty_labels,
+    _jumps,
+    _outside,
+    _redundant,
+    _lag,
+    _clip_length,
+    _scale,
+)

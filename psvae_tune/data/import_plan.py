@@ -1,0 +1,206 @@
+"""What an import will do, checked in full before any frame is stored."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.data.extra_labels import ExtraLabels, read_extra_labels
+from psvae_tune.data.import_labels import (
+    FrameLabels,
+    join_labels,
+    leave_out_ends,
+    read_labels,
+)
+from psvae_tune.data.import_request import ALL_FRAMES, ImportRequest
+from psvae_tune.data.standardize import flat_label_problems
+from psvae_tune.data.video import Crop, VideoInfo, View, probe_video
+from psvae_tune.errors import ConfigError, DataError
+
+LONG_SIDE = 128
+"""Pixels of the longer side of stored frames, where no size is asked for."""
+_MULTIPLE = 16  # what sides are rounded to: half of 32, the factor of the default network's layers
+CLIP_LENGTH = 100
+"""Frames in a clip, where there are enough for `MIN_CLIPS`: the batches of the published fits."""
+MIN_CLIPS = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImportPlan:
+    """What will be written."""
+
+    videos: tuple[VideoInfo, ...]
+    views: tuple[View, ...]
+    frames: range
+    clip_lengths: tuple[int, ...]
+    arrays: Mapping[str, NDArray[Any]]
+    """By group: (frame, …)."""
+    attributes: Mapping[str, str | float]
+    sources: tuple[dict[str, str], ...]
+    notes: tuple[str, ...]
+    """What was assumed, for a person to agree with."""
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width)."""
+        channels = sum(view.n_channels for view in self.views)
+        return channels, self.views[0].height, self.views[0].width
+
+
+def plan_import(request: ImportRequest) -> ImportPlan:
+    """Read the pose files, look into the videos, and decide everything.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be used, or it cannot be known which row belongs to which frame.
+    ConfigError
+        If an option asks for what is not there.
+    """
+    notes: list[str] = []
+    videos = tuple(probe_video(source.video) for source in request.sources)
+    views = _make_views(request, videos)
+    frames = _choose_frames(request, videos)
+    _note_times(videos, notes)
+    labels = [
+        read_labels(source, info, view, request, notes)
+        for source, info, view in zip(request.sources, videos, views, strict=True)
+        if source.poses is not None
+    ]
+    n_frames = min(info.n_frames for info in videos)
+    points = join_labels([source for source in request.sources if source.poses], labels, n_frames)
+    if points.names and request.frames == ALL_FRAMES:
+        frames = leave_out_ends(frames, points.masks, notes)
+    extra = [
+        read_extra_labels(path, videos[0].n_frames, videos[0].times)
+        for path in request.extra_labels
+    ]
+    names, values, masks = _take(frames, points, extra)
+    arrays: dict[str, NDArray[Any]] = {"times": videos[0].times[list(frames)]}
+    if names:
+        arrays["labels"] = values.astype(np.float32)
+        arrays["labels_masks"] = masks.astype(np.float32)
+        if extra:
+            notes.append("`labels_sc` is left out: not every label is a place in the frame")
+        else:
+            arrays["labels_sc"] = np.where(masks, values, 0).astype(np.float32)
+        notes.append(f"{1 - masks.mean():.1%} of the label values are masked")
+    else:
+        notes.append("no pose file: only models without labels can be fitted")
+    files = [s.video for s in request.sources] + [s.poses for s in request.sources if s.poses]
+    sources = tuple(
+        {"name": path.name, "sha256": _digest(path)}
+        for path in dict.fromkeys([*files, *request.extra_labels])
+    )
+    fps = videos[0].fps / frames.step
+    attributes: dict[str, str | float] = {
+        "label_names": json.dumps(names),
+        "labels_units": "pixels of stored frame",
+        "label_cameras": json.dumps(points.cameras + (0,) * (len(names) - len(points.names))),
+        "n_cameras": len(videos),
+        "fps": fps,
+        "sources": json.dumps(sources),
+        "frames": f"{frames.start}:{frames.stop}:{frames.step}",
+        "notes": json.dumps(notes),
+    }
+    lengths = cut_clips(len(frames), request.clip_length)
+    return ImportPlan(videos, views, frames, lengths, arrays, attributes, sources, tuple(notes))
+
+
+def _take(
+    frames: range, points: FrameLabels, extra: Sequence[ExtraLabels]
+) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return names, values and masks of all labels in the frames that are stored."""
+    chosen = np.array(frames)
+    names = points.names + tuple(name for item in extra for name in item.names)
+    values = [points.values[chosen], *(item.values[chosen] for item in extra)]
+    masks = [points.masks[chosen], *(item.masks[chosen] for item in extra)]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError("labels", f"must have names of their own, got {', '.join(repeated)} twice")
+    joined = np.concatenate(values, axis=1), np.concatenate(masks, axis=1)
+    if problems := flat_label_problems(names, *joined):
+        hint = "leave it out with --keypoints, or lower --min-likelihood"
+        raise DataError("labels", problems, hint)
+    return names, *joined
+
+
+def cut_clips(n_frames: int, clip_length: int | None) -> tuple[int, ...]:
+    """Return the lengths of clips; what is left over makes a shorter one, or a longer last one.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer frames than one clip needs.
+    """
+    length = clip_length or max(1, min(CLIP_LENGTH, n_frames // MIN_CLIPS))
+    if n_frames < length:
+        raise ConfigError("--clip-length", f"must not exceed the {n_frames} frames, got {length}")
+    n_clips, left = divmod(n_frames, length)
+    lengths = [length] * n_clips
+    if 2 * left >= length:
+        lengths.append(left)
+    else:
+        lengths[-1] += left
+    return tuple(lengths)
+
+
+def _make_views(request: ImportRequest, videos: Sequence[VideoInfo]) -> tuple[View, ...]:
+    crops = []
+    for source, info in zip(request.sources, videos, strict=True):
+        crop = source.crop or Crop(info.width, info.height, 0, 0)
+        if crop.x + crop.width > info.width or crop.y + crop.height > info.height:
+            asked = f"{crop.width}x{crop.height}+{crop.x}+{crop.y}"
+            problem = f"must lie within {info.width}x{info.height}, got {asked}"
+            raise ConfigError("--crop", f"{problem} for {info.path.name}")
+        crops.append(crop)
+    width, height = request.size or _default_size(crops[0])
+    return tuple(View(crop, width, height, request.is_colour) for crop in crops)
+
+
+def _default_size(crop: Crop) -> tuple[int, int]:
+    scale = LONG_SIDE / max(crop.width, crop.height)
+    sides = (crop.width * scale, crop.height * scale)
+    width, height = (max(_MULTIPLE, round(side / _MULTIPLE) * _MULTIPLE) for side in sides)
+    return width, height
+
+
+def _choose_frames(request: ImportRequest, videos: Sequence[VideoInfo]) -> range:
+    lengths = sorted({info.n_frames for info in videos})
+    frames = range(lengths[0])[slice(*request.frames)]
+    asked = request.frames.stop
+    if asked is not None and asked > lengths[0]:
+        problem = f"must end at {lengths[0]} at most, the frames of the video, got {asked}"
+        raise ConfigError("--frames", problem)
+    if asked is None:
+        counts = ", ".join(f"{info.n_frames} in {info.path.name}" for info in videos)
+        if len(lengths) > 1:
+            hint = f"if they start together, take what all have with --frames 0:{lengths[0]}"
+            raise DataError("videos", f"must have the same number of frames, got {counts}", hint)
+        for info in videos:
+            if info.n_declared > info.n_frames:
+                problem = f"breaks off: it has {info.n_frames} of {info.n_declared} frames"
+                hint = "copy it again; the frames before the break may be good: --frames 0:N"
+                raise DataError(str(info.path), problem, hint)
+    if not frames:
+        raise ConfigError("--frames", f"chooses none of the {lengths[0]} frames")
+    return frames
+
+
+def _note_times(videos: Sequence[VideoInfo], notes: list[str]) -> None:
+    for info in videos:
+        if info.n_uneven:
+            notes.append(
+                f"{info.path.name} has a variable frame rate or dropped frames: "
+                f"{info.n_uneven} of {info.n_frames - 1} steps differ from 1/{info.fps:g} s; rows "
+                "are matched to frames by number, not by time"
+            )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,190 @@
+"""What a tracker wrote, in one form whatever the tracker: where each keypoint was, how sure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.errors import DataError, nearest
+
+ALL_TRACKS = "all"
+"""Asks for every animal of a file."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poses:
+    """The contents of one pose file, in pixels of its video."""
+
+    path: Path
+    kind: str
+    """What wrote it and in which form, for messages."""
+    tracks: tuple[str, ...]
+    """Animals; one with an empty name where the file names none."""
+    keypoints: tuple[str, ...]
+    positions: NDArray[np.float64]
+    """(row, track, keypoint, 2): x and y; NaN where missing."""
+    likelihoods: NDArray[np.float64] | None
+    """(row, track, keypoint); NaN where missing."""
+    min_likelihood: float
+    """Below it this kind of tracker is usually wrong."""
+    are_rows_numbered: bool = False
+    """Whether row i is known to be frame i: the file holds numbers of frames."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.positions)
+
+    def choose(
+        self, tracks: Sequence[str], keypoints: Sequence[str], min_likelihood: float | None
+    ) -> "ChosenPoints":
+        """Return some points of this file, each with a name of its own.
+
+        Parameters
+        ----------
+        tracks
+            Animals; empty: the only one; ``all``: every one.
+        keypoints
+            Body parts; empty: all.
+        min_likelihood
+            What is below is masked; None: as is usual for the tracker.
+
+        Raises
+        ------
+        DataError
+            If a track or a keypoint is not there, or if it is not said which of several tracks.
+        """
+        problems, hint = [], None
+        if min_likelihood is not None and self.likelihoods is None:
+            problems.append(f"holds no likelihoods to compare with, got {min_likelihood:g}")
+        if not tracks and len(self.tracks) > 1:
+            problems.append(f"holds {len(self.tracks)} tracks: {_name_some(self.tracks)}")
+            hint = f"choose with --track {self.tracks[0]}, or --track all"
+        problems += _absent("track", tracks, (*self.tracks, ALL_TRACKS))
+        problems += _absent("keypoint", keypoints, self.keypoints)
+        if problems:
+            raise DataError(str(self.path), problems, hint)
+        everyone = not tracks or ALL_TRACKS in tracks
+        chosen = list(range(len(self.tracks)))
+        if not everyone:
+            chosen = [self.tracks.index(name) for name in dict.fromkeys(tracks)]
+        parts = [self.keypoints.index(name) for name in dict.fromkeys(keypoints or self.keypoints)]
+        positions = self.positions[:, chosen][:, :, parts]
+        valid = np.asarray(np.isfinite(positions).all(axis=-1))
+        if self.likelihoods is not None:
+            limit = self.min_likelihood if min_likelihood is None else min_likelihood
+            likelihoods = self.likelihoods[:, chosen][:, :, parts]
+            valid &= ~(np.nan_to_num(likelihoods) < limit)
+        # An animal that never has a keypoint (DeepLabCut's unique body parts) has no such label.
+        pairs = np.argwhere(np.isfinite(positions).all(axis=-1).any(axis=0))
+        names = [self._name(chosen[t], parts[k], len(chosen) > 1) for t, k in pairs]
+        if not names:
+            raise DataError(str(self.path), "holds no position of what was chosen")
+        at = pairs[:, 0], pairs[:, 1]
+        return ChosenPoints(
+            tuple(names), np.nan_to_num(positions[:, *at]), np.ascontiguousarray(valid[:, *at])
+        )
+
+    def _name(self, track: int, keypoint: int, has_several: bool) -> str:
+        prefix = f"{self.tracks[track]}_" if has_several else ""
+        return prefix + self.keypoints[keypoint]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChosenPoints:
+    """Tracked points that become labels."""
+
+    names: tuple[str, ...]
+    positions: NDArray[np.float64]
+    """(row, point, 2) in pixels of the video; 0 where missing, a guess where unsure."""
+    valid: NDArray[np.bool_]
+    """(row, point)."""
+
+
+def make_poses(
+    path: Path,
+    kind: str,
+    tracks: Sequence[str],
+    keypoints: Sequence[str],
+    positions: NDArray[np.floating],
+    likelihoods: NDArray[np.floating] | None,
+    *,
+    min_likelihood: float = 0.9,
+    are_rows_numbered: bool = False,
+) -> Poses:
+    """Check what a reader found; both coordinates 0 are a missing point.
+
+    Raises
+    ------
+    DataError
+        If there is no row, no keypoint, or a name twice.
+    """
+    places = np.array(positions, dtype=np.float64)
+    if not places.size:
+        raise DataError(str(path), f"holds no positions, got the shape {places.shape}")
+    problems = [
+        f"must not repeat a {what}, got {', '.join(repeated)}"
+        for what, names in (("track", tracks), ("keypoint", keypoints))
+        if (repeated := sorted({name for name in names if list(names).count(name) > 1}))
+    ]
+    if problems:
+        raise DataError(str(path), problems)
+    missing = ~np.isfinite(places).all(axis=-1) | (places == 0).all(axis=-1)
+    places[missing] = np.nan
+    if missing.all():
+        raise DataError(str(path), "every position is missing, NaN or (0, 0)")
+    return Poses(
+        path=path,
+        kind=kind,
+        tracks=tuple(tracks),
+        keypoints=tuple(keypoints),
+        positions=places,
+        likelihoods=None if likelihoods is None else np.array(likelihoods, dtype=np.float64),
+        min_likelihood=min_likelihood,
+        are_rows_numbered=are_rows_numbered,
+    )
+
+
+def read_poses(path: Path) -> Poses:
+    """Read a pose file of any known kind.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or its form is not known.
+    """
+    from psvae_tune.data import pose_hdf5, pose_tables
+
+    readers: dict[str, Callable[[Path], Poses]] = {
+        ".csv": pose_tables.read_csv,
+        ".npy": pose_tables.read_npy,
+        ".h5": pose_hdf5.read_hdf5,
+        ".hdf5": pose_hdf5.read_hdf5,
+        ".slp": pose_hdf5.read_slp,
+    }
+    if path.suffix.lower() not in readers:
+        known = ", ".join(readers)
+        raise DataError(str(path), f"must be a pose file ({known}), got {path.suffix or 'none'!r}")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {(error.strerror or '').lower()}") from error
+    return readers[path.suffix.lower()](path)
+
+
+def _absent(what: str, names: Sequence[str], known: Sequence[str]) -> list[str]:
+    problems = []
+    for name in dict.fromkeys(names):
+        if name not in known:
+            near = nearest(name, known)
+            advice = f"did you mean `{near}`?" if near else f"there are {_name_some(known)}"
+            problems.append(f"has no {what} `{name}`; {advice}")
+    return problems
+
+
+def _name_some(names: Sequence[str]) -> str:
+    shown = [name for name in names if name != ALL_TRACKS]
+    return ", ".join(shown[:10]) + (", …" if len(shown) > 10 else "")

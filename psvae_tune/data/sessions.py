@@ -1,0 +1,97 @@
+"""Which files the sessions of a study are: recordings, the demo ones, or a list in a CSV file.
+
+A sessions CSV has a row a session and either a column ``path``, relative to the CSV, or the
+published columns ``lab,expt,animal,session``; then each session is the file
+``lab/expt/animal/session/data.hdf5`` below a data folder.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from psvae_tune.data.demo import demo_path
+from psvae_tune.errors import DataError
+
+DEMO = re.compile(r"demo(?::(\d{1,9}))?")
+FIELDS = ("lab", "expt", "animal", "session")
+FILE_NAME = "data.hdf5"
+
+
+def session_path(name: str) -> Path:
+    """Return the file of a session; ``demo`` and ``demo:SEED`` are generated once.
+
+    Side effects: writes a demo recording into the user's cache if it is not there.
+    """
+    match = DEMO.fullmatch(name)
+    return Path(name) if match is None else demo_path(int(match[1] or 0))
+
+
+def list_sessions(
+    names: Sequence[str], folder: Path, data_folder: Path | None = None
+) -> list[str]:
+    """Return the recordings that names stand for, as absolute paths or demo names.
+
+    Parameters
+    ----------
+    names
+        HDF5 files, ``demo``, ``demo:SEED``, or files whose name ends in ``.csv``.
+    folder
+        What relative names are relative to.
+    data_folder
+        Holds ``lab/expt/animal/session``; None for the folder of the CSV.
+
+    Raises
+    ------
+    DataError
+        With everything that is wrong with a CSV.
+    """
+    return [item for name in names for item in _expand(name, folder, data_folder)]
+
+
+def _expand(name: str, folder: Path, data_folder: Path | None) -> list[str]:
+    if DEMO.fullmatch(name):
+        return [name]
+    path = (folder / Path(name).expanduser()).resolve()
+    return read_sessions_csv(path, data_folder) if path.suffix.lower() == ".csv" else [str(path)]
+
+
+def read_sessions_csv(path: Path, data_folder: Path | None = None) -> list[str]:
+    """Return the absolute paths of the recordings in a sessions CSV; see `list_sessions`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, strict=True)
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = list(reader)
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(str(path), f"is not a CSV file: {error}") from error
+    by_path = "path" in columns
+    if missing := [name for name in FIELDS if name not in columns and not by_path]:
+        raise DataError(
+            str(path),
+            f"must have a column `path`, or the columns {', '.join(FIELDS)}; "
+            f"there is no {', '.join(missing)}, got {', '.join(columns) or 'an empty file'}",
+        )
+    needed = ("path",) if by_path else FIELDS
+    if not rows:
+        raise DataError(str(path), "must list at least one session, got none")
+    if problems := list(_row_problems(rows, needed)):
+        raise DataError(str(path), problems)
+    if by_path:
+        return [
+            str((path.parent / Path(row["path"].strip()).expanduser()).resolve()) for row in rows
+        ]
+    root = (data_folder or path.parent).resolve()
+    return [str(root.joinpath(*(row[name].strip() for name in FIELDS), FILE_NAME)) for row in rows]
+
+
+def _row_problems(
+    rows: Sequence[Mapping[str, str | None]], needed: Sequence[str]
+) -> Iterator[str]:
+    for number, row in enumerate(rows, start=2):
+        for name in needed:
+            if not (row[name] or "").strip():
+                yield f"line {number}: `{name}` must not be empty"

@@ -1,0 +1,236 @@
+"""Videos as arrays: what a file holds, and its frames one after another, cut, sized and coloured.
+
+Frames are numbered in the order in which they are shown, whatever their time stamps say:
+that is how trackers number them too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import av.error
+import av.filter
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from psvae_tune.errors import DataError
+
+# A step between two frames this far from the usual one is a dropped frame or a variable rate.
+_UNEVEN = 0.5
+
+
+class Crop(NamedTuple):
+    """A rectangle of a video, in its pixels."""
+
+    width: int
+    height: int
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What becomes of the frames of a video."""
+
+    crop: Crop
+    width: int
+    height: int
+    is_colour: bool = False
+
+    @property
+    def n_channels(self) -> int:
+        """One, or three for colour."""
+        return 3 if self.is_colour else 1
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Stored pixels for each pixel of the video, in x and in y."""
+        return self.width / self.crop.width, self.height / self.crop.height
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoInfo:
+    """What can be known of a video without decoding it."""
+
+    path: Path
+    width: int
+    height: int
+    fps: float
+    stamps: NDArray[np.int64] | None
+    """(frame,) in units of ``time_base``, ascending; None where the file holds none."""
+    time_base: Fraction
+    n_frames: int
+    n_declared: int
+    """Frames that the file says it has; more than ``n_frames`` where it breaks off."""
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """(frame,), seconds since the first frame."""
+        if self.stamps is None:
+            return np.arange(self.n_frames) / self.fps
+        return (self.stamps - self.stamps[0]) * float(self.time_base)
+
+    @property
+    def n_uneven(self) -> int:
+        """Steps in time that differ from the usual one by more than half of it."""
+        steps = np.diff(self.times)
+        return int((abs(steps * self.fps - 1) > _UNEVEN).sum())
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Count the frames of a video and read their times, without decoding any.
+
+    Raises
+    ------
+    DataError
+        If it is missing, no video, breaks off at once, or is stored turned.
+    """
+    if path.is_dir():
+        raise DataError(str(path), "must be a video, got a folder")
+    try:
+        with av.open(str(path)) as container:
+            stream = _video_stream(container, path)
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            stamps = [packet.pts for packet in packets if not packet.is_discard]
+            n_missing = max(0, stream.frames - len(packets))
+            rate = stream.average_rate or stream.guessed_rate
+            width, height = stream.width, stream.height
+            time_base = stream.time_base or Fraction(1, 1000)
+    except FileNotFoundError:
+        raise DataError(str(path), "no such file") from None
+    except PermissionError:
+        raise DataError(str(path), "no permission to read this file") from None
+    except (av.error.FFmpegError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not stamps or not width or not height:
+        raise DataError(str(path), "holds no frames")
+    known = sorted(stamp for stamp in stamps if stamp is not None)
+    is_stamped = len(known) == len(stamps) and len(set(known)) == len(known)
+    shown = np.array(known, dtype=np.int64) if is_stamped else None
+    # The rate of most steps: the average that files declare counts dropped frames as slow ones.
+    usual = float(np.median(np.diff(known)) * time_base) if is_stamped and len(known) > 1 else 0
+    fps = 1 / usual if usual else float(rate or 30)
+    n_frames = len(stamps)
+    return VideoInfo(path, width, height, fps, shown, time_base, n_frames, n_frames + n_missing)
+
+
+def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArray[np.uint8]]:
+    """Yield frames of a video, each of shape (channel, height, width).
+
+    Parameters
+    ----------
+    info
+        The video.
+    view
+        How they are cut, sized and coloured.
+    frames
+        Which, ascending.
+
+    Raises
+    ------
+    DataError
+        If the video breaks off before the last of them.
+    """
+    if not frames:
+        return
+    wanted = iter(frames)
+    due = next(wanted)
+    try:
+        with av.open(str(info.path)) as container:
+            stream = _video_stream(container, info.path)
+            stream.thread_type = "AUTO"
+            graph = _Graph(stream, view)
+            for number, frame in _decode_from(container, stream, info, due):
+                if number < due:
+                    continue
+                if number > due:  # the decoder left out what it could not read
+                    break
+                yield graph.apply(frame)
+                if number == frames[-1]:
+                    return
+                due = next(wanted)
+    except av.error.FFmpegError as error:
+        raise _broken(info, due, error) from error
+    raise _broken(info, due, None)
+
+
+class _Graph:
+    """FFmpeg's own cutting, sizing and conversion: one pass, no copy of the full frame."""
+
+    def __init__(self, stream: VideoStream, view: View) -> None:
+        self._graph = av.filter.Graph()
+        pixels = "rgb24" if view.is_colour else "gray"
+        crop = view.crop
+        steps = [("scale", f"{view.width}:{view.height}:flags=area"), ("format", pixels)]
+        if (crop.width, crop.height) != (stream.width, stream.height):
+            # Colour comes first: cut where colour is stored coarsely, edges would be rounded.
+            cut = f"{crop.width}:{crop.height}:{crop.x}:{crop.y}"
+            steps = [("format", pixels), ("crop", cut), *steps]
+        self._source = last = self._graph.add_buffer(template=stream)
+        for name, arguments in steps:
+            step = self._graph.add(name, arguments)
+            last.link_to(step)
+            last = step
+        self._sink = self._graph.add("buffersink")
+        last.link_to(self._sink)
+        self._graph.configure()
+
+    def apply(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        self._source.push(frame)
+        result = self._sink.pull()
+        assert isinstance(result, av.VideoFrame)
+        array = result.to_ndarray().astype(np.uint8, copy=False)
+        return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _decode_from(
+    container: av.container.InputContainer, stream: VideoStream, info: VideoInfo, start: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Yield numbered frames, from the last key frame at or before ``start``."""
+    if info.stamps is None:
+        yield from enumerate(container.decode(stream))
+        return
+    if start:
+        container.seek(int(info.stamps[start]), stream=stream)
+        first = next(container.decode(stream), None)
+        is_past = first is None or first.pts is None or first.pts > info.stamps[start]
+        if is_past:
+            container.seek(int(info.stamps[0]), stream=stream)
+        else:
+            assert first is not None
+            yield _number(info, first), first
+    for frame in container.decode(stream):
+        yield _number(info, frame), frame
+
+
+def _number(info: VideoInfo, frame: av.VideoFrame) -> int:
+    assert info.stamps is not None
+    return int(np.searchsorted(info.stamps, frame.pts if frame.pts is not None else -1))
+
+
+def _video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
+    if not container.streams.video:
+        raise DataError(str(path), "holds no video")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        hint = "convert it: ffmpeg -i VIDEO -c:v libx264 -crf 15 OUTPUT.mp4"
+        raise DataError(str(path), "is coded in a way that cannot be read here", hint)
+    return stream
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    words = getattr(error, "strerror", None) or str(error)
+    hint = "if other players show it: ffmpeg -i VIDEO -c:v libx264 -crf 15 OUTPUT.mp4"
+    return DataError(str(path), f"cannot be read as a video: {words.lower()}", hint)
+
+
+def _broken(info: VideoInfo, n_read: int, error: av.error.FFmpegError | None) -> DataError:
+    why = "" if error is None else f": {(error.strerror or str(error)).lower()}"
+    problem = f"breaks off at frame {n_read} of {info.n_declared}{why}"
+    return DataError(
+        str(info.path), problem, f"copy it again, or take what is whole with --frames 0:{n_read}"
+    )

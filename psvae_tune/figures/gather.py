@@ -1,0 +1,203 @@
+"""From a logged study to its figures and to what its report shows."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from psvae_tune.figures.artifacts import COMPARISON
+from psvae_tune.figures.images import Pixels
+from psvae_tune.figures.study import (
+    draw_front,
+    draw_importance,
+    draw_panels,
+    draw_parallel,
+    draw_progress,
+)
+from psvae_tune.logged import LoggedStudy, LoggedTrial, without_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The traversals of one trial on the base frames that a study's trials share."""
+
+    names: tuple[str, ...]
+    n_supervised: int
+    strips: tuple[Pixels, ...]
+    """One a base frame: a row a latent, a column a value."""
+
+
+def read_comparison(study: LoggedStudy, trial: LoggedTrial) -> Comparison | None:
+    """Return what a trial left to be compared; None if it left nothing."""
+    raw = study.read_artifact(trial.run_id, f"{COMPARISON}/traversals.json")
+    if raw is None:
+        return None
+    description = json.loads(raw)
+    strips = []
+    for base in range(description["n_bases"]):
+        content = study.read_artifact(trial.run_id, f"{COMPARISON}/strip_{base}.png")
+        if content is not None:
+            strips.append(np.asarray(Image.open(io.BytesIO(content)).convert("L")))
+    names = tuple(description["names"])
+    return Comparison(names, description["n_supervised"], tuple(strips)) if strips else None
+
+
+def recommend(study: LoggedStudy) -> tuple[str, list[str]]:
+    """Return the recommendation as a sentence, and its reasons."""
+    chosen = study.chosen
+    if chosen is None:
+        return "Nothing is recommended yet: the study has not come to its end.", []
+    settings = ", ".join(
+        f"{name} = {chosen.params[name]:g}"
+        if isinstance(chosen.params[name], float)
+        else f"{name} = {chosen.params[name]}"
+        for name in study.varied
+        if name in chosen.params
+    )
+    scores = ", ".join(
+        f"{name} {chosen.metrics[f'best/{name}']:.4g}"
+        for name in study.front_metrics
+        if f"best/{name}" in chosen.metrics
+    )
+    sentence = f"Take {settings or chosen.name} ({scores} on the validation split)."
+    last = study.choices[-1] if study.choices else None
+    if last is not None and last["by"] != "rule":
+        reason = (
+            f"Chosen by {last['by']} on {last['time']}: {last['reason'] or 'no reason given'}."
+        )
+        first = study.choices[0]
+        rule = [f"The rule had chosen {first['name']}."] if first["by"] == "rule" else []
+        return sentence, [reason, *rule, *_rule_reasons(study)]
+    return sentence, _rule_reasons(study)
+
+
+def _rule_reasons(study: LoggedStudy) -> list[str]:
+    final = [*study.selection.values()][-1:]
+    return [str(reason) for item in final for reason in item["reasons"]]
+
+
+def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
+    """Yield the figures of a study that its trials suffice for: file name and PNG."""
+    trials, front = study.finished, study.front()
+    for name in without_seed(study.varied):
+        panels = draw_panels(trials, name, study.varied)
+        if panels is not None:
+            yield f"panels_{name.replace('.', '_')}.png", panels
+    metrics = study.front_metrics
+    if len(metrics) == 2:
+        labels = {trial.run_id: study.label(trial) for trial in trials}
+        pair, reasons = (metrics[0], metrics[1]), recommend(study)[1]
+        yield "front.png", draw_front(trials, front, pair, labels, reasons)
+    keys = [f"best/{name}" for name in metrics]
+    if len(trials) > 1 and study.varied and keys:
+        yield "parallel_coordinates.png", draw_parallel(trials, front, [*study.varied, *keys])
+        importance = measure_importance(trials, study.varied, keys)
+        if importance:
+            yield "importance.png", draw_importance(importance)
+    epochs, points = _progress(study, keys)
+    if len(epochs) > 1:
+        yield "progress.png", draw_progress(epochs, points, metrics)
+
+
+def measure_importance(
+    trials: Sequence[LoggedTrial], varied: Sequence[str], keys: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return, for each metric, the share of its variance that each hyperparameter explains.
+
+    References
+    ----------
+    Hutter et al. (2014), An efficient approach for assessing hyperparameter importance.
+    """
+    import optuna
+
+    distributions = _distributions(trials, varied)
+    if len(trials) < 3 or not distributions:
+        return {}
+    found = {}
+    for key in keys:
+        values = [trial.metrics[key] for trial in trials]
+        if max(values) == min(values):
+            continue
+        study = optuna.create_study()
+        for trial, value in zip(trials, values, strict=True):
+            params = {name: trial.params[name] for name in distributions}
+            study.add_trial(
+                optuna.trial.create_trial(params=params, distributions=distributions, value=value)
+            )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        found[key] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    return found
+
+
+def _distributions(trials: Sequence[LoggedTrial], varied: Sequence[str]) -> dict[str, Any]:
+    """Return what Optuna calls the range of every hyperparameter that differs between trials."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found: dict[str, Any] = {}
+    for name in varied:
+        values = [trial.params.get(name) for trial in trials]
+        if None in values or len(set(values)) < 2:
+            continue
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            low, high = min(values), max(values)  # type: ignore[type-var]
+            found[name] = optuna.distributions.FloatDistribution(low, high)
+        else:
+            found[name] = optuna.distributions.CategoricalDistribution(list(set(values)))
+    return found
+
+
+def _progress(study: LoggedStudy, keys: Sequence[str]) -> tuple[list[int], NDArray[np.float64]]:
+    """Return, in time order, epochs spent by all trials and the metrics of each new best epoch."""
+    spent: list[int] = []
+    events: list[tuple[int, tuple[float, ...]]] = []
+    for trial in study.trials if keys else ():
+        spent += [time for time, _, _ in study.history(trial, "train/loss")]
+        by_step: dict[int, dict[str, tuple[int, float]]] = {}
+        for key in keys:
+            for time, step, value in study.history(trial, key):
+                by_step.setdefault(step, {})[key] = (time, value)
+        for row in by_step.values():
+            if len(row) == len(keys):
+                events.append((max(t for t, _ in row.values()), tuple(row[k][1] for k in keys)))
+    events.sort()
+    epochs = np.searchsorted(np.sort(np.array(spent)), [time for time, _ in events], side="right")
+    return epochs.tolist(), np.array([values for _, values in events])
+
+
+def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:
+    """Return what the table of trials shows: settings and numbers, a dict a trial."""
+    front = {trial.run_id for trial in study.front()}
+    keys = [
+        key
+        for key in ("best/frame_mse", "best/label_r2", "best/latent_correlation", "best/hsic",
+                    "best/leak_r2", "best/active_units", "best/session_accuracy_u",
+                    "best/epoch", "test/frame_mse", "test/label_r2")
+        if any(key in trial.metrics for trial in study.trials)
+    ]  # fmt: skip
+    return [
+        {
+            "run_id": trial.run_id,
+            "name": study.label(trial),
+            "stage": trial.stage,
+            "state": "finished"
+            if trial.is_finished
+            else trial.stop_reason or trial.status.lower(),
+            "is_finished": trial.is_finished,
+            "is_chosen": trial.is_selected,
+            "is_front": trial.run_id in front,
+            "params": {name: trial.params.get(name) for name in study.varied},
+            "metrics": {key: _finite(trial.metrics, key) for key in keys},
+        }
+        for trial in study.trials
+    ]
+
+
+def _finite(metrics: Mapping[str, float], key: str) -> float | None:
+    value = metrics.get(key)
+    return value if value is not None and np.isfinite(value) else None

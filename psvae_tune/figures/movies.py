@@ -1,0 +1,118 @@
+"""Pictures that follow each other, as files that a browser plays."""
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Literal
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from psvae_tune.figures.images import Pixels, encode_image, resize, sheet, to_signed_tile, to_tile
+from psvae_tune.figures.traversals import Traversals
+
+MovieFormat = Literal["mp4", "gif", "none"]
+
+_CODECS = ("libx264", "libvpx-vp9")  # both play in every browser; the first in every player
+_TILE_HEIGHT = 128
+_CAPTION_HEIGHT = 14
+_FRAME_RATE = 15
+
+
+def encode_movie(pictures: Sequence[Pixels], movie_format: MovieFormat) -> bytes:
+    """Return pictures as the bytes of a movie.
+
+    Parameters
+    ----------
+    pictures
+        (height, width, 3) each, all of one size.
+    movie_format
+        ``mp4`` or ``gif``.
+    """
+    if movie_format == "gif":
+        first, *rest = (Image.fromarray(picture) for picture in pictures)
+        buffer = io.BytesIO()
+        first.save(
+            buffer, "GIF", save_all=True, append_images=rest, duration=1000 // _FRAME_RATE, loop=0
+        )
+        return buffer.getvalue()
+    buffer = io.BytesIO()
+    height, width = pictures[0].shape[:2]
+    with av.open(buffer, "w", "mp4") as container:
+        stream: Any = container.add_stream(_codec(), rate=Fraction(_FRAME_RATE))
+        # Browsers want half as many colours as pixels, so sizes must be even.
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18", "preset": "veryfast"}
+        for picture in pictures:
+            padded = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def _codec() -> str:
+    """Return the first codec that this build of FFmpeg has."""
+    return next(name for name in _CODECS if name in av.codecs_available)
+
+
+def traversal_pictures(traversals: Traversals) -> list[Pixels]:
+    """Return a sweep of every latent at once, there and back, around the first base frame."""
+    n_latents, n_values = traversals.values.shape
+    n_columns = int(np.ceil(np.sqrt(n_latents)))
+    there = [*range(n_values)]
+    return [
+        _captioned_sheet(
+            [to_tile(traversals.frames[0, latent, value]) for latent in range(n_latents)],
+            traversals.names,
+            n_columns,
+        )
+        for value in [*there, *there[-2:0:-1]]
+    ]
+
+
+def reconstruction_pictures(
+    frames: NDArray[Any], frames_hat: NDArray[np.float32], limit: float
+) -> list[Pixels]:
+    """Return original, reconstruction and residual side by side, one picture a frame.
+
+    Parameters
+    ----------
+    frames, frames_hat
+        (frame, channel, height, width) in [0, 1].
+    limit
+        The residual that is drawn in full colour.
+    """
+    names = ("original", "reconstruction", "residual")
+    return [
+        _captioned_sheet(
+            [to_tile(frame), to_tile(frame_hat), to_signed_tile(frame - frame_hat, limit)],
+            names,
+            3,
+        )
+        for frame, frame_hat in zip(frames, frames_hat, strict=True)
+    ]
+
+
+def _captioned_sheet(tiles: Sequence[Pixels], names: Sequence[str], n_columns: int) -> Pixels:
+    captioned = [
+        _caption(resize(tile, _TILE_HEIGHT), name) for tile, name in zip(tiles, names, strict=True)
+    ]
+    return sheet([captioned[i : i + n_columns] for i in range(0, len(captioned), n_columns)])
+
+
+def _caption(tile: Pixels, name: str) -> Pixels:
+    """Return a colour picture with a name above it."""
+    height, width = tile.shape[:2]
+    page = Image.new("RGB", (width, height + _CAPTION_HEIGHT), "white")
+    page.paste(Image.fromarray(tile), (0, _CAPTION_HEIGHT))
+    ImageDraw.Draw(page).text((2, 1), name, fill="black")
+    return np.asarray(page)
+
+
+def encode_strip(traversals: Traversals, base: int, height: int) -> bytes:
+    """Return the traversals of one base frame as a picture: a row a latent, a column a value."""
+    rows = [[resize(to_tile(frame), height) for frame in row] for row in traversals.frames[base]]
+    return encode_image(sheet(rows)[..., 0])

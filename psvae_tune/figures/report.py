@@ -1,0 +1,196 @@
+"""The report: one file that holds everything, opens from disk and fits an e-mail."""
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from psvae_tune.config import TrainingConfig
+from psvae_tune.errors import StudyError
+from psvae_tune.figures.gather import Comparison, read_comparison, recommend, trial_rows
+from psvae_tune.figures.images import Pixels, encode_image, resize
+from psvae_tune.logged import LoggedStudy, LoggedTrial
+from psvae_tune.metric_names import METRICS
+
+STRIPS_BUDGET = 8_000_000  # bytes of the traversals of all trials on the front
+_STRIP_SCALES = (1.0, 0.75, 0.5, 0.35)
+_N_THUMBNAIL_ROWS = 6
+_THUMBNAIL_ROW_HEIGHT = 40  # pixels
+_SHOWN_ROW_HEIGHT = 56  # pixels on the page
+
+
+def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
+    """Return the report of a study as the text of an HTML file.
+
+    Parameters
+    ----------
+    study
+        As MLflow knows it.
+    figures
+        File name to PNG.
+
+    Raises
+    ------
+    StudyError
+        If no trial has finished.
+    """
+    if not study.finished:
+        raise StudyError(
+            f"study {study.name!r}",
+            f"has no finished trial to report, got {_count_states(study) or 'none at all'}",
+            hint="resume it, or wait for its first trial",
+        )
+    sentence, reasons = recommend(study)
+    rows = trial_rows(study)
+    comparisons = {
+        trial.run_id: found for trial in study.finished if (found := read_comparison(study, trial))
+    }
+    commands = {trial.run_id: reproduce_command(study, trial) for trial in study.trials}
+    for row in rows:
+        row["command"] = commands[row["run_id"]]
+        if row["run_id"] in comparisons:
+            row["thumbnail"] = _thumbnail(comparisons[row["run_id"]])
+    strips = _strips(study, comparisons)
+    environment = Environment(
+        loader=PackageLoader("psvae_tune.figures", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    axes = study.front_metrics
+    columns, table = _table(rows, study.varied)
+    return environment.get_template("report.html").render(
+        study=study,
+        sentence=sentence,
+        reasons=reasons,
+        counts=_count_states(study),
+        axes=axes,
+        comparisons=strips,
+        n_bases=max((len(item["images"]) for item in strips), default=0),
+        columns=columns,
+        table=table,
+        stages=[{**item, "stage": name} for name, item in study.selection.items()],
+        choices=[item for item in study.choices if item["by"] != "rule"],
+        figures=[
+            {"title": name.rpartition(".")[0].replace("_", " "), "src": _data_uri(png, "png")}
+            for name, png in figures.items()
+        ],
+        sessions=study.sessions,
+        download=f"mlflow artifacts download --run-id {study.run_id} --artifact-path study.yaml "
+        "--dst-path .",
+        commands=[
+            {"name": study.label(trial), "command": commands[trial.run_id]}
+            for trial in _order(study)
+        ],
+        data={
+            "trials": rows,
+            "axes": axes,
+            "axis_labels": [
+                f"{name} ({'less' if METRICS[name].goal == 'min' else 'more'} is better)"
+                for name in axes
+            ],
+        },
+    )
+
+
+def reproduce_command(study: LoggedStudy, trial: LoggedTrial) -> str:
+    """Return the command that trains a trial again from the study's search-space file."""
+    parts = ["psvae-tune run study.yaml --inline"]
+    for name in study.varied:
+        if name in trial.params:
+            section = "training" if name in TrainingConfig.model_fields else "model"
+            parts.append(f"--set {shlex.quote(f'{section}.{name}={trial.params[name]}')}")
+    return " ".join(parts)
+
+
+def _count_states(study: LoggedStudy) -> str:
+    stopped = sum("stopped early" in trial.stop_reason for trial in study.trials)
+    failed = sum(trial.status == "FAILED" for trial in study.trials)
+    counts = {"finished": len(study.finished), "stopped early": stopped, "failed": failed}
+    left = len(study.trials) - sum(counts.values())
+    parts = [
+        f"{count} {what}" for what, count in {**counts, "not over": left}.items() if count > 0
+    ]
+    return f"{len(study.trials)} trials: {', '.join(parts)}." if parts else ""
+
+
+def _order(study: LoggedStudy) -> list[LoggedTrial]:
+    return sorted(study.trials, key=lambda trial: not trial.is_selected)
+
+
+def _thumbnail(comparison: Comparison) -> str:
+    """Return the unsupervised rows of the first base frame, which tell trials apart best."""
+    strip, n_rows = comparison.strips[0], len(comparison.names)
+    first = comparison.n_supervised if comparison.n_supervised < n_rows else 0
+    height = strip.shape[0] / n_rows
+    last = min(n_rows, first + _N_THUMBNAIL_ROWS)
+    cut = strip[round(first * height) : round(last * height)]
+    return _to_web(resize(cut, min(cut.shape[0], (last - first) * _THUMBNAIL_ROW_HEIGHT)))
+
+
+def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[dict[str, Any]]:
+    """Return what is put side by side, small enough for all of it together."""
+    front = {trial.run_id for trial in study.front()}
+    shown = [
+        trial
+        for trial in _order(study)
+        if trial.run_id in comparisons and (trial.run_id in front or trial.is_selected)
+    ]
+    images: dict[str, list[str]] = {}
+    for scale in _STRIP_SCALES:
+        images = {
+            trial.run_id: [
+                _to_web(resize(strip, round(scale * strip.shape[0])))
+                for strip in comparisons[trial.run_id].strips
+            ]
+            for trial in shown
+        }
+        if sum(len(image) for item in images.values() for image in item) <= STRIPS_BUDGET:
+            break
+    return [
+        {
+            "run_id": trial.run_id,
+            "name": study.label(trial),
+            "is_chosen": trial.is_selected,
+            "scores": ", ".join(
+                f"{name} {trial.metrics[f'best/{name}']:.4g}" for name in study.front_metrics
+            ),
+            "names": comparisons[trial.run_id].names,
+            "height": _SHOWN_ROW_HEIGHT * len(comparisons[trial.run_id].names),
+            "images": images[trial.run_id],
+        }
+        for trial in shown
+    ]
+
+
+def _table(
+    rows: Sequence[Mapping[str, Any]], varied: Sequence[str]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the headings of the table of trials and its rows of cells."""
+    metrics = list(rows[0]["metrics"])
+    table = []
+    for row in rows:
+        mark = "chosen" if row["is_chosen"] else "front" if row["is_front"] else ""
+        values = [row["name"], row["stage"], mark, row["state"]]
+        values += [row["params"][name] for name in varied]
+        values += [row["metrics"][key] for key in metrics]
+        cells = [_cell(value) for value in values]
+        table.append({"run_id": row["run_id"], "is_chosen": row["is_chosen"], "cells": cells})
+    return ["trial", "stage", "", "state", *varied, *metrics], table
+
+
+def _cell(value: Any) -> dict[str, Any]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return {"value": "" if value is None else value, "text": text, "is_number": is_number}
+
+
+def _to_web(pixels: Pixels) -> str:
+    return _data_uri(encode_image(pixels, "WEBP", quality=82, method=4), "webp")
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

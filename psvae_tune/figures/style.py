@@ -1,0 +1,51 @@
+"""How every figure looks: few inks that also differ in grey, thin axes, nothing global."""
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by readers who confuse red and green.
+BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#8a8a8a",
+)
+INKS = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "--", "-.", ":")
+DPI = 110
+FONT_SIZE = 9
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure that no global state knows. Sizes are in inches."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Label axes and take away what carries no data."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=FONT_SIZE - 1)
+    axes.set_title(title, fontsize=FONT_SIZE + 1, loc="left")
+    axes.set_xlabel(x, fontsize=FONT_SIZE)
+    axes.set_ylabel(y, fontsize=FONT_SIZE)
+
+
+def spans_decades(values: Iterable[Any]) -> bool:
+    """Tell whether values are read better on a logarithmic axis."""
+    numbers = [float(value) for value in values]
+    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= 10

@@ -1,0 +1,234 @@
+"""The figures of one trial."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from psvae_tune.figures.images import (
+    resize,
+    sheet,
+    tile_corner,
+    to_colour,
+    to_signed_tile,
+    to_tile,
+)
+from psvae_tune.figures.style import (
+    BLUE,
+    FONT_SIZE,
+    GREY,
+    INKS,
+    ORANGE,
+    new_figure,
+    tidy,
+    to_png,
+)
+from psvae_tune.figures.traversals import Traversals
+
+History = Mapping[str, Sequence[tuple[int, float]]]
+"""From a metric, with its split, to (epoch, value) pairs."""
+
+_MAX_FRAMES_SHOWN = 300
+_MAX_SHEET_HEIGHT = 1500  # pixels
+_MAX_TILE_HEIGHT = 96
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTrace:
+    """Labels over the frames of some clips, in the user's units."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.float32]
+    """(frame, label)."""
+    labels_hat: NDArray[np.float32]
+    """(frame, label)."""
+    masks: NDArray[np.bool_]
+    """(frame, label); False where the tracker lost the point."""
+    r2: Mapping[str, float]
+    """Of the whole split, a label each; those that have none are absent."""
+    clip_starts: tuple[int, ...]
+
+
+def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> bytes:
+    """Return a PNG with a panel a term: training and validation against the epoch."""
+    names = sorted({key.partition("/")[2] for key in history if key[:4] in ("trai", "val/")})
+    names.sort(key=lambda name: (name not in ("loss", "frame_mse", "label_r2"), name))
+    n_columns = min(4, len(names))
+    n_rows = -(-len(names) // n_columns)
+    figure = new_figure(3.0 * n_columns, 2.1 * n_rows)
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(n_rows, n_columns, index + 1)
+        for split, ink, line in (("train", BLUE, "-"), ("val", ORANGE, "--")):
+            if points := history.get(f"{split}/{name}"):
+                epochs, values = np.array(points, float).T
+                axes.plot(epochs, values, line, color=ink, linewidth=1.2, label=split)
+        axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=":")
+        if n_anneal_epochs:
+            axes.axvspan(0, n_anneal_epochs, color=GREY, alpha=0.15, linewidth=0)
+        if name.endswith("_mse"):
+            axes.set_yscale("log")
+        tidy(axes, name, "epoch" if index >= len(names) - n_columns else "")
+    shade = ", shaded: annealing" if n_anneal_epochs else ""
+    figure.suptitle(
+        f"solid: training, dashed: validation, dotted: best epoch ({best_epoch}){shade}",
+        fontsize=FONT_SIZE,
+    )
+    return to_png(figure)
+
+
+def draw_labels(trace: LabelTrace) -> bytes:
+    """Return a PNG with a row a label: what was tracked, what the model predicts, what is lost."""
+    n_labels = len(trace.names)
+    n_columns = 1 if n_labels <= 8 else 2
+    n_rows = -(-n_labels // n_columns)
+    n_frames = min(len(trace.labels), _MAX_FRAMES_SHOWN)
+    figure = new_figure(9.0 if n_columns == 1 else 14.0, 0.6 + 1.15 * n_rows)
+    for index, name in enumerate(trace.names):
+        axes = figure.add_subplot(n_rows, n_columns, index + 1)
+        mask = trace.masks[:n_frames, index]
+        true = np.where(mask, trace.labels[:n_frames, index], np.nan)
+        axes.plot(true, color="black", linewidth=1.4)
+        axes.plot(trace.labels_hat[:n_frames, index], color=ORANGE, linewidth=1.1, linestyle="--")
+        _shade_lost(axes, mask)
+        for start in trace.clip_starts:
+            if 0 < start < n_frames:
+                axes.axvline(start, color=GREY, linewidth=0.6, linestyle=":")
+        tidy(axes)
+        axes.set_xlim(0, max(n_frames - 1, 1))
+        r2 = trace.r2.get(name)
+        text = f"{name}   R² {r2:.3f}" if r2 is not None else f"{name}   no R²"
+        axes.set_title(text, fontsize=FONT_SIZE, loc="left", pad=2)
+        if index < n_labels - n_columns:
+            axes.set_xticklabels([])
+        else:
+            axes.set_xlabel("frame of the validation split", fontsize=FONT_SIZE)
+    figure.suptitle(
+        "solid: tracked, dashed: predicted, shaded: lost by the tracker, dotted: a new clip",
+        fontsize=FONT_SIZE,
+    )
+    return to_png(figure)
+
+
+def _shade_lost(axes: Axes, mask: NDArray[np.bool_]) -> None:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~mask, [False]]).astype(int)))
+    for first, last in edges.reshape(-1, 2):
+        axes.axvspan(first - 0.5, last - 0.5, color=GREY, alpha=0.3, linewidth=0)
+
+
+def draw_reconstructions(
+    frames: NDArray[Any], frames_hat: NDArray[np.float32], titles: Sequence[str], frame_mse: float
+) -> bytes:
+    """Return a PNG: original, reconstruction and residual of a few frames, a column each.
+
+    Parameters
+    ----------
+    frames, frames_hat
+        (frame, channel, height, width) in [0, 1].
+    titles
+        One a frame.
+    frame_mse
+        Of the whole split.
+    """
+    residuals = frames - frames_hat
+    limit = float(np.abs(residuals).max())
+    rows = [
+        [to_tile(frame) for frame in frames],
+        [to_tile(frame) for frame in frames_hat],
+        [to_signed_tile(residual, limit) for residual in residuals],
+    ]
+    tiles = [[resize(tile, 144) for tile in row] for row in rows]
+    title = (
+        f"validation frames, mean squared error of the split {frame_mse:.4g}; "
+        f"residual = original - reconstruction, from -{limit:.2f} (blue) to {limit:.2f} (red)"
+    )
+    return _draw_sheet(tiles, ("original", "reconstruction", "residual"), titles, title)
+
+
+def draw_traversals(traversals: Traversals) -> bytes:
+    """Return a PNG: a row a latent; for each base frame a column a value and the difference.
+
+    Where predicted labels are places in the frame, the point of the traversed label is drawn.
+    """
+    n_bases, n_latents, n_values = traversals.frames.shape[:3]
+    height = int(min(_MAX_TILE_HEIGHT, max(20, _MAX_SHEET_HEIGHT / n_latents)))
+    differences = traversals.differences()
+    limit = float(np.abs(differences).max())
+    rows = []
+    for latent in range(n_latents):
+        row = []
+        for base in range(n_bases):
+            row += [resize(to_tile(f), height) for f in traversals.frames[base, latent]]
+            row.append(resize(to_signed_tile(differences[base, latent], limit), height))
+        rows.append(row)
+    columns = ["low", *[""] * (n_values - 2), "high", "difference"] * n_bases
+    low, high = traversals.values[:, 0], traversals.values[:, -1]
+    names = [
+        f"{name}\n{a:.2g} to {b:.2g}" if height > 40 else name
+        for name, a, b in zip(traversals.names, low, high, strict=True)
+    ]
+    places = ", ".join(f"frame {row} of session {session}" for session, row in traversals.places)
+    title = (
+        f"one latent moves between its 5th and 95th percentile, around {places}\n"
+        f"difference = last - first, from -{limit:.2f} (blue) to {limit:.2f} (red)"
+    )
+    width = rows[0][0].shape[1]
+    return _draw_sheet(rows, names, columns, title, _label_points(traversals, height, width))
+
+
+def _label_points(traversals: Traversals, height: int, width: int) -> list[tuple[float, float]]:
+    """Return (x, y) on the sheet of the point of every traversed label."""
+    if traversals.points is None:
+        return []
+    scale = height / traversals.base.shape[2]
+    n_bases, _, n_values, n_labels = traversals.points.shape
+    n_points, found = n_labels // 2, []
+    one_view = traversals.base.shape[3] * scale
+    for base in range(n_bases):
+        for latent in range(traversals.n_supervised):
+            for value in range(n_values):
+                x = traversals.points[base, latent, value, latent % n_points] * scale
+                y = traversals.points[base, latent, value, latent % n_points + n_points] * scale
+                if 0 <= x < one_view and 0 <= y < height:
+                    column = base * (n_values + 1) + value
+                    top, left = tile_corner(latent, column, height, width)
+                    found.append((left + x, top + y))
+    return found
+
+
+def _draw_sheet(
+    tiles: Sequence[Sequence[NDArray[np.uint8]]],
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    title: str,
+    points: Sequence[tuple[float, float]] = (),
+) -> bytes:
+    """Return tiles as a PNG with names at its sides."""
+    page = sheet([[to_colour(tile) for tile in row] for row in tiles])
+    height, width = tiles[0][0].shape[:2]
+    longest = max(len(line) for name in row_names for line in name.split("\n"))
+    margin = 0.075 * longest + 0.1  # inches
+    total_height = page.shape[0] / 100 + 0.75
+    figure = new_figure(max(page.shape[1] / 100 + margin, 7.0), total_height)
+    axes = figure.add_subplot()
+    axes.imshow(page, interpolation="nearest")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_yticks(
+        [tile_corner(i, 0, height, width)[0] + height / 2 for i in range(len(tiles))],
+        row_names,
+        fontsize=FONT_SIZE,
+    )
+    axes.set_xticks(
+        [tile_corner(0, j, height, width)[1] + width / 2 for j in range(len(column_names))],
+        column_names,
+        fontsize=FONT_SIZE,
+    )
+    axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
+    if points:
+        x, y = np.array(points).T
+        axes.plot(x, y, "o", markersize=4, markerfacecolor="none", markeredgecolor=INKS[1])
+    axes.set_title(title, fontsize=FONT_SIZE, loc="left")
+    return to_png(figure)

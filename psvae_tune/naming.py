@@ -1,0 +1,19 @@
+"""How trials are called."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
+    """Return a short name for what varies in a trial, for example ``alpha=500 seed=0``.
+
+    ``rung`` is how much shorter than others it is, for example ``1/3``.
+    """
+    short = {"rng_seed_model": "seed", "n_ae_latents": "latents"}
+    name = " ".join(
+        f"{short.get(name, name.rpartition('.')[2])}={value:g}"
+        if isinstance(value, float)
+        else f"{short.get(name, name.rpartition('.')[2])}={value}"
+        for name, value in params.items()
+    )
+    return f"{name} at {rung} of the epochs" if rung else name

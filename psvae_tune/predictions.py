@@ -1,0 +1,124 @@
+"""Latents and predicted labels of whole recordings, and the files that hold them.
+
+The HDF5 file has the layout of the recordings: group ``latents`` and, where the model predicts
+labels, ``labels_hat``, one dataset a clip, and the names of the columns as attributes.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from psvae_tune.batches import PreparedData
+from psvae_tune.models.latents import Partition
+from psvae_tune.models.model import Model
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a model says of every frame of one session."""
+
+    latent_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    """Of the predicted labels; empty where the model predicts none."""
+    clip_names: tuple[str, ...]
+    clip_lengths: tuple[int, ...]
+    latents: Floats
+    """(frame, latent): posterior means, in the coordinates of the model's partition."""
+    labels_hat: Floats | None
+    """(frame, label) in the user's units."""
+
+    def clips(self) -> Iterator[tuple[str, slice]]:
+        """Yield every clip with its frames."""
+        start = 0
+        for name, length in zip(self.clip_names, self.clip_lengths, strict=True):
+            yield name, slice(start, start + length)
+            start += length
+
+
+def name_latents(partition: Partition, label_names: Sequence[str]) -> tuple[str, ...]:
+    """Return a name for each latent: that of its label, or its block and its number there."""
+    supervised = tuple(label_names[: partition.n_supervised])
+    background = tuple(f"background {i}" for i in range(partition.n_background))
+    return (
+        *supervised,
+        *background,
+        *(f"unsupervised {i}" for i in range(partition.n_unsupervised)),
+    )
+
+
+@torch.inference_mode()
+def predict_sessions(
+    model: Model, data: PreparedData, device: torch.device
+) -> tuple[Predictions, ...]:
+    """Encode every clip of every session without sampling.
+
+    Side effects: puts the model into evaluation mode.
+    """
+    model.eval()
+    found = []
+    for index, item in enumerate(data.sessions):
+        header = item.session.header
+        latents, labels_hat = [], []
+        for clip in range(header.n_clips):
+            batch = data.batch([(index, clip)], device)
+            mean = model.encode(batch.frames, batch.labels_sc, batch.session_index).mean
+            latents.append(model.subspaces(mean).cpu().numpy())
+            predicted = model.predict_labels(mean)
+            if predicted is not None and item.scaler is not None:
+                labels_hat.append(item.scaler.inverse(predicted.cpu().numpy()))
+        found.append(
+            Predictions(
+                latent_names=name_latents(model.partition, header.label_names),
+                label_names=header.label_names if labels_hat else (),
+                clip_names=header.clip_names,
+                clip_lengths=header.clip_lengths,
+                latents=np.concatenate(latents),
+                labels_hat=np.concatenate(labels_hat) if labels_hat else None,
+            )
+        )
+    return tuple(found)
+
+
+def to_hdf5(predictions: Predictions) -> bytes:
+    """Return predictions as the bytes of an HDF5 file."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        _write_group(file, "latents", predictions.latents, predictions.latent_names, predictions)
+        if predictions.labels_hat is not None:
+            names = predictions.label_names
+            _write_group(file, "labels_hat", predictions.labels_hat, names, predictions)
+    return buffer.getvalue()
+
+
+def _write_group(
+    file: h5py.File, name: str, values: Floats, columns: Sequence[str], predictions: Predictions
+) -> None:
+    group = file.create_group(name)
+    group.attrs["names"] = json.dumps(list(columns))
+    for clip_name, rows in predictions.clips():
+        group.create_dataset(clip_name, data=values[rows])
+
+
+def to_csv(predictions: Predictions) -> bytes:
+    """Return predictions as a table, one row a frame: clip, frame, latents, labels."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    latent_columns = [f"latent: {name}" for name in predictions.latent_names]
+    label_columns = [f"label: {name}" for name in predictions.label_names]
+    writer.writerow(["clip", "frame", *latent_columns, *label_columns])
+    values = predictions.latents
+    if predictions.labels_hat is not None:
+        values = np.concatenate([values, predictions.labels_hat], axis=1)
+    for clip_name, rows in predictions.clips():
+        for frame, row in enumerate(values[rows]):
+            writer.writerow([clip_name, frame, *(f"{value:.6g}" for value in row)])
+    return text.getvalue().encode()

@@ -1,0 +1,73 @@
+"""What the study's run shows in MLflow: description, tags, figures and the report."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from psvae_tune.errors import TrackingError
+from psvae_tune.figures.gather import make_study_figures, recommend
+from psvae_tune.figures.report import make_report
+from psvae_tune.logged import LoggedStudy
+from psvae_tune.storage import write_bytes
+from psvae_tune.tracking import PARETO, StudyRun, save_view
+
+REPORT = "report.html"
+
+
+def publish(study: LoggedStudy) -> bytes:
+    """Make the figures and the report of a study and keep them in its run.
+
+    Side effects: writes artifacts, the description and tags to MLflow.
+
+    Returns
+    -------
+    bytes
+        The report, an HTML file.
+
+    Raises
+    ------
+    StudyError
+        If no trial has finished.
+    TrackingError
+        If the store cannot be written.
+    """
+    figures = dict(make_study_figures(study)) if study.finished else {}
+    report = make_report(study, figures).encode()
+    run = StudyRun(study.target, study.run_id)
+    try:
+        with TemporaryDirectory() as folder:
+            root = Path(folder)
+            write_bytes(root / REPORT, report)
+            for name, content in figures.items():
+                write_bytes(root / "figures" / name, content)
+            run.log_folder(root)
+        run.describe(to_markdown(study))
+        run.mark([trial.trial_id for trial in study.front()], PARETO)
+        save_view(study.target, study.varied, _shown_metrics(study))
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        raise TrackingError(
+            f"run {study.run_id}",
+            f"cannot be written: {str(error).splitlines()[0][:300]}",
+            hint="write the report to a file with psvae-tune report --file",
+        ) from error
+    return report
+
+
+def to_markdown(study: LoggedStudy) -> str:
+    """Return the description of a study: what it recommends and why."""
+    sentence, reasons = recommend(study)
+    parts = [f"**{sentence}**", "\n".join(f"- {reason}" for reason in reasons)]
+    if study.chosen is not None:
+        parts.append(f"Chosen trial: `{study.chosen.name}`, run `{study.chosen.run_id}`.")
+    for name, item in study.selection.items():
+        parts.append(f"Stage {name} chose `{item['name']}`.")
+    parts.append(f"Everything side by side: `{REPORT}` among the artifacts of the study's run.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _shown_metrics(study: LoggedStudy) -> list[str]:
+    """Return what the view of the trials shows: the metrics of the front, then of the latents."""
+    others = ("latent_correlation", "leak_r2", "session_accuracy_u")
+    present = [
+        name for name in others if any(f"best/{name}" in trial.metrics for trial in study.trials)
+    ]
+    return list(dict.fromkeys([*study.front_metrics, *present]))

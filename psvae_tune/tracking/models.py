@@ -1,0 +1,137 @@
+"""Fitted models in MLflow's model format and in its registry."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.errors import TrackingError
+from psvae_tune.tracking.runs import TRIAL, TrackingTarget, hide_password, import_mlflow
+
+CHAMPION = "champion"
+
+
+def log_model(
+    target: TrackingTarget,
+    trial_id: str,
+    example: NDArray[Any],
+    n_latents: int,
+    n_labels: int,
+) -> str:
+    """Log the model of a finished trial in MLflow's model format.
+
+    ``mlflow.pyfunc.load_model(uri).predict(frames)`` then gives latents and, where the model
+    predicts them, labels in the user's units.
+
+    Parameters
+    ----------
+    target, trial_id
+        The trial; its run holds ``model.pt``.
+    example
+        A few frames as they are recorded, (frame, channel, height, width).
+    n_latents
+        All latents of the model.
+    n_labels
+        Labels that the model predicts; 0 for none.
+
+    Returns
+    -------
+    str
+        The URI of the model.
+    """
+    from psvae_tune import __version__
+
+    mlflow = import_mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    run_id = target.find_run(TRIAL, trial_id)
+    assert run_id is not None
+    frames = TensorSpec(example.dtype, (-1, *example.shape[1:]))
+    outputs = [TensorSpec(np.dtype(np.float32), (-1, n_latents), "latents")]
+    if n_labels:
+        outputs.append(TensorSpec(np.dtype(np.float32), (-1, n_labels), "labels"))
+    mlflow.set_tracking_uri(target.uri)
+    with TemporaryDirectory() as folder:
+        path = target.client().download_artifacts(run_id, "model.pt", folder)
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                loader_module="psvae_tune.models.pyfunc",
+                data_path=path,
+                signature=ModelSignature(Schema([frames]), Schema(outputs)),
+                input_example=example,
+                pip_requirements=[f"psvae-tune=={__version__}"],
+            )
+    return str(logged.model_uri)
+
+
+def find_model(target: TrackingTarget, run_id: str) -> str | None:
+    """Return the URI of the model that a run has logged, or None."""
+    models = target.client().search_logged_models(
+        [target.experiment_id], filter_string=f"source_run_id = '{run_id}'", max_results=1
+    )
+    return str(models[0].model_uri) if models else None
+
+
+def register_model(
+    target: TrackingTarget, run_id: str, model_uri: str, name: str, tags: Mapping[str, str]
+) -> str:
+    """Register a logged model as the next version of a name, with the alias `champion`.
+
+    Side effects: writes to the registry of the store.
+
+    Returns
+    -------
+    str
+        The version.
+
+    Raises
+    ------
+    TrackingError
+        If the registry refuses.
+    """
+    client = target.client()
+    # The registry looks a logged model up in the store that is current in this process.
+    import_mlflow().set_tracking_uri(target.uri)
+    try:
+        if not any(
+            item.name == name for item in client.search_registered_models(f"name='{name}'")
+        ):
+            client.create_registered_model(name)
+        version = client.create_model_version(
+            name,
+            model_uri,
+            run_id=run_id,
+            tags=dict(tags),
+            model_id=model_uri.rpartition("/")[2],
+        ).version
+        client.set_registered_model_alias(name, CHAMPION, version)
+    except Exception as error:  # registries raise what their database or HTTP library raises
+        raise TrackingError(
+            f"model {name!r}", f"cannot be registered: {str(error).splitlines()[0][:300]}"
+        ) from error
+    return str(version)
+
+
+def download_model(uri: str, model_uri: str, folder: Path) -> Path:
+    """Copy the weights of a registered or logged model, ``models:/…``, into a folder.
+
+    Raises
+    ------
+    TrackingError
+        If there is no such model.
+    """
+    mlflow = import_mlflow()
+    try:
+        mlflow.set_tracking_uri(uri)
+        path = mlflow.artifacts.download_artifacts(model_uri, dst_path=str(folder))
+        return next(Path(path).rglob("model.pt"))
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        reason = str(error).replace(uri, hide_password(uri)) or "it holds no model.pt"
+        raise TrackingError(
+            f"model {model_uri}", f"cannot be read: {reason.splitlines()[0][:300]}"
+        ) from error

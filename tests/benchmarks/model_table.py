@@ -1,0 +1,173 @@
+"""Frames and labels of every model at equal latents, and whether sessions can be told apart.
+
+    python tests/benchmarks/model_table.py [--out FILE.json] [--flies FOLDER]
+
+Fits every model to the demo recording from three seeds, then the PS-VAE and its multi-session
+form to two real animals of one video (``flies13_track{0,1}_96.h5`` in FOLDER). Prints Markdown
+tables and writes the numbers behind them. About ten minutes on one core.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from psvae_tune import metrics as measure
+from psvae_tune.batches import PreparedData, prepare_data
+from psvae_tune.config import parse_trial_config
+from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.sessions import session_path
+from psvae_tune.data.types import Session
+from psvae_tune.evaluate import evaluate, final_metrics
+from psvae_tune.models.model import Model
+from psvae_tune.train import best_model, fit, start
+
+CPU = torch.device("cpu")
+SEEDS = (0, 1, 2)
+DEMO_LAYERS = {
+    "ae_encoding_n_channels": [16, 32, 64],
+    "ae_encoding_kernel_size": [5, 5, 5],
+    "ae_encoding_stride_size": [2, 2, 2],
+}
+FLIES_LAYERS = {
+    "ae_encoding_n_channels": [16, 32, 64],
+    "ae_encoding_kernel_size": [5, 5, 5],
+    "ae_encoding_stride_size": [4, 2, 2],
+}
+PSVAE = {"ps_vae.alpha": 100, "ps_vae.beta": 1, "ps_vae.anneal_epochs": 10}
+# Six latents each: four supervised and two unsupervised, where there are such blocks.
+MODELS: dict[str, dict[str, Any]] = {
+    "ae": {},
+    "vae": {"vae.beta": 1, "vae.beta_anneal_epochs": 10},
+    "beta-tcvae": {"beta_tcvae.beta": 1, "beta_tcvae.beta_anneal_epochs": 10},
+    "cond-ae": {},
+    "cond-vae": {"vae.beta": 1, "vae.beta_anneal_epochs": 10},
+    "cond-ae-msp": {"msp.alpha": 1},
+    "ps-vae": PSVAE,
+}
+MSPS = {"model_class": "msps-vae", "n_background": 1, "ps_vae.delta": 500}
+N_LATENTS = 6
+
+
+def train(
+    model: Mapping[str, Any], sessions: Sequence[Session], max_n_epochs: int, rate: float
+) -> tuple[Model, PreparedData]:
+    """Fit one configuration; return its best model."""
+    training = {"max_n_epochs": max_n_epochs, "learning_rate": rate, "val_check_interval": 5}
+    config = parse_trial_config({"model": model, "training": training}, "benchmark")
+    data = prepare_data(sessions, config)
+    state = start(config, data, CPU)
+    for _ in fit(state, data, config):
+        pass
+    return best_model(state), data
+
+
+def score(model: Model, data: PreparedData) -> dict[str, float]:
+    """Return the test metrics, and how well the labels can be read from all latents."""
+    found = {
+        key.removeprefix("test/"): value
+        for key, value in final_metrics(model, data, CPU).items()
+        if key.startswith("test/")
+    }
+    seen, test = evaluate(model, data, "train", CPU), evaluate(model, data, "test", CPU)
+    r2 = measure.leak_r2(
+        seen.mean, seen.labels, test.mean, test.labels, seen.label_mask, test.label_mask
+    )
+    return found | ({} if r2 is None else {"readout_r2": r2})
+
+
+def run_all(
+    models: Mapping[str, Mapping[str, Any]],
+    sessions: Mapping[str, Sequence[Session]],
+    max_n_epochs: int,
+    rate: float,
+) -> dict[str, list[dict[str, float]]]:
+    """Fit every model from every seed to its sessions."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for name, model in models.items():
+        for seed in SEEDS:
+            begin = time.process_time()
+            row = score(
+                *train({**model, "rng_seed_model": seed}, sessions[name], max_n_epochs, rate)
+            )
+            row["seconds"] = time.process_time() - begin
+            found.setdefault(name, []).append(row)
+            print(f"{name} seed {seed}: {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def tabulate(found: Mapping[str, list[dict[str, float]]], columns: Mapping[str, str]) -> str:
+    """Return a Markdown table of mean ± standard deviation over seeds."""
+    lines = [
+        "| model | " + " | ".join(columns.values()) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for name, rows in found.items():
+        cells = []
+        for key in columns:
+            values = [row[key] for row in rows if key in row]
+            cells.append(f"{np.mean(values):.4g} ± {np.std(values):.2g}" if values else "–")
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Fit, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("model_table.json"))
+    parser.add_argument("--flies", type=Path, help="the folder of the two flies13 recordings")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--flies-epochs", type=int, default=10)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    demos = [read_session(session_path(name), needs_labels=True) for name in ("demo", "demo:1")]
+    models = {
+        name: {"model_class": name, "n_ae_latents": N_LATENTS, "ae_arch_json": DEMO_LAYERS, **rest}
+        for name, rest in MODELS.items()
+    }
+    models["msps-vae"] = {**models["ps-vae"], **MSPS}
+    # The multi-session model has no sense on one; its second one is the demo in another light.
+    sessions = {name: demos if name == "msps-vae" else demos[:1] for name in models}
+    results = {"demo": run_all(models, sessions, options.epochs, 1e-3)}
+    columns = {
+        "label_r2": "label R²",
+        "readout_r2": "label R², ridge from all latents",
+        "leak_r2": "label R², ridge from unsupervised",
+        "frame_mse": "frame MSE",
+        "active_units": "active unsupervised latents",
+        "seconds": "CPU seconds",
+    }
+    print(tabulate(results["demo"], columns))
+    if options.flies:
+        flies = [
+            read_session(options.flies / f"flies13_track{track}_96.h5", needs_labels=True)
+            for track in range(2)
+        ]
+        n_labels = flies[0].header.n_labels
+        shared = {"ae_arch_json": FLIES_LAYERS, **PSVAE, "ps_vae.anneal_epochs": 5}
+        # Four unsupervised latents in both.
+        two = {
+            "ps-vae": {"model_class": "ps-vae", "n_ae_latents": n_labels + 4, **shared},
+            "msps-vae": {"n_ae_latents": n_labels + 6, **shared, **MSPS, "n_background": 2},
+        }
+        results["flies13"] = run_all(two, dict.fromkeys(two, flies), options.flies_epochs, 1e-3)
+        columns = {
+            "session_accuracy_u": "session accuracy, unsupervised (chance 0.5)",
+            "session_accuracy_b": "session accuracy, background",
+            "label_r2": "label R²",
+            "frame_mse": "frame MSE",
+            "active_units": "active unsupervised latents",
+            "seconds": "CPU seconds",
+        }
+        print("\n" + tabulate(results["flies13"], columns))
+    options.out.write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from recordings import HEIGHT, WIDTH, draw, path_of_square, write_video
+
+from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
+from psvae_tune.errors import DataError
+
+FULL = Crop(WIDTH, HEIGHT, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return draw(path_of_square(60))
+
+
+@pytest.fixture(scope="module")
+def video(frames, tmp_path_factory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "square.mp4", frames)
+
+
+def read(path: Path, view: View, numbers: range) -> np.ndarray:
+    return np.stack(list(iterate_frames(probe_video(path), view, numbers)))
+
+
+def test_a_video_is_described_without_decoding_it(video):
+    info = probe_video(video)
+    assert (info.n_frames, info.width, info.height, info.n_uneven) == (60, WIDTH, HEIGHT, 0)
+    assert info.fps == pytest.approx(30)
+    assert info.times[:3] == pytest.approx([0, 1 / 30, 2 / 30])
+
+
+def test_frames_come_back_as_they_were_drawn(video, frames):
+    stored = read(video, View(FULL, WIDTH, HEIGHT), range(60))
+    assert stored.shape == (60, 1, HEIGHT, WIDTH)
+    assert abs(stored[:, 0].astype(float) - frames).mean() < 3
+
+
+@pytest.mark.parametrize("numbers", [range(37, 60), range(5, 50, 7), range(59, 60)])
+def test_any_frames_are_those_of_reading_all(video, numbers):
+    view = View(FULL, 48, 32)
+    np.testing.assert_array_equal(
+        read(video, view, numbers), read(video, view, range(60))[numbers]
+    )
+
+
+def test_frames_are_cut_at_odd_places_and_sized(video, frames):
+    crop = Crop(31, 21, 33, 17)
+    stored = read(video, View(crop, 31, 21), range(10))[:, 0]
+    expected = frames[:10, 17 : 17 + 21, 33 : 33 + 31]
+    assert abs(stored.astype(float) - expected).mean() < 4
+    halved = read(video, View(FULL, WIDTH // 2, HEIGHT // 2), range(1))[0, 0].astype(float)
+    means = frames[0].reshape(HEIGHT // 2, 2, WIDTH // 2, 2).mean((1, 3))
+    assert abs(halved - means).mean() < 4
+
+
+def test_colour_has_three_channels_of_a_grey_video(video):
+    colour = read(video, View(FULL, 32, 32, is_colour=True), range(2))
+    assert colour.shape == (2, 3, 32, 32)
+    assert abs(colour[:, 0].astype(int) - colour[:, 2]).max() <= 2
+
+
+def test_frames_dropped_by_the_camera_are_counted(tmp_path, frames):
+    stamps = [i + (i >= 20) + 2 * (i >= 40) for i in range(60)]
+    info = probe_video(write_video(tmp_path / "gaps.mp4", frames, stamps=stamps))
+    assert (info.n_frames, info.n_uneven) == (60, 2)
+    assert info.fps == pytest.approx(30)
+
+
+def test_a_video_that_breaks_off_says_where(tmp_path, frames):
+    rng = np.random.default_rng(0)
+    noisy = np.clip(frames + rng.normal(0, 20, frames.shape), 0, 255).astype(np.uint8)
+    options = {"movflags": "faststart"}
+    whole = write_video(tmp_path / "whole.mp4", noisy, options=options).read_bytes()
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(whole[: len(whole) // 2])
+    info = probe_video(broken)
+    assert 10 < info.n_frames < info.n_declared == 60
+    with pytest.raises(DataError, match=r"breaks off at frame \d+ of 60"):
+        list(iterate_frames(info, View(FULL, 32, 32), range(60)))
+
+
+def test_what_is_no_video_is_refused(tmp_path, video):
+    text = tmp_path / "notes.mp4"
+    text.write_text("not a video")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(video.read_bytes()[:300])
+    for path in (text, cut):
+        with pytest.raises(DataError, match="cannot be read as a video"):
+            probe_video(path)
+    with pytest.raises(DataError, match="no such file"):
+        probe_video(tmp_path / "absent.mp4")
+    with pytest.raises(DataError, match="got a folder"):
+        probe_video(tmp_path)
+
+
+def test_sound_alone_holds_no_video(tmp_path):
+    path = tmp_path / "sound.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(
+            np.zeros((1, 800), np.int16), format="s16", layout="mono"
+        )
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    with pytest.raises(DataError, match="holds no video"):
+        probe_video(path)

@@ -1,0 +1,86 @@
+"""Small studies in real stores, fitted in this process."""
+
+from pathlib import Path
+
+import torch
+import yaml
+
+from psvae_tune.data.hdf5 import read_session
+from psvae_tune.logged import open_study
+from psvae_tune.search_space import parse_study
+from psvae_tune.select import select
+from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking import SELECTED, StudyRun, close_trial, open_target
+from psvae_tune.trial import TrialJob, run_trial
+
+CPU = torch.device("cpu")
+RAW = {
+    "experiment_name": "experiment",
+    "data": {"sessions": ["demo"]},
+    "model": {
+        "model_class": "ps-vae",
+        "n_ae_latents": "n_labels + 2",
+        "ps_vae.beta": 1,
+        "ps_vae.anneal_epochs": 1,
+        "ae_arch_json": {
+            "ae_encoding_n_channels": [4, 8],
+            "ae_encoding_kernel_size": [5, 5],
+            "ae_encoding_stride_size": [2, 2],
+        },
+    },
+    "training": {"max_n_epochs": 3, "learning_rate": 3.0e-3},
+    "search": {
+        "space": {"ps_vae.alpha": {"grid_search": [10, 100, 1000]}},
+        "objectives": {"val/frame_mse": "min", "val/label_r2": "max"},
+        "select": {"best": "val/frame_mse"},
+    },
+    "tracking": {"movies": "none"},
+}
+
+
+def log_study(folder: Path, session_path: Path, name: str, raw=RAW, n_cut=0, n_failed=0):
+    """Fit every trial of a one-stage study, cut off or fail the last ones, and choose.
+
+    Returns the study as MLflow knows it.
+    """
+    session = read_session(session_path, needs_labels=raw["model"]["model_class"] != "ae")
+    study = parse_study(raw, "test", session.header.n_labels)
+    (stage,) = study.stages
+    output = OutputFolder(folder)
+    target = open_target(
+        output.default_tracking_uri, study.experiment_name, name, output.artifacts
+    )
+    run = StudyRun.open(target, study.base.params)
+    job = TrialJob(study.base, stage.name, output.study(name), target, study.tracking.movies)
+    points = stage.grid()
+    for index, params in enumerate(points):
+        last = len(points) - 1 - index
+        reports = run_trial(params, [session], job, CPU)
+        is_cut = last < n_cut + n_failed
+        trial_id = (next(reports) if is_cut else [*reports][-1]).trial_id
+        if last < n_failed:
+            close_trial(target, trial_id, "FAILED", "no longer finite")
+        elif is_cut:
+            close_trial(target, trial_id, "FINISHED", "stopped early at epoch 1")
+        else:
+            close_trial(target, trial_id, "FINISHED", "trained to the end")
+    kept = output.study(name)
+    kept.save_study_file(raw)
+    run.log_file(kept.root / "study.yaml")
+    logged = open_study(target.uri, name)
+    if logged.finished:
+        choice = select([trial.result() for trial in logged.trials], stage.select)
+        kept.save_selection({stage.name: choice.to_dict()})
+        run.log_file(kept.selection)
+        run.mark([choice.chosen.trial_id], SELECTED)
+    kept.save_tracking({"uri": target.uri, "experiment_id": target.experiment_id})
+    run.close("FINISHED")
+    return open_study(target.uri, name)
+
+
+def with_space(space, **model):
+    """Return the raw study with another space, and other settings of the model."""
+    raw = yaml.safe_load(yaml.safe_dump(RAW))
+    raw["model"] |= model
+    raw["search"]["space"] = space
+    return raw
