@@ -145,6 +145,8 @@ class _Unfinished:
         storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         storage.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         storage.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        # The same import makes the same file, whenever it is made.
+        storage.set_obj_track_times(False)
         with h5py.File(self.path, "w") as file:
             file.attrs.update(plan.attributes)
             images = file.create_group("images")
