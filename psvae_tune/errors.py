@@ -9,6 +9,7 @@
     │   ├── StorageError      a folder or a file of results
     │   └── TrackingError     the tracking store or server
     └── StudyError            exit code 1: a valid request failed on the way
+        ├── CutOffError       it was interrupted, and can be resumed
         └── DivergedError     a term of the loss is no longer finite
 """
 
@@ -77,6 +78,10 @@ class TrackingError(RequestError):
 
 class StudyError(PsvaeTuneError):
     """A valid request failed on the way."""
+
+
+class CutOffError(StudyError):
+    """A study was interrupted, and can be resumed."""
 
 
 class DivergedError(StudyError):

@@ -10,7 +10,7 @@ import torch
 
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
-from psvae_tune.errors import PsvaeTuneError, StudyError
+from psvae_tune.errors import CutOffError, PsvaeTuneError
 from psvae_tune.logged import open_study
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
@@ -201,7 +201,7 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
     try:
         yield study_run
         status = "FINISHED"
-    except (StudyError, KeyboardInterrupt):
+    except (CutOffError, KeyboardInterrupt):
         status = "KILLED"
         raise
     finally:

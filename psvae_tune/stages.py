@@ -7,7 +7,7 @@ import ray
 from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.data.types import Session
-from psvae_tune.errors import StudyError
+from psvae_tune.errors import CutOffError, StudyError
 from psvae_tune.halving import reductions, shorten, survivors
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
@@ -168,7 +168,7 @@ def _stop_interrupted(job: TrialJob, left: Sequence[Point], done: str) -> None:
     """End the runs of trials that were cut off, and say how to go on."""
     for point in left:
         close_trial(job.target, point.trial_id, "KILLED", "interrupted")
-    raise StudyError(
+    raise CutOffError(
         f"study {job.folder.name}",
         f"interrupted: {done} of stage `{job.stage}` have ended, those cut off go on from their "
         "last checkpoint",
