@@ -160,6 +160,17 @@ def test_the_output_tells_the_pick_and_where_to_look(sixteen):
     assert chosen in study.data.tags["mlflow.note.content"]
 
 
+def test_the_readme_shows_the_lines_that_are_printed(sixteen, root):
+    _, out, _ = sixteen
+    readme = (root / "README.md").read_text()
+    shown = re.search(r"<!-- sample:run -->\n```\n(.*?)```", readme, re.S)[1]
+    names = [line.split()[0] for line in shown.splitlines()]
+    assert names == [line.split()[0] for line in out.splitlines()[-len(names) :]]
+    metrics = re.findall(r"\w+/\w+(?= [\d.]+)", shown)
+    scores = re.search(r"^scores .*$", out, re.M)[0]
+    assert all(metric in scores for metric in metrics)
+
+
 def metrics_of(folder: Path) -> dict[str, dict[str, float]]:
     """Return the metrics of every trial, but not what it cost, which differs each time."""
     return {
