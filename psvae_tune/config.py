@@ -123,7 +123,7 @@ def _parse_model(raw: Any, problems: list[str]) -> ModelConfig | None:
         problems.append(f"model: must be a mapping with a `model_class`, got {raw!r}")
         return None
     name = raw.get("model_class")
-    if name not in MODEL_CONFIGS:
+    if not isinstance(name, str) or name not in MODEL_CONFIGS:
         near = nearest(str(name), MODEL_CONFIGS)
         choice = f"did you mean `{near}`?" if near else f"choose from {', '.join(MODEL_CONFIGS)}"
         problems.append(f"model.model_class: not a known model, got {name!r}; {choice}")

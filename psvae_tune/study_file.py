@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from psvae_tune.data.sessions import list_sessions
+from psvae_tune.data.sessions import absolute_path, list_sessions
 from psvae_tune.errors import ConfigError
 from psvae_tune.search_space import SECTIONS
 
@@ -89,7 +89,7 @@ def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str])
     folder = data.pop("folder", None)
     if folder is not None and not isinstance(folder, str):
         raise ConfigError(str(path), f"data.folder: must be a path, got {folder!r}")
-    data_folder = None if folder is None else path.parent / Path(folder).expanduser()
+    data_folder = None if folder is None else absolute_path(folder, path.parent, "data.folder")
     named = data.get("sessions")
     if isinstance(named, str):
         named = [named]

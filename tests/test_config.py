@@ -51,6 +51,12 @@ def test_every_problem_is_told_with_its_place():
     assert any("did you mean `ps_vae.beta`?" in problem for problem in found)
 
 
+@pytest.mark.parametrize("name", [None, 3, [], {}, ["ae"]])
+def test_a_model_that_is_no_name(name):
+    (problem,) = problems(model={"model_class": name})
+    assert problem.startswith("model.model_class: not a known model, got ")
+
+
 def test_unknown_model_names_the_nearest():
     (problem,) = problems(model={"model_class": "ps_vae"})
     assert problem == "model.model_class: not a known model, got 'ps_vae'; did you mean `ps-vae`?"

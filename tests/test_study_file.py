@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from psvae_tune.errors import ConfigError
+from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.study_file import read_study_file
 
 TEXT = """
@@ -112,3 +113,11 @@ def test_a_sessions_csv_is_read_in(tmp_path):
     path.write_text("data: {folder: 3}")
     with pytest.raises(ConfigError, match="must be a path, got 3"):
         read_study_file(path)
+
+
+@pytest.mark.parametrize("place", ["sessions", "folder"])
+@pytest.mark.parametrize("name", ["a\0b.h5", "~nobody-of-that-name/a.h5"])
+def test_paths_that_nothing_can_go_by(file, place, name):
+    value = [name] if place == "sessions" else name
+    with pytest.raises(DataError, match=f"data.{place}: must be a path"):
+        read_study_file(file, [f"data.{place}={json.dumps(value)}"])

@@ -52,8 +52,31 @@ def list_sessions(
 def _expand(name: str, folder: Path, data_folder: Path | None) -> list[str]:
     if DEMO.fullmatch(name):
         return [name]
-    path = (folder / Path(name).expanduser()).resolve()
+    path = absolute_path(name, folder, "data.sessions")
     return read_sessions_csv(path, data_folder) if path.suffix.lower() == ".csv" else [str(path)]
+
+
+def absolute_path(name: str, folder: Path, where: str) -> Path:
+    """Return what a name of a file means, ``~`` included.
+
+    Parameters
+    ----------
+    name
+        As a user wrote it.
+    folder
+        What it is relative to.
+    where
+        The setting, to be named in an error.
+
+    Raises
+    ------
+    DataError
+        If nothing can go by that name.
+    """
+    try:
+        return (folder / Path(name).expanduser()).resolve()
+    except (ValueError, RuntimeError) as error:  # a NUL; the home of nobody
+        raise DataError(where, f"must be a path: {error}, got {name!r}") from error
 
 
 def read_sessions_csv(path: Path, data_folder: Path | None = None) -> list[str]:
