@@ -16,6 +16,8 @@ from psvae_tune.metric_names import METRICS, OFFERED_BY_DATA, SPLITS
 from psvae_tune.model_config import MODEL_CONFIGS, ModelConfig, Positive, Seed
 from psvae_tune.settings import Settings, parse_settings
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 class TrainingConfig(Settings):
     """How a model is fitted."""
@@ -28,6 +30,8 @@ class TrainingConfig(Settings):
     """Validations without improvement after which a fit ends."""
     val_check_interval: Annotated[int, Field(ge=1)] = 1
     """Epochs from one validation to the next."""
+    precision: Precision = "auto"
+    """Of the convolutions while training; ``auto``: bfloat16 where the hardware computes in it."""
     rng_seed_train: Seed = 0
     train_frac: Positive = 1.0
     """Fraction of the training clips, or their number where above 1."""

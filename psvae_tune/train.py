@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from psvae_tune.batches import PreparedData
-from psvae_tune.config import TrialConfig
+from psvae_tune.config import Precision, TrialConfig
 from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import evaluate
 from psvae_tune.metric_names import METRICS
+from psvae_tune.models.blocks import train_convolutions_in
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 
@@ -70,6 +71,27 @@ def ramp(epoch: int, n_anneal_epochs: int) -> float:
     return min(1.0, epoch / n_anneal_epochs) if n_anneal_epochs else 1.0
 
 
+def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the number format to train convolutions in.
+
+    Parameters
+    ----------
+    precision
+        ``auto`` takes bfloat16 where the hardware multiplies in it: CUDA from compute capability
+        8 on, processors with AMX or AVX512-BF16. Elsewhere it would be emulated, and slower.
+    device
+        Where the model is trained.
+    """
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    if device.type == "cuda":
+        is_native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        has = torch.cpu.get_capabilities()
+        is_native = any(has.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+    return torch.bfloat16 if is_native else torch.float32
+
+
 def start(config: TrialConfig, data: PreparedData, device: torch.device) -> TrainState:
     """Build a model and its optimiser, before the first epoch.
 
@@ -78,13 +100,15 @@ def start(config: TrialConfig, data: PreparedData, device: torch.device) -> Trai
     ConfigError
         If the model cannot be built for these data.
     """
-    model = build_model(config.model, data.shape).to(device)
+    # Convolutions are quickest with the channels of a pixel side by side.
+    model = build_model(config.model, data.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train_convolutions_in(pick_dtype(config.training.precision, device), model)
     optimizer = torch.optim.Adam(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=config.training.learning_rate,
         weight_decay=config.model.l2_reg,
         amsgrad=True,
-        foreach=True,
+        fused=True,
     )
     return TrainState(model, optimizer, device)
 

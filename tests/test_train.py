@@ -6,7 +6,7 @@ from studies import make_config, make_session
 from psvae_tune.batches import prepare_data
 from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import evaluate
-from psvae_tune.train import best_model, dump_state, fit, load_state, ramp, start
+from psvae_tune.train import best_model, dump_state, fit, load_state, pick_dtype, ramp, start
 
 CPU = torch.device("cpu")
 
@@ -181,3 +181,43 @@ def test_the_masked_fraction_does_not_change_what_is_compared():
     metrics = evaluate(state.model, data, "val", CPU).metrics
     assert metrics["val/label_r2"] < 0.1
     assert np.isfinite(metrics["val/loss"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_precisions_learn_the_same(precision):
+    """They are different fits of one identity each, and neither is worse than the other."""
+    training = {"max_n_epochs": 12, "precision": precision}
+    reports, state = run(training=training)
+    again, _ = run(training=training)
+    assert [report.metrics for report in reports] == [report.metrics for report in again]
+    exact, _ = run(training={**training, "precision": "float32"})
+    assert reports[-1].metrics["val/frame_mse"] == pytest.approx(
+        exact[-1].metrics["val/frame_mse"], rel=0.1
+    )
+    weights = state.model.state_dict().values()
+    assert {value.dtype for value in weights} == {torch.float32}
+
+
+def test_the_precision_is_part_of_what_a_trial_is():
+    names = {
+        make_config(training={"precision": name}).fingerprint(["x"])
+        for name in ("auto", "float32", "bfloat16")
+    }
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({}, torch.float32),
+        ({"avx512_bf16": False, "avx512_f": True}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+    ],
+    ids=str,
+)
+def test_auto_is_what_the_processor_computes_in(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert pick_dtype("auto", CPU) == expected
+    assert pick_dtype("float32", CPU) == torch.float32
+    assert pick_dtype("bfloat16", CPU) == torch.bfloat16

@@ -12,8 +12,22 @@ SLOPE = 0.05
 """Of the leaky rectifiers."""
 
 
+def train_convolutions_in(dtype: torch.dtype, model: nn.Module) -> None:
+    """Choose the number format of a model's convolutions. Side effects: changes the model.
+
+    It holds while the model is in training mode: what is scored and kept is computed in the
+    format of the weights, and weights, posterior and losses never leave it.
+    """
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.training_dtype = dtype
+
+
 class Block(nn.Module):
     """A convolution, of which each session may have its own, and batch normalisation."""
+
+    training_dtype: torch.dtype | None = None
+    """Of the convolution in training mode; None for that of the weights."""
 
     def __init__(
         self, layer: Layer, plan: Plan, n_copies: int, is_transposed: bool, is_last: bool = False
@@ -41,7 +55,8 @@ class Block(nn.Module):
             x = F.pad(x, (0, overlaps[1] % 2, 0, overlaps[0] % 2))
 
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-            return F.conv2d(x, conv.weight, conv.bias, self.layer.stride, before)  # type: ignore[arg-type]
+            x, weight, bias = self._cast(x, conv)
+            return F.conv2d(x, weight, bias, self.layer.stride, before)
 
         x = by_session(self.conv, convolve, x, session_index)
         return x if self.norm is None else self.norm(x)
@@ -53,18 +68,20 @@ class Block(nn.Module):
         left_over = [max(0, -overlap) for overlap in overlaps]
 
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-            x = F.conv_transpose2d(
-                x,
-                conv.weight,  # type: ignore[arg-type]
-                conv.bias,  # type: ignore[arg-type]
-                self.layer.stride,
-                before,
-                left_over,
-            )
+            x, weight, bias = self._cast(x, conv)
+            x = F.conv_transpose2d(x, weight, bias, self.layer.stride, before, left_over)
             return x[..., : outer[0], : outer[1]]
 
         x = by_session(self.conv, convolve, x, session_index)
         return x if self.norm is None else self.norm(x)
+
+    def _cast(self, x: Tensor, conv: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Return an input, the weight and the bias in the format that is to be computed in."""
+        weight, bias = conv.weight, conv.bias
+        assert isinstance(weight, Tensor)
+        assert isinstance(bias, Tensor)
+        dtype = self.training_dtype if self.training and self.training_dtype else weight.dtype
+        return x.to(dtype), weight.to(dtype), bias.to(dtype)
 
 
 def by_session(

@@ -78,6 +78,7 @@ class ConvNet(nn.Module):
     def encode(self, frames: Tensor, session_index: Tensor | None) -> Posterior:
         """Return the posterior of (frame, channel, height, width)."""
         features, switches = self.encoder(frames, session_index)
+        features = features.to(self.mean.weight.dtype)
         logvar = None if self.logvar is None else self.logvar(features)
         size = (frames.shape[2], frames.shape[3])
         return Posterior(self.mean(features), logvar, size, switches)
@@ -168,6 +169,7 @@ class Decoder(nn.Module):
                 n_left -= 1
                 if n_left or self.last is not None:
                     x = F.leaky_relu(x, SLOPE)
+        x = x.to(z.dtype)
         if self.last is not None:
             x = by_session(
                 self.last,
