@@ -188,6 +188,7 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
                 status = "FAILED" if progress.failure else "FINISHED"
         finally:
             close_trial(place.target, trial_id, status, "trained inline")
+        place.folder.checkpoint(trial_id).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -62,7 +62,10 @@ def run_trial(
     A loss that is no longer finite ends the trial with `Progress.failure`, because trying
     again would give the same numbers.
 
-    Side effects: logs to MLflow; writes checkpoints, and removes the last one when it is done.
+    The last checkpoint is left to whoever notes the end of the trial: removed before that, a
+    crash in between would have everything trained again.
+
+    Side effects: logs to MLflow; writes checkpoints.
     """
     config = job.base.with_params(params)
     trial_id = config.fingerprint([session.digest for session in sessions])
@@ -99,7 +102,6 @@ def run_trial(
         return
     # The metrics of the best epoch and no later ones, because they are those of the model kept.
     yield Progress(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
-    checkpoint.unlink(missing_ok=True)
 
 
 def _read_clocks() -> dict[str, float]:

@@ -88,6 +88,8 @@ class DriverCallback(tune.Callback):
     def _end(self, trial: Any, progress: Progress, outcome: str, reason: str) -> None:
         name = trial.config["point"]["name"]
         self.record.note_end(progress.trial_id, outcome, reason, progress.epoch, progress.metrics)
+        if outcome == "finished":
+            self.record.folder.checkpoint(progress.trial_id).unlink(missing_ok=True)
         try:
             status = "FAILED" if outcome == "failed" else "FINISHED"
             close_trial(self.target, progress.trial_id, status, reason)  # type: ignore[arg-type]
