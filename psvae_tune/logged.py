@@ -108,6 +108,12 @@ class LoggedStudy:
         return [] if raw is None else list(json.loads(raw))
 
     @property
+    def override(self) -> Mapping[str, Any] | None:
+        """The latest choice, if a person made it and not the rule."""
+        last = self.choices[-1] if self.choices else None
+        return None if last is None or last["by"] == "rule" else last
+
+    @property
     def finished(self) -> tuple[LoggedTrial, ...]:
         """Trials that were trained to their end."""
         return tuple(trial for trial in self.trials if trial.is_finished)

@@ -1,9 +1,10 @@
 """A whole study: recordings in, a choice and its runs out."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 import torch
@@ -71,6 +72,8 @@ class StudyOutcome:
     place: Place
     stages: tuple[StageOutcome, ...]
     model_uri: str
+    override: Mapping[str, Any] | None
+    """The choice of a person, which stands although the study has gone on."""
 
 
 def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | None) -> Place:
@@ -223,7 +226,8 @@ def _conclude(
     study_run.log_file(place.folder.study_file)
     final = stages[-1]
     chosen = final.selection.chosen
-    study_run.mark([chosen.trial_id], SELECTED)
+    override = open_study(place.target.uri, place.target.study).override
+    study_run.mark([chosen.trial_id if override is None else override["trial_id"]], SELECTED)
     config = plan.study.base
     for outcome in stages:
         varied = {name: outcome.selection.chosen.params[name] for name in outcome.stage.space}
@@ -240,4 +244,4 @@ def _conclude(
         publish(open_study(place.target.uri, place.target.study))
     except PsvaeTuneError as error:  # the study is over, and the command makes it again
         logger.warning("no report: %s; psvae-tune report makes it again", error)
-    return StudyOutcome(place, tuple(stages), model_uri)
+    return StudyOutcome(place, tuple(stages), model_uri, override)

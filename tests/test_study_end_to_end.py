@@ -243,6 +243,29 @@ def test_resuming_a_study_that_has_ended_trains_nothing(sixteen):
     assert "16 of them known already" in err
     assert re.search(r"^pick .*$", out, re.M)[0] == re.search(r"^pick .*$", first, re.M)[0]
     assert metrics_of(folder) == before
+    models = [re.search(r"^model +(\S+)$", text, re.M)[1] for text in (out, first)]
+    assert models[0] == models[1]
+
+
+def test_the_choice_of_a_person_stands_when_the_study_goes_on(sixteen):
+    folder, first, _ = sixteen
+    pick = re.search(r"^pick +(\S+)$", first, re.M)[1]
+    finished = [
+        run.info.run_name
+        for run in runs_of(folder, "trial")
+        if "test/label_r2" in run.data.metrics and run.info.run_name != pick
+    ]
+    call = ("select", "out/study", "--trial", finished[0], "--reason", "one latent, one movement")
+    finish(command(folder, *call))
+    out, _ = finish(command(folder, "resume", "out/study"))
+    assert re.search(r"^pick +(\S+)$", out, re.M)[1] == pick
+    stands = re.search(r"^stands +(\S+), chosen by .+: one latent, one movement$", out, re.M)
+    assert stands[1] == finished[0]
+    chosen = [r for r in runs_of(folder, "trial") if "psvae_tune.selected" in r.data.tags]
+    assert [run.info.run_name for run in chosen] == [finished[0]]
+    (study,) = runs_of(folder, "study")
+    assert "one latent, one movement" in study.data.tags["mlflow.note.content"]
+    finish(command(folder, "select", "out/study", "--trial", pick))
 
 
 def test_a_name_that_is_taken_is_refused(sixteen):

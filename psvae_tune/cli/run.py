@@ -137,6 +137,9 @@ def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
     shown |= {key: metrics[key] for key in last.stage.objectives if key in metrics}
     click.echo("")
     click.echo("pick       " + " ".join(item.selection.chosen.name for item in outcome.stages))
+    if (stands := outcome.override) is not None:
+        reason = stands["reason"] or "no reason given"
+        click.echo(f"stands     {stands['name']}, chosen by {stands['by']}: {reason}")
     click.echo("scores     " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
     click.echo(f"model      {outcome.model_uri}")
     click.echo(f"study      {outcome.place.folder.root}")

@@ -65,8 +65,7 @@ def recommend(study: LoggedStudy) -> tuple[str, list[str]]:
         if f"best/{name}" in chosen.metrics
     )
     sentence = f"Take {settings or chosen.name} ({scores} on the validation split)."
-    last = study.choices[-1] if study.choices else None
-    if last is not None and last["by"] != "rule":
+    if (last := study.override) is not None:
         reason = (
             f"Chosen by {last['by']} on {last['time']}: {last['reason'] or 'no reason given'}."
         )

@@ -21,7 +21,7 @@ def log_model(
     n_latents: int,
     n_labels: int,
 ) -> str:
-    """Log the model of a finished trial in MLflow's model format.
+    """Log the model of a finished trial in MLflow's model format, unless its run has one.
 
     ``mlflow.pyfunc.load_model(uri).predict(frames)`` then gives latents and, where the model
     predicts them, labels in the user's units.
@@ -50,6 +50,8 @@ def log_model(
 
     run_id = target.find_run(TRIAL, trial_id)
     assert run_id is not None
+    if (known := find_model(target, run_id)) is not None:
+        return known
     frames = TensorSpec(example.dtype, (-1, *example.shape[1:]))
     outputs = [TensorSpec(np.dtype(np.float32), (-1, n_latents), "latents")]
     if n_labels:
