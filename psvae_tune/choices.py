@@ -23,6 +23,7 @@ from psvae_tune.tracking import (
     find_model,
     log_model,
     register_model,
+    writing,
 )
 
 
@@ -49,6 +50,8 @@ def override(study: LoggedStudy, trial: LoggedTrial, user: str, reason: str) -> 
     ------
     StudyError
         If the trial has not finished.
+    TrackingError
+        If the store cannot be written; then the choice is what it was.
     """
     if not trial.is_finished:
         raise StudyError(
@@ -60,11 +63,11 @@ def override(study: LoggedStudy, trial: LoggedTrial, user: str, reason: str) -> 
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     history = [*history, _entry(study, trial, user, reason, now)]
     run = StudyRun(study.target, study.run_id)
-    with TemporaryDirectory() as folder:
+    with writing(f"run {study.run_id}"), TemporaryDirectory() as folder:
         path = Path(folder) / CHOICES
         write_bytes(path, json.dumps(history, indent=2).encode())
         run.log_file(path)
-    run.mark([trial.trial_id], SELECTED)
+        run.mark([trial.trial_id], SELECTED)
     changed = logged.open_study(study.target.uri, study.name)
     publish(changed)
     return changed
@@ -120,13 +123,14 @@ def promote(study: LoggedStudy, name: str) -> str:
     if model_uri is None:
         bases = np.load(io.BytesIO(_require(study, trial, f"{COMPARISON}/bases.npz")))
         partition = saved.model.partition
-        model_uri = log_model(
-            study.target,
-            trial.trial_id,
-            bases["frames"],
-            partition.n_latents,
-            partition.n_supervised,
-        )
+        with writing(f"run {trial.run_id}"):
+            model_uri = log_model(
+                study.target,
+                trial.trial_id,
+                bases["frames"],
+                partition.n_latents,
+                partition.n_supervised,
+            )
     tags = {
         "psvae_tune.study": study.name,
         "psvae_tune.study_run": study.run_id,

@@ -40,7 +40,10 @@ def epoch_settings(config: TrialConfig) -> list[str]:
 
 
 def survivors(
-    ends: Sequence[Mapping[str, Any]], objectives: Mapping[str, Goal], factor: float
+    ends: Sequence[Mapping[str, Any]],
+    objectives: Mapping[str, Goal],
+    factor: float,
+    missed: Sequence[float],
 ) -> list[int]:
     """Return which trainings are continued at the next length: the best 1/factor, in order.
 
@@ -52,6 +55,9 @@ def survivors(
         What they are ordered by: non-domination, then the spread within a front.
     factor
         How many times fewer go on.
+    missed
+        By how much each misses what its stage requires; one that misses nothing is before all
+        that do.
     """
     signs = [1 if goal == "min" else -1 for goal in objectives.values()]
     costs = np.full((len(ends), len(objectives)), np.inf)
@@ -60,4 +66,4 @@ def survivors(
         if end["outcome"] == "finished" and np.isfinite(values).all():
             costs[row] = signs * values
     n_kept = math.ceil(len(ends) / factor)
-    return sorted(best_first(costs)[:n_kept].tolist())
+    return sorted(best_first(costs, np.array(missed))[:n_kept].tolist())

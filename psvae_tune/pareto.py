@@ -98,25 +98,37 @@ def crowding(points: Points) -> NDArray[np.float64]:
     return room
 
 
-def best_first(points: Points) -> NDArray[np.intp]:
+def best_first(points: Points, shortfalls: Points | None = None) -> NDArray[np.intp]:
     """Return the order of points by front, within a front the least crowded first.
 
     Parameters
     ----------
     points
         (point, objective)
+    shortfalls
+        (point,): by how much each misses what is required of it, 0 or less where it meets it;
+        None where nothing is required. Points that miss it come after all others, the nearest
+        first, however good their objectives are
 
     Returns
     -------
     NDArray
         (point,): indices; points that nothing tells apart keep their order
+
+    References
+    ----------
+    Deb (2000), An efficient constraint handling method for genetic algorithms.
     """
     points = np.asarray(points, dtype=np.float64)
-    rank = non_dominated_rank(points)
-    spread = np.empty(len(points))
-    for front in np.unique(rank):
-        spread[rank == front] = crowding(points[rank == front])
-    return np.lexsort((-spread, rank))
+    missed = np.zeros(len(points)) if shortfalls is None else np.maximum(shortfalls, 0)
+    rank, spread = np.empty(len(points), np.intp), np.empty(len(points))
+    # What misses the same as another is compared with it, and with no other.
+    for group in (np.flatnonzero(missed == value) for value in np.unique(missed)):
+        rank[group] = non_dominated_rank(points[group])
+        for front in np.unique(rank[group]):
+            members = group[rank[group] == front]
+            spread[members] = crowding(points[members])
+    return np.lexsort((-spread, rank, missed))
 
 
 def hypervolume(points: Points, reference: Points) -> float:

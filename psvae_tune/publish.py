@@ -3,12 +3,11 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from psvae_tune.errors import TrackingError
 from psvae_tune.figures.gather import make_study_figures, recommend
 from psvae_tune.figures.report import make_report
 from psvae_tune.logged import LoggedStudy
 from psvae_tune.storage import write_bytes
-from psvae_tune.tracking import PARETO, StudyRun, save_view
+from psvae_tune.tracking import PARETO, StudyRun, save_view, writing
 
 REPORT = "report.html"
 
@@ -33,22 +32,16 @@ def publish(study: LoggedStudy) -> bytes:
     figures = dict(make_study_figures(study)) if study.finished else {}
     report = make_report(study, figures).encode()
     run = StudyRun(study.target, study.run_id)
-    try:
-        with TemporaryDirectory() as folder:
-            root = Path(folder)
-            write_bytes(root / REPORT, report)
-            for name, content in figures.items():
-                write_bytes(root / "figures" / name, content)
-            run.log_folder(root)
+    hint = "write the report to a file with psvae-tune report --file"
+    with writing(f"run {study.run_id}", hint), TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_bytes(root / REPORT, report)
+        for name, content in figures.items():
+            write_bytes(root / "figures" / name, content)
+        run.log_folder(root)
         run.describe(to_markdown(study))
         run.mark([trial.trial_id for trial in study.front()], PARETO)
         save_view(study.target, study.varied, _shown_metrics(study))
-    except Exception as error:  # stores raise what their database or HTTP library raises
-        raise TrackingError(
-            f"run {study.run_id}",
-            f"cannot be written: {str(error).splitlines()[0][:300]}",
-            hint="write the report to a file with psvae-tune report --file",
-        ) from error
     return report
 
 

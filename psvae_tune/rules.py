@@ -10,6 +10,7 @@
     {chebyshev: {val/frame_mse: 1, val/label_r2: 2}, require: {val/leak_r2: "<= 0.1"}}
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -64,6 +65,46 @@ class Bound(Settings):
     def shortfall(self, value: float, limit: float) -> float:
         """Return by how much a value misses a limit on this side; 0 or less where it is met."""
         return limit - value if self.side == ">=" else value - limit
+
+
+def shortfalls(
+    bounds: Mapping[str, Bound], metrics: Mapping[str, float], n_unsupervised: int
+) -> dict[str, float]:
+    """Return by how much a trial misses each bound; 0 or less where it is met, nan if unknown.
+
+    Parameters
+    ----------
+    bounds
+        Of metrics.
+    metrics
+        Of the trial.
+    n_unsupervised
+        Its unsupervised latents, which `all` stands for.
+    """
+    return {
+        key: bound.shortfall(
+            metrics.get(key, math.nan), n_unsupervised if bound.limit == "all" else bound.limit
+        )
+        for key, bound in bounds.items()
+    }
+
+
+def total_shortfall(
+    bounds: Mapping[str, Bound], metrics: Mapping[str, float], n_unsupervised: int
+) -> float:
+    r"""Return how far a trial is from meeting all bounds together, 0 where it meets them.
+
+    .. math:: \sum_k \max(0, s_k) / |b_k|
+
+    with :math:`s_k` its `shortfalls` and :math:`b_k` the bounds, those of 0 not divided by. A
+    metric that is not known is infinitely far.
+    """
+    total = 0.0
+    for key, missed in shortfalls(bounds, metrics, n_unsupervised).items():
+        limit = bounds[key].limit
+        scale = abs(n_unsupervised if limit == "all" else limit) or 1.0
+        total += math.inf if math.isnan(missed) else max(0.0, missed) / scale
+    return total
 
 
 class Within(Settings):

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import Ask, StageRecord
+from psvae_tune.rules import shortfalls
 from psvae_tune.search_space import longest
 from psvae_tune.stage import Domain, Stage
 
@@ -211,15 +212,9 @@ class Sampling:
             is_known = len(values) == 1 and math.isfinite(values[0])
             seen = {"intermediate_values": {end["epoch"]: values[0]}} if is_known else {}
             return {"state": TrialState.PRUNED, **seen}
-        constraints = {
-            key: bound.shortfall(
-                metrics.get(key, math.nan),
-                self.origin.count_unsupervised(ask.params)
-                if bound.limit == "all"
-                else bound.limit,
-            )
-            for key, bound in self.stage.constraints.items()
-        }
+        constraints = shortfalls(
+            self.stage.constraints, metrics, self.origin.count_unsupervised(ask.params)
+        )
         is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
         if end["outcome"] != "finished" or not is_whole:
             return {"state": TrialState.FAIL}

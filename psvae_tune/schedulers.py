@@ -12,6 +12,7 @@ from psvae_tune.pareto import best_first
 from psvae_tune.stage import Asha
 
 OnRung = Callable[[str, int, list[float]], None]
+Missed = Callable[[Any, Mapping[str, float]], float]
 
 
 def first_rung(grace_period: int | str, n_anneal_epochs: int) -> int:
@@ -37,18 +38,22 @@ class ParetoAsha(FIFOScheduler):
 
     At each rung a trial goes on if it is among the best 1/η of those that have reached the rung
     so far. Trials are ordered by non-domination, within a front by the spread they give it; with
-    one objective that is the order of its values.
+    one objective that is the order of its values. Trials that miss what their stage requires are
+    behind all others: a model that has given its latents up has beautifully independent ones.
 
     Parameters
     ----------
     objectives
         Keys of reported metrics, and which way is better.
+    missed
+        Tells by how much a trial of Ray Tune, with its reported metrics, misses what is required.
     rung_epochs
         Epochs at which trials are compared, ascending.
     reduction_factor
         η.
     seen
-        What earlier runs of the study had at each rung: {rung: {trial: values}}.
+        What earlier runs of the study had at each rung: {rung: {trial: values}}, the first
+        value being what was missed.
     on_rung
         Called with the trial, the rung and its values before the decision, to be kept.
 
@@ -61,6 +66,7 @@ class ParetoAsha(FIFOScheduler):
     def __init__(
         self,
         objectives: Mapping[str, Goal],
+        missed: Missed,
         rung_epochs: list[int],
         reduction_factor: float,
         seen: Mapping[int, Mapping[str, list[float]]],
@@ -68,6 +74,7 @@ class ParetoAsha(FIFOScheduler):
     ) -> None:
         super().__init__()
         self._objectives = dict(objectives)
+        self._missed = missed
         self._factor = reduction_factor
         self._table = {rung: dict(seen.get(rung, {})) for rung in rung_epochs}
         self._on_rung = on_rung
@@ -79,7 +86,8 @@ class ParetoAsha(FIFOScheduler):
         name = result["fingerprint"]
         for rung in sorted(self._table):
             if rung <= result["epoch"] and name not in self._table[rung]:
-                values = [self._cost(result, key) for key in self._objectives]
+                costs = (self._cost(result, key) for key in self._objectives)
+                values = [self._missed(trial, result), *costs]
                 self._table[rung][name] = values
                 self._on_rung(name, rung, values)
         return str(TrialScheduler.CONTINUE if self.goes_on(name) else TrialScheduler.STOP)
@@ -96,7 +104,8 @@ class ParetoAsha(FIFOScheduler):
         if not reached:
             return True
         table = self._table[max(reached)]
-        order = best_first(np.array(list(table.values())))
+        values = np.array(list(table.values()))
+        order = best_first(values[:, 1:], values[:, 0])
         n_kept = int(np.ceil(len(table) / self._factor))
         return list(table).index(name) in order[:n_kept]
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from psvae_tune.errors import nearest
 from psvae_tune.metric_names import Goal
-from psvae_tune.rules import Bound, Rule, default_rule, parse_rule
+from psvae_tune.rules import STAGE_METRICS, Bound, Rule, default_rule, parse_rule
 from psvae_tune.settings import Settings
 
 RANGES = {
@@ -298,6 +298,12 @@ class Stage(Settings):
             if problem := bound.misuse(name):
                 raise ValueError(f"constraints: {problem}")
         return self
+
+    @property
+    def requirements(self) -> dict[str, Bound]:
+        """What a trial must meet, for the sampler or to be chosen, as far as it alone decides."""
+        bounds = {**self.constraints, **self.select.require}
+        return {key: bound for key, bound in bounds.items() if key not in STAGE_METRICS}
 
     @property
     def n_trials(self) -> int | None:

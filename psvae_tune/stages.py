@@ -1,17 +1,19 @@
 """The stages of a study, one after another, each from what the one before chose."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import ray
 from ray.tune.schedulers import TrialScheduler
 
+from psvae_tune.config import TrialConfig, end_problem
 from psvae_tune.data.types import Session
 from psvae_tune.errors import CutOffError, StudyError
 from psvae_tune.halving import reductions, shorten, survivors
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
-from psvae_tune.rules import SEED_PARAMETER
+from psvae_tune.rules import SEED_PARAMETER, total_shortfall
 from psvae_tune.sampling import Sampling
 from psvae_tune.schedulers import MedianStop, ParetoAsha, first_rung, rungs
 from psvae_tune.search_space import Study
@@ -129,7 +131,14 @@ def _halve(
         trained = [start.point(point.params) for point in points]
         _run_points(stage, trained, short, shared, record)
         ends = record.ended()
-        kept = survivors([ends[p.trial_id] for p in trained], stage.objectives, factor)
+        trained_ends = [ends[point.trial_id] for point in trained]
+        missed = [
+            total_shortfall(
+                stage.requirements, end["metrics"], origin.count_unsupervised(point.params)
+            )
+            for point, end in zip(trained, trained_ends, strict=True)
+        ]
+        kept = survivors(trained_ends, stage.objectives, factor, missed)
         results = start.results(trained, ends)
         dropped += [replace(r, completed=False) for i, r in enumerate(results) if i not in kept]
         points = [points[i] for i in kept]
@@ -143,7 +152,8 @@ def _run_points(
     todo = [point for point in points if point.trial_id not in ended]
     shared.watcher.stage_started(stage, len(points), len(points) - len(todo), job.rung)
     if todo:
-        train(todo, job, shared, record, _make_scheduler(stage, job, points, record))
+        scheduler = _make_scheduler(stage, job, points, record, shared.n_labels)
+        train(todo, job, shared, record, scheduler)
     ended = record.ended()
     left = [point for point in points if point.trial_id not in ended]
     if left:
@@ -156,7 +166,8 @@ def _run_sampling(sampling: Sampling, job: TrialJob, shared: Shared) -> list[Poi
     n_ended = len(sampling.points()) - len(unfinished)
     shared.watcher.stage_started(stage, stage.n_trials, n_ended)
     if unfinished or sampling.budget() == "left":
-        train(sampling, job, shared, record, _make_scheduler(stage, job, [], record))
+        scheduler = _make_scheduler(stage, job, [], record, shared.n_labels)
+        train(sampling, job, shared, record, scheduler)
     points, left = sampling.points(), sampling.unfinished()
     if left or sampling.budget() == "left":
         of = "" if stage.n_trials is None else f" of {stage.n_trials}"
@@ -177,7 +188,7 @@ def _stop_interrupted(job: TrialJob, left: Sequence[Point], done: str) -> None:
 
 
 def _make_scheduler(
-    stage: Stage, job: TrialJob, points: Sequence[Point], record: StageRecord
+    stage: Stage, job: TrialJob, points: Sequence[Point], record: StageRecord, n_labels: int
 ) -> TrialScheduler | None:
     """Return what stops the trials of a stage early; ``points`` are empty if yet unknown."""
     if stage.scheduler is None:
@@ -199,8 +210,27 @@ def _make_scheduler(
     n_epochs = min(config.training.max_n_epochs for config in configs)
     return ParetoAsha(
         stage.objectives,
+        _Missed(stage, job.base, n_labels),
         rungs(asha, n_anneal_epochs, n_epochs),
         asha.reduction_factor,
         record.rungs(),
         record.note_rung,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """By how much a running trial misses what its stage requires, as far as that is known."""
+
+    stage: Stage
+    base: TrialConfig
+    n_labels: int
+
+    def __call__(self, trial: Any, metrics: Mapping[str, float]) -> float:
+        model = self.base.with_params(trial.config["point"]["params"]).model
+        known = {
+            key: bound
+            for key, bound in self.stage.requirements.items()
+            if end_problem(key) is None
+        }
+        return total_shortfall(known, metrics, model.count_unsupervised(self.n_labels))

@@ -54,7 +54,7 @@ def ended(mse, r2, outcome="finished"):
 def test_the_front_survives():
     front = [ended(1, 0.1), ended(2, 0.5), ended(3, 0.9)]
     behind = [ended(2, 0.4), ended(3, 0.5), ended(4, 0.8)]
-    assert survivors([*behind, *front], TWO, 2) == [3, 4, 5]
+    assert survivors([*behind, *front], TWO, 2, [0] * 6) == [3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,12 @@ def test_the_front_survives():
     ],
 )
 def test_what_did_not_finish_or_has_no_value_is_behind(broken):
-    assert survivors([broken, ended(5, 0.1), broken], TWO, 3) == [1]
+    assert survivors([broken, ended(5, 0.1), broken], TWO, 3, [0] * 3) == [1]
 
 
 def test_one_objective_is_ordered_by_its_values():
     ends = [{"outcome": "finished", "metrics": {"val/a": v}} for v in (3, 1, 2, 5, 4, 6)]
-    assert survivors(ends, {"val/a": "min"}, 3) == [1, 2]
-    assert survivors(ends, {"val/a": "max"}, 3) == [3, 5]
+    assert survivors(ends, {"val/a": "min"}, 3, [0] * 6) == [1, 2]
+    assert survivors(ends, {"val/a": "max"}, 3, [0] * 6) == [3, 5]
+    assert survivors(ends, {"val/a": "min"}, 3, [0, 0.5, 0, 0, 0, 0]) == [0, 2]
+    assert survivors(ends, {"val/a": "min"}, 3, [3, 0.5, 2, 0, 9, np.inf]) == [1, 3]

@@ -109,3 +109,21 @@ def test_best_first_goes_through_the_fronts_the_least_crowded_before_others(poin
             zip(np.flatnonzero(rank == front), crowding(points[rank == front]), strict=True)
         )
         assert [room[i] for i in inside] == sorted(room.values(), reverse=True)
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 12), st.just(2)), elements=st.floats(0, 1)),
+    st.data(),
+)
+def test_what_misses_more_comes_later_and_equals_are_ordered_among_themselves(points, data):
+    levels = st.sampled_from([-1.0, 0.0, 0.5, 1.0, np.inf])
+    missed = np.array([data.draw(levels) for _ in points])
+    order = best_first(points, missed)
+    assert sorted(order) == list(range(len(points)))
+    cut = np.maximum(missed, 0)
+    assert (np.diff(np.unique(cut, return_inverse=True)[1][order]) >= 0).all()
+    for level in np.unique(cut):
+        members = np.flatnonzero(cut == level)
+        alone = members[best_first(points[members])]
+        assert [index for index in order if index in members] == list(alone)
+    assert list(best_first(points)) == list(best_first(points, np.zeros(len(points))))

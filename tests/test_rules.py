@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import yaml
 
@@ -13,6 +15,7 @@ from psvae_tune.rules import (
     goal_of,
     is_metric,
     parse_rule,
+    total_shortfall,
 )
 
 PS_VAE = PSVAEConfig.model_validate(
@@ -182,3 +185,33 @@ def test_default_rule_follows_the_number_of_objectives():
     assert parse_rule(default_rule(three)).chebyshev == dict.fromkeys(three, 1.0)
     with pytest.raises(ValueError, match="exactly one"):
         parse_rule(default_rule("nonsense"))
+
+
+BOUNDS = {
+    "val/label_r2": Bound.model_validate(">= 0.8"),
+    "val/active_units": Bound.model_validate("all"),
+}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({"val/label_r2": 0.9, "val/active_units": 4}, 0),
+        ({"val/label_r2": 0.4, "val/active_units": 4}, 0.5),
+        ({"val/label_r2": 0.9, "val/active_units": 1}, 0.75),
+        ({"val/label_r2": 0.4, "val/active_units": 1}, 1.25),
+        ({"val/label_r2": 9.0, "val/active_units": 1}, 0.75),
+        ({"val/label_r2": 0.9}, math.inf),
+    ],
+    ids=str,
+)
+def test_shortfalls_add_up_relative_to_their_bounds_and_nothing_makes_up_for_them(
+    metrics, expected
+):
+    assert total_shortfall(BOUNDS, metrics, 4) == pytest.approx(expected)
+
+
+def test_a_bound_of_zero_is_missed_by_as_much_as_the_value():
+    bounds = {"val/leak_r2": Bound.model_validate("<= 0")}
+    assert total_shortfall(bounds, {"val/leak_r2": 0.3}, 2) == 0.3
+    assert total_shortfall({}, {}, 2) == 0

@@ -29,7 +29,11 @@ class Recorder(list):
 
 def scheduler(objectives, epochs=(2, 4), factor=2, seen=None):
     kept = Recorder()
-    return ParetoAsha(objectives, list(epochs), factor, seen or {}, kept), kept
+
+    def missed(trial, metrics):
+        return max(0.0, -metrics.get("val/room", 0))
+
+    return ParetoAsha(objectives, missed, list(epochs), factor, seen or {}, kept), kept
 
 
 def report(asha, name, epoch, **metrics):
@@ -43,7 +47,7 @@ def test_nothing_is_decided_before_the_first_rung():
     assert report(asha, "good", 2, a=0.1) == "CONTINUE"
     assert report(asha, "bad", 1, a=9.0) == "CONTINUE"
     assert report(asha, "bad", 2, a=9.0) == "STOP"
-    assert kept == [("good", 2, [0.1]), ("bad", 2, [9.0])]
+    assert kept == [("good", 2, [0, 0.1]), ("bad", 2, [0, 9.0])]
 
 
 def test_a_trial_that_came_first_is_stopped_when_better_ones_come():
@@ -69,6 +73,14 @@ def test_several_objectives_keep_the_front():
     assert {name for name in [*front, *behind] if asha.goes_on(name)} == set(front)
 
 
+def test_what_misses_a_requirement_is_behind_what_meets_it_however_good():
+    asha, kept = scheduler({"val/a": "min"})
+    assert report(asha, "collapsed", 2, a=0.0, room=-1) == "CONTINUE"
+    assert report(asha, "fine", 2, a=9.0, room=1) == "CONTINUE"
+    assert report(asha, "collapsed", 3, a=0.0, room=-1) == "STOP"
+    assert kept == [("collapsed", 2, [1, 0.0]), ("fine", 2, [0, 9.0])]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
 def test_what_is_not_a_number_is_behind_everything(value):
     asha, _ = scheduler({"val/a": "min"})
@@ -81,18 +93,18 @@ def test_what_is_not_a_number_is_behind_everything(value):
 def test_a_rung_that_validation_jumps_over_still_counts():
     asha, kept = scheduler({"val/a": "min"})
     report(asha, "a", 7, a=0.5)
-    assert kept == [("a", 2, [0.5]), ("a", 4, [0.5])]
+    assert kept == [("a", 2, [0, 0.5]), ("a", 4, [0, 0.5])]
 
 
 def test_what_was_seen_before_a_crash_counts():
-    asha, kept = scheduler({"val/a": "min"}, seen={2: {"old": [0.1]}})
+    asha, kept = scheduler({"val/a": "min"}, seen={2: {"old": [0, 0.1]}})
     assert report(asha, "new", 2, a=0.2) == "STOP"
     assert report(asha, "old", 2, a=0.1) == "CONTINUE"
-    assert kept == [("new", 2, [0.2])]
+    assert kept == [("new", 2, [0, 0.2])]
 
 
 def test_the_last_report_of_a_finished_or_failed_trial_stops_nothing():
-    asha, kept = scheduler({"val/a": "min"}, seen={2: {"other": [0.1], "done": [5.0]}})
+    asha, kept = scheduler({"val/a": "min"}, seen={2: {"other": [0, 0.1], "done": [0, 5.0]}})
     for end in ({"is_finished": True}, {"failure": "diverged"}):
         result = {"fingerprint": "done", "epoch": 9, "is_finished": False, "failure": None}
         assert asha.on_trial_result(None, None, result | end) == "CONTINUE"

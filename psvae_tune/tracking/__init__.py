@@ -21,6 +21,7 @@ from psvae_tune.tracking.runs import (
     log_metrics,
     metric_key,
     open_target,
+    writing,
 )
 from psvae_tune.tracking.views import save_view
 
@@ -49,4 +50,5 @@ __all__ = [
     "open_target",
     "register_model",
     "save_view",
+    "writing",
 ]

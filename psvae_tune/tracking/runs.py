@@ -11,13 +11,14 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from psvae_tune.errors import TrackingError
+from psvae_tune.errors import PsvaeTuneError, TrackingError
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,31 @@ def _reason(error: Exception, uri: str) -> str:
     text = str(error).replace(uri, hide_password(uri)).splitlines()[0]
     system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
     return system_error[1] if system_error else text[:200]
+
+
+@contextmanager
+def writing(what: str, hint: str | None = None) -> Iterator[None]:
+    """Turn whatever goes wrong while a store is written into one error.
+
+    Parameters
+    ----------
+    what
+        Is written; to be named in the error.
+    hint
+        What helps.
+
+    Raises
+    ------
+    TrackingError
+        If the store cannot be written.
+    """
+    try:
+        yield
+    except PsvaeTuneError:
+        raise
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        reason = str(error).splitlines()[0][:300]
+        raise TrackingError(what, f"cannot be written: {reason}", hint) from error
 
 
 def metric_key(key: str) -> str:
