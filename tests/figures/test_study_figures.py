@@ -1,6 +1,8 @@
 import io
 import json
+import os
 import re
+import subprocess
 from dataclasses import replace
 
 import mlflow
@@ -242,6 +244,52 @@ def test_a_name_that_several_trials_have(study):
 def test_a_study_that_cannot_be_found(study, uri, problem):
     with pytest.raises(TrackingError, match=problem):
         open_study(uri or study.target.uri, "studi")
+
+
+@pytest.fixture
+def read_only(folder):
+    """Let nobody write the artifacts of the studies, not even root, whom modes do not stop."""
+    artifacts = folder / "artifacts"
+    if os.geteuid():
+        artifacts.chmod(0o500)
+        yield
+        artifacts.chmod(0o700)
+        return
+    bind = ["mount", "--bind", str(artifacts), str(artifacts)]
+    if subprocess.run(bind, check=False, capture_output=True).returncode:
+        pytest.skip("root may not mount here")
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(artifacts)], check=True)
+    yield
+    subprocess.run(["umount", str(artifacts)], check=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "study"),
+        ("select", "study", "--trial", "{run}"),
+        ("promote", "study", "--name", "mouse-of-nobody"),
+    ],
+    ids=" ".join,
+)
+def test_a_read_only_artifact_store_is_one_error(study, folder, read_only, arguments):
+    chosen = open_study(study.target.uri, "study").chosen
+    other = next(trial for trial in study.finished if trial.run_id != chosen.run_id)
+    arguments = [argument.format(run=other.run_id) for argument in arguments]
+    result = call(*arguments, "--output", folder)
+    assert result.exit_code == 2, result.output
+    assert "cannot be written" in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert open_study(study.target.uri, "study").chosen.run_id == chosen.run_id
+
+
+def test_a_read_only_artifact_store_can_still_be_read(study, folder, read_only, tmp_path):
+    file, exported = tmp_path / "report.html", tmp_path / "exported"
+    assert call("report", "study", "--file", file, "--output", folder).exit_code == 0
+    assert data_of(file.read_text())["trials"]
+    assert call("export", "study", "--to", exported, "--output", folder).exit_code == 0
+    assert (exported / "model.pt").exists()
 
 
 @pytest.mark.parametrize(
