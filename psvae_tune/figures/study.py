@@ -25,7 +25,7 @@ from psvae_tune.figures.style import (
 from psvae_tune.logged import LoggedTrial, without_seed
 from psvae_tune.metric_names import METRICS
 from psvae_tune.naming import name_trial
-from psvae_tune.pareto import hypervolume
+from psvae_tune.pareto import hypervolume, non_dominated
 
 PANEL_METRICS = (
     "frame_mse",
@@ -296,7 +296,7 @@ def draw_progress(
         (name, signs[k] * np.minimum.accumulate(costs[:, k])) for k, name in enumerate(metrics)
     ]
     if len(metrics) == 2:
-        panels.append(("hypervolume (more is better)", _hypervolumes(costs)))
+        panels.append(("hypervolume (more is better)", hypervolumes(costs)))
     figure = new_figure(3.4 * len(panels), 2.8)
     for index, (name, values) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
@@ -314,13 +314,19 @@ def draw_progress(
     return to_png(figure)
 
 
-def _hypervolumes(costs: NDArray[np.float64]) -> NDArray[np.float64]:
+def hypervolumes(costs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the share of the square between the best and the worst that is dominated so far."""
     low, high = costs.min(axis=0), costs.max(axis=0)
     extent = np.where(high > low, high - low, 1.0)
-    unit = (costs - low) / extent
     reference = np.array([1.0, 1.0]) + 1e-9
-    return np.array([hypervolume(unit[: i + 1], reference) for i in range(len(unit))])
+    shares, front = [], np.empty((0, 2))
+    for point in (costs - low) / extent:
+        # Only the front is carried along: most points are behind it and change nothing.
+        if not (front <= point).all(axis=1).any():
+            front = np.vstack([front, point])
+            front = front[non_dominated(front)]
+        shares.append(hypervolume(front, reference))
+    return np.array(shares)
 
 
 def _sortable(value: Any) -> tuple[bool, Any]:

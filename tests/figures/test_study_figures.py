@@ -18,7 +18,9 @@ from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import RequestError, StudyError, TrackingError
 from psvae_tune.figures.gather import make_study_figures, measure_importance
 from psvae_tune.figures.report import make_report
+from psvae_tune.figures.study import hypervolumes
 from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
+from psvae_tune.pareto import hypervolume
 from psvae_tune.publish import publish
 
 
@@ -75,6 +77,15 @@ def test_every_figure_of_a_study_shows_something(study):
     }
     for name, content in figures.items():
         assert np.asarray(Image.open(io.BytesIO(content)).convert("L")).std() > 5, name
+
+
+@pytest.mark.parametrize("n_values", [2, 6, 1000])
+def test_the_hypervolume_so_far_is_that_of_all_points_so_far(n_values):
+    costs = np.random.default_rng(0).integers(0, n_values, (60, 2)).astype(float)
+    low, high = costs.min(axis=0), costs.max(axis=0)
+    unit, reference = (costs - low) / (high - low), np.ones(2)
+    wanted = [hypervolume(unit[: i + 1], reference) for i in range(len(unit))]
+    assert hypervolumes(costs) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_what_decides_a_metric_is_important():
