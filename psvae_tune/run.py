@@ -11,7 +11,7 @@ import torch
 
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
-from psvae_tune.errors import CutOffError, PsvaeTuneError
+from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.logged import open_study
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
@@ -19,6 +19,7 @@ from psvae_tune.request import check_request, note_request
 from psvae_tune.stages import StageOutcome, run_study
 from psvae_tune.storage import OutputFolder, StudyFolder
 from psvae_tune.tracking import (
+    KIND,
     SELECTED,
     RunStatus,
     StudyRun,
@@ -96,7 +97,7 @@ def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | 
     Raises
     ------
     TrackingError
-        If the store does not answer.
+        If the store does not answer, or holds another study of this name.
     StorageError
         If ``output`` cannot be written.
     """
@@ -109,6 +110,13 @@ def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | 
     else:
         output.prepare()
         target = open_target(output.default_tracking_uri, experiment, name, output.artifacts)
+    if not folder.study_file.exists() and target.find_run(KIND, "study") is not None:
+        # Its runs would be taken for those of this study.
+        raise TrackingError(
+            f"study {name!r}",
+            f"is in the experiment {experiment!r} already, but not in {output.root}",
+            hint="choose another --name, or resume it where its folder is",
+        )
     return Place(folder, target)
 
 

@@ -183,6 +183,17 @@ def test_the_readme_shows_the_lines_that_are_printed(sixteen, root):
     assert all(metric in scores for metric in metrics)
 
 
+def test_a_name_that_the_store_knows_from_elsewhere_is_refused(sixteen, tmp_path):
+    folder, _, _ = sixteen
+    store = f"sqlite:///{folder / 'out' / 'mlflow.db'}"
+    call = ("run", str(folder / "study.yaml"), "--output", str(tmp_path), "--name", "study")
+    process = command(folder, *call, "--tracking-uri", store)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "is in the experiment 'tiny' already" in err
+    assert not (tmp_path / "study").exists()
+
+
 def metrics_of(folder: Path) -> dict[str, dict[str, float]]:
     """Return the metrics of every trial, but not what it cost, which differs each time."""
     return {
