@@ -7,15 +7,11 @@ Prints a table and writes ``concurrency.json`` to the working folder.
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import mlflow
-
-ROOT = Path(__file__).parents[2]
-PROGRAM = "from psvae_tune.cli import main; main()"
+from command import ROOT, psvae_tune
 
 
 def cpu_seconds(n_at_a_time: int, folder: Path) -> float:
@@ -24,11 +20,9 @@ def cpu_seconds(n_at_a_time: int, folder: Path) -> float:
         "{name: two, space: {ps_vae.alpha: {grid_search: [50, 100]}}, "
         "objectives: {val/frame_mse: min}}"
     )
-    command = [sys.executable, "-c", PROGRAM, "run", str(ROOT / "search_spaces" / "ps_vae.yaml")]
-    command += ["--output", str(folder), "--name", f"at-{n_at_a_time}"]
-    command += ["--set", f"search.stages=[{stage}]"]
-    command += ["--set", f"resources.max_concurrent_trials={n_at_a_time}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    call = ["run", ROOT / "search_spaces" / "ps_vae.yaml", "--output", folder]
+    call += ["--name", f"at-{n_at_a_time}", "--set", f"search.stages=[{stage}]"]
+    psvae_tune(*call, "--set", f"resources.max_concurrent_trials={n_at_a_time}")
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("ps-vae")
     runs = client.search_runs(

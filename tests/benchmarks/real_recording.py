@@ -8,13 +8,13 @@ latents, and the mean frame. Prints a table and writes ``real_recording.json``.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import mlflow
 import numpy as np
+from command import ROOT, psvae_tune
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 
@@ -23,8 +23,6 @@ from psvae_tune.data.splits import split_clips
 from psvae_tune.data.standardize import fit_label_scaler
 from psvae_tune.metrics import label_r2
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = "from psvae_tune.cli import main; main()"
 STAGE = (
     "{name: alpha, space: {ps_vae.alpha: {grid_search: [50, 100, 500, 1000]}}, "
     "objectives: {val/frame_mse: min, val/label_r2: max}}"
@@ -62,11 +60,9 @@ def baselines(path: Path, n_components: int) -> dict[str, dict[str, float]]:
 def fits(path: Path, n_epochs: int) -> dict[str, dict[str, float]]:
     """Return the test scores of the trials of the guide's first stage."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", PROGRAM, "run"]
-        command += [str(ROOT / "search_spaces" / "ps_vae.yaml"), "--data", str(path)]
-        command += ["--output", folder, "--set", f"training.max_n_epochs={n_epochs}"]
-        command += ["--set", f"search.stages=[{STAGE}]"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        call = ["run", ROOT / "search_spaces" / "ps_vae.yaml", "--data", path]
+        call += ["--output", folder, "--set", f"training.max_n_epochs={n_epochs}"]
+        psvae_tune(*call, "--set", f"search.stages=[{STAGE}]")
         client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
         runs = client.search_runs(
             [client.get_experiment_by_name("ps-vae").experiment_id],

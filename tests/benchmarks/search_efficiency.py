@@ -1,0 +1,326 @@
+"""What does the search save, and what does it lose? Every strategy against the exhaustive grid.
+
+    python tests/benchmarks/search_efficiency.py FOLDER [--repetitions 3]
+
+On the demo recording, whose untracked parts are known, runs the exhaustive grid of alpha, beta
+and seeds and each way of searching the same space, each repetition with other splits, other
+training noise and other seeds of the model. Every study is a real one, run by ``psvae-tune`` and
+kept in FOLDER; what is there already is not run again, so the benchmark can be interrupted. About
+90 fits a repetition, 20 minutes on two cores that multiply in bfloat16.
+
+Prints two Markdown tables, and writes ``search_efficiency.json`` to the working folder: what each
+strategy trained and found, and how well each metric of selection orders fits as the truth does.
+"""
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from command import ROOT, psvae_tune
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import spearmanr
+
+from psvae_tune import metrics as measure
+from psvae_tune.batches import PreparedData, prepare_data
+from psvae_tune.data.demo import demo_path, read_truth
+from psvae_tune.data.hdf5 import read_session
+from psvae_tune.evaluate import evaluate
+from psvae_tune.logged import LoggedTrial, open_study
+from psvae_tune.models.saved import load_model
+from psvae_tune.search_space import parse_study
+from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking import TrackingTarget, fetch_file
+
+CPU = torch.device("cpu")
+
+ALPHAS, BETAS, N_SEEDS = [50, 100, 500, 1000], [1, 5, 10, 20], 3
+ASHA = {"scheduler": {"asha": {"grace_period": "anneal_end", "reduction_factor": 3}}}
+SCHEDULE = {"fidelity": "schedule"}
+# A quarter of the exhaustive grid's epochs, less the two further fits of the stage of seeds.
+N_JOINT_EPOCHS = 500
+# The exit status of a study none of whose trials meets what its rules require.
+NOTHING_TO_CHOOSE = 1
+
+# What might choose beta, and which way it is better.
+CHOOSERS = {
+    "val/latent_correlation": -1,
+    "val/gaussian_tc": -1,
+    "val/hsic": -1,
+    "udr": 1,
+    "val/traversal_overlap": -1,
+    "val/traversal_concentration": 1,
+    "val/frame_mse": -1,
+}
+QUALITIES = ("recovery", "truth_mig", "test/frame_mse", "test/label_r2")
+
+
+def read_space(name: str) -> dict[str, Any]:
+    """Return a shipped search space."""
+    return dict(yaml.safe_load((ROOT / "search_spaces" / name).read_text()))
+
+
+def guide(**extra: Any) -> dict[str, Any]:
+    """Return the shipped guide, with early stopping in the stages that choose weights."""
+    raw = read_space("ps_vae.yaml")
+    for stage in raw["search"]["stages"][:2]:
+        stage.update(copy.deepcopy(extra))
+    return raw
+
+
+def whole_grid(with_seeds: bool, **extra: Any) -> dict[str, Any]:
+    """Return all weights as one stage, chosen as the guide chooses beta."""
+    raw = read_space("ps_vae.yaml")
+    seeds = raw["search"]["stages"][2]
+    space = {"ps_vae.alpha": {"grid_search": ALPHAS}, "ps_vae.beta": {"grid_search": BETAS}}
+    chosen = raw["search"]["stages"][1]["select"]
+    requirements = {**chosen["require"], "val/label_r2": ">= 0.8"}
+    stage = {
+        "name": "all",
+        "space": space,
+        "objectives": {"val/frame_mse": "min", "val/latent_correlation": "min"},
+        "select": {**chosen, "require": requirements},
+        **copy.deepcopy(extra),
+    }
+    if with_seeds:
+        space["rng_seed_model"] = {"grid_search": list(range(N_SEEDS))}
+    raw["search"]["stages"] = [stage] if with_seeds else [stage, seeds]
+    return raw
+
+
+def joint() -> dict[str, Any]:
+    """Return the shipped joint search, of the two weights alone and within the budget."""
+    raw = read_space("ps_vae_optuna.yaml")
+    stage = raw["search"]["stages"][0]
+    raw["model"]["n_ae_latents"] = stage["space"].pop("n_ae_latents")["choice"][0]
+    for point in stage["points_to_evaluate"]:
+        point.pop("n_ae_latents")
+    stage["num_epochs"] = N_JOINT_EPOCHS
+    return raw
+
+
+STRATEGIES: dict[str, Callable[[], dict[str, Any]]] = {
+    "exhaustive": lambda: whole_grid(True),
+    "guide": guide,
+    "guide-asha": lambda: guide(**ASHA),
+    "guide-schedule": lambda: guide(**SCHEDULE),
+    "grid-asha": lambda: whole_grid(False, **ASHA),
+    "grid-schedule": lambda: whole_grid(False, **SCHEDULE),
+    "optuna": joint,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A finished trial, as the search sees it and as it really is."""
+
+    params: tuple[float, float, int]
+    """Alpha, beta, seed."""
+    metrics: Mapping[str, float]
+    """Those of the trial, and ``recovery`` and ``truth_mig``."""
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One study."""
+
+    strategy: str
+    repetition: int
+    n_epochs: int
+    fits: tuple[Fit, ...]
+
+    @property
+    def chosen(self) -> Fit | None:
+        """The fit that the study picked; None where none met what its rules require."""
+        return next((fit for fit in self.fits if fit.is_chosen), None)
+
+
+def vary(raw: Mapping[str, Any], repetition: int) -> dict[str, Any]:
+    """Return a study with all its seeds changed, those that it varies included."""
+    raw = copy.deepcopy(dict(raw))
+    first = N_SEEDS * repetition
+    raw["data"]["rng_seed_data"] = raw["training"]["rng_seed_train"] = repetition
+    raw["model"]["rng_seed_model"] = first
+    for stage in raw["search"]["stages"]:
+        if "seed" in stage:
+            stage["seed"] = repetition
+        if (seeds := stage["space"].get("rng_seed_model")) is not None:
+            seeds["grid_search"] = [first + seed for seed in seeds["grid_search"]]
+    return {**raw, "tracking": {"movies": "none"}}
+
+
+def run_study(raw: Mapping[str, Any], repetition: int, output: Path, name: str) -> None:
+    """Run a study to its end, or what is left of it. Side effects: trains; writes ``output``."""
+    folder = OutputFolder(output).study(name)
+    if folder.selection.exists():
+        return
+    if folder.study_file.exists():
+        call: list[str | Path] = ["resume", folder.root]
+    else:
+        output.mkdir(parents=True, exist_ok=True)
+        file = output / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(vary(raw, repetition)))
+        call = ["run", file, "--output", output, "--name", name]
+    try:
+        psvae_tune(*call)
+    except subprocess.CalledProcessError as error:
+        if error.returncode != NOTHING_TO_CHOOSE:
+            raise
+
+
+def read_result(strategy: str, repetition: int, output: OutputFolder, name: str) -> Result:
+    """Return what a study trained and found, its fits held against the truth."""
+    study = open_study(output.default_tracking_uri, name)
+    config = parse_study(output.study(name).read_study_file(), name, n_labels=4).base
+    session = read_session(demo_path(), needs_labels=True)
+    data = prepare_data([session], config)
+    truth = read_truth(demo_path())[1]
+    rows = np.arange(session.header.n_frames)
+    truth = truth[np.concatenate([rows[session.clip(clip)] for _, clip in data.clips("test")])]
+    ends = [e for e in output.study(name).journal.events() if e["event"] == "end"]
+    n_epochs = sum({event["trial"]: event["epoch"] for event in ends}.values())
+    fits = tuple(read_fit(trial, study.target, data, truth) for trial in study.finished)
+    return Result(strategy, repetition, n_epochs, fits)
+
+
+def read_fit(
+    trial: LoggedTrial, target: TrackingTarget, data: PreparedData, truth: np.ndarray
+) -> Fit:
+    """Return a trial with how far its unsupervised latents are the untracked parts."""
+    with TemporaryDirectory() as folder:
+        model = load_model(fetch_file(target, trial.trial_id, "model.pt", Path(folder))).model
+    mean = evaluate(model, data, "test", CPU).mean[:, model.partition.unsupervised]
+    n_latents = mean.shape[1]
+    table = np.nan_to_num(np.abs(np.corrcoef(mean.T, truth.T)[:n_latents, n_latents:]))
+    matched = table[linear_sum_assignment(table, maximize=True)]
+    found = {"recovery": float(matched.mean()), "truth_mig": measure.mig(mean, truth) or 0.0}
+    names = ("ps_vae.alpha", "ps_vae.beta", "rng_seed_model")
+    alpha, beta, seed = (trial.params[name] for name in names)
+    return Fit((alpha, beta, seed), {**trial.result().metrics, **found}, trial.is_selected)
+
+
+def cells(fits: Iterable[Fit]) -> dict[tuple[float, float], dict[str, float]]:
+    """Return the mean of every metric over the seeds of each pair of weights."""
+    ordered = sorted(fits, key=lambda fit: fit.params)
+    found = {}
+    for weights, group in groupby(ordered, key=lambda fit: fit.params[:2]):
+        rows = [fit.metrics for fit in group]
+        shared = set.intersection(*map(set, rows))
+        found[weights] = {key: float(np.mean([row[key] for row in rows])) for key in shared}
+    return found
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """Return a mean ± its standard error."""
+    if not values:
+        return "none"
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{np.mean(values):.3g} ± {error:.2g}"
+
+
+def compare_strategies(results: Sequence[Result]) -> tuple[list[dict[str, Any]], str]:
+    """Return the numbers of every strategy, and their table.
+
+    The quality of a pair of weights is the mean over its seeds, of which every study fits three;
+    the last row is the pair of the exhaustive grid that the truth, unknown to a search, would
+    choose.
+    """
+    rows = []
+    for result in results:
+        pairs = cells(result.fits)
+        shared = {"repetition": result.repetition, "n_epochs": result.n_epochs}
+        row: dict[str, Any] = {"strategy": result.strategy, **shared}
+        if result.chosen is not None:
+            weights = result.chosen.params[:2]
+            row |= {"weights": weights, **pairs[weights]}
+        rows.append(row)
+        if result.strategy == "exhaustive":
+            best = max(pairs, key=lambda pair: pairs[pair]["recovery"])
+            rows.append({"strategy": "the truth", "weights": best, **shared, **pairs[best]})
+    total = len(ALPHAS) * len(BETAS) * N_SEEDS * 50
+    header = ["strategy", "epochs", "of the grid", "α, β chosen", *QUALITIES]
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for strategy in dict.fromkeys(row["strategy"] for row in rows):
+        own = [row for row in rows if row["strategy"] == strategy]
+        n_epochs = np.mean([row["n_epochs"] for row in own])
+        chosen = "; ".join(
+            "{:.3g}, {:.3g}".format(*row["weights"]) if "weights" in row else "none" for row in own
+        )
+        cost = [f"{n_epochs:.0f}", f"{100 * n_epochs / total:.0f} %"]
+        scores = [mean_and_error([row[key] for row in own if key in row]) for key in QUALITIES]
+        lines.append(f"| {' | '.join([strategy, *cost, chosen, *scores])} |")
+    return rows, "\n".join(lines)
+
+
+def compare_choosers(results: Sequence[Result]) -> tuple[dict[str, Any], str]:
+    """Return how each metric orders the fits of the exhaustive grid, and their table.
+
+    Beside the rank correlation with the truth, over all fits and over the betas of one alpha,
+    stands what choosing beta by the metric alone loses: the recovery of the best beta of an
+    alpha less that of the one chosen, mean over alphas.
+    """
+    grids = [result for result in results if result.strategy == "exhaustive"]
+    found: dict[str, Any] = {}
+    names = ["ρ recovery", "ρ MIG", "ρ recovery, β only", "recovery lost"]
+    lines = [f"| chosen by | {' | '.join(names)} |", "|" + "---|" * (len(names) + 1)]
+    for key, sign in CHOOSERS.items():
+        rows = [chooser_scores(result.fits, key, sign) for result in grids]
+        found[key] = rows
+        columns = [mean_and_error([row[name] for row in rows]) for name in names]
+        lines.append(f"| `{key}` | {' | '.join(columns)} |")
+    return found, "\n".join(lines)
+
+
+def chooser_scores(fits: Sequence[Fit], key: str, sign: int) -> dict[str, float]:
+    """Return how well a metric orders the fits of one grid."""
+    values = [sign * fit.metrics[key] for fit in fits]
+    truth = [fit.metrics["recovery"] for fit in fits]
+    pairs = cells(fits)
+    within, lost = [], []
+    for alpha in ALPHAS:
+        row = [pairs[alpha, beta] for beta in BETAS]
+        guess, real = [sign * cell[key] for cell in row], [cell["recovery"] for cell in row]
+        within.append(spearmanr(guess, real).statistic)
+        lost.append(max(real) - real[int(np.argmax(guess))])
+    return {
+        "ρ recovery": float(spearmanr(values, truth).statistic),
+        "ρ MIG": float(spearmanr(values, [fit.metrics["truth_mig"] for fit in fits]).statistic),
+        "ρ recovery, β only": float(np.nanmean(within)),
+        "recovery lost": float(np.mean(lost)),
+    }
+
+
+def main() -> None:
+    """Run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--repetitions", type=int, default=3)
+    options = parser.parse_args()
+    output = OutputFolder(options.folder.resolve())
+    results = []
+    for strategy, make in STRATEGIES.items():
+        for repetition in range(options.repetitions):
+            name = f"{strategy}-{repetition}"
+            run_study(make(), repetition, output.root, name)
+            results.append(read_result(strategy, repetition, output, name))
+            print(f"{name}: {results[-1].n_epochs} epochs", file=sys.stderr, flush=True)
+    rows, table = compare_strategies(results)
+    found, chooser_table = compare_choosers(results)
+    print(f"{table}\n\n{chooser_table}")
+    report = {"strategies": rows, "choosers": found}
+    Path("search_efficiency.json").write_text(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
