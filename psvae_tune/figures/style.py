@@ -1,11 +1,14 @@
 """How every figure looks: few inks that also differ in grey, thin axes, nothing global."""
 
-import io
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from psvae_tune.figures.images import encode_image
 
 # Okabe and Ito's colours, told apart by readers who confuse red and green.
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = (
@@ -30,16 +33,18 @@ def new_figure(width: float, height: float) -> Figure:
 
 def to_png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    canvas = FigureCanvasAgg(figure)
+    # Saving the figure would draw it twice.
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return encode_image(pixels[..., :3])
 
 
 def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
     """Label axes and take away what carries no data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.tick_params(labelsize=FONT_SIZE - 1)
+    axes.tick_params(labelsize=FONT_SIZE - 1, which="both")
     axes.set_title(title, fontsize=FONT_SIZE + 1, loc="left")
     axes.set_xlabel(x, fontsize=FONT_SIZE)
     axes.set_ylabel(y, fontsize=FONT_SIZE)
