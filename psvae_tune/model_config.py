@@ -15,6 +15,10 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
+MAX_LATENTS = 1000
+MAX_LAYERS = 100
+"""On one side. Published networks have five, searched ones up to ten."""
+
 # How a published architecture file writes that something follows from the rest.
 _OPEN: tuple[Any, ...] = (None, [None], [None] * 4)
 
@@ -61,6 +65,8 @@ class Architecture(Settings):
                 and name != "ae_decoding_starting_dim"
                 and isinstance(value := getattr(self, name), tuple)
             }
+            if max(lengths.values(), default=0) > MAX_LAYERS:
+                raise ValueError(f"the {side} lists must hold at most {MAX_LAYERS} layers")
             if len(set(lengths.values())) > 1:
                 counts = ", ".join(f"{name} {n}" for name, n in lengths.items())
                 raise ValueError(f"the {side} lists differ in length: {counts}")
@@ -84,7 +90,7 @@ class ModelConfig(Settings):
 
     model_class: str
     model_type: Literal["conv"] = "conv"
-    n_ae_latents: Annotated[int, Field(ge=1)]
+    n_ae_latents: Annotated[int, Field(ge=1, le=MAX_LATENTS)]
     l2_reg: NonNegative = 0.0
     rng_seed_model: Seed = 0
     fit_sess_io_layers: bool = False
