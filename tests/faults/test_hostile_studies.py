@@ -64,7 +64,7 @@ def studies(draw):
 
 
 small = st.integers(1, 9)
-sizes = small | small | st.sampled_from([0, -1, 1.5, "x", None, 10**4, 10**9, 2**63])
+sizes = small | small | st.sampled_from([0, -1, 1.5, "x", None, 10**6, 2**63])
 
 
 @st.composite
