@@ -125,7 +125,7 @@ def _check_size(raw: Any, where: str) -> None:
         if n_values > MAX_VALUES:
             raise ConfigError(where, f"must hold at most {MAX_VALUES} values")
         if depth > MAX_DEPTH:
-            raise ConfigError(where, "is not YAML: nested too deeply")
+            raise ConfigError(where, "is nested too deeply")
         if isinstance(node, dict):
             left += [(item, depth + 1) for pair in node.items() for item in pair]
         elif isinstance(node, list):
@@ -149,9 +149,11 @@ def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str])
 
 def _read_architecture(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
+    _check_size(raw, str(path))
+    return raw
 
 
 def _apply(raw: dict[str, Any], setting: str) -> None:

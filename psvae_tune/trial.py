@@ -15,7 +15,7 @@ import yaml
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
-from psvae_tune.errors import DivergedError
+from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import final_metrics
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.movies import MovieFormat
@@ -67,10 +67,8 @@ def run_trial(
     config = job.base.with_params(params)
     trial_id = config.fingerprint([session.digest for session in sessions])
     data = prepare_data(sessions, config)
-    state = start(config, data, device)
     checkpoint = job.folder.checkpoint(trial_id)
-    if checkpoint.exists():
-        load_state(state, checkpoint.read_bytes())
+    state = _go_on(checkpoint, config, data, device)
     run = TrialRun.open(
         job.target,
         job.stage,
@@ -100,6 +98,21 @@ def run_trial(
     # The metrics of the best epoch and no later ones, because they are those of the model kept.
     yield Progress(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
     checkpoint.unlink(missing_ok=True)
+
+
+def _go_on(
+    checkpoint: Path, config: TrialConfig, data: PreparedData, device: torch.device
+) -> TrainState:
+    """Return where a trial was, or its start if nothing usable was kept."""
+    state = start(config, data, device)
+    if checkpoint.exists():
+        try:
+            load_state(state, checkpoint.read_bytes())
+        except (StorageError, OSError) as error:
+            # From the start it will have the same numbers, only later.
+            logger.warning("%s: %s; its trial begins anew", checkpoint, error)
+            return start(config, data, device)
+    return state
 
 
 def _read_clocks() -> dict[str, float]:

@@ -152,8 +152,14 @@ def _reason(error: Exception, uri: str) -> str:
 
 
 def metric_key(key: str) -> str:
-    """Return a key with the characters that MLflow refuses (from label names) replaced."""
-    return re.sub(r"[^\w\-./ ]", "_", key)
+    """Return a key that MLflow takes: what it refuses (from label names) is replaced.
+
+    A key that had to be changed ends in a few digits of its own, so that no two become one.
+    """
+    parts = re.sub(r"[^\w\-./ ]", "_", key).split("/")
+    # MLflow takes a key for a path, and refuses those with `.`, `..` or nothing on the way.
+    safe = "/".join(part if part.strip(".") else "_" for part in parts)
+    return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
 
 @dataclass(slots=True)

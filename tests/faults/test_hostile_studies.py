@@ -197,7 +197,7 @@ def test_architecture_files(tmp_path, recording):
         ("a: 2020-13-45", "is not YAML"),
         ("a: !!python/object/apply:os.system [id]", "is not YAML"),
         ("[" * 5000, "nested too deeply"),
-        ("a: &a [*a]", "nested too deeply"),
+        ("a: &a [*a]", "is nested too deeply"),
         (
             "a0: &a0 [x, x]\n"
             + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)),
