@@ -13,6 +13,7 @@ from psvae_tune.data.demo import write_demo
 from psvae_tune.data.findings import find
 from psvae_tune.data.hdf5 import read_session, write_session
 from psvae_tune.data.measures import measure_session
+from psvae_tune.errors import StorageError
 from psvae_tune.figures.session_page import build_session_page
 from psvae_tune.logged import open_study
 from psvae_tune.storage import OutputFolder
