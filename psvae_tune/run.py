@@ -10,19 +10,19 @@ import torch
 
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
-from psvae_tune.errors import CutOffError, PsvaeTuneError
+from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.logged import open_study
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
 from psvae_tune.request import check_request, note_request
+from psvae_tune.spool import close_trial, deliver_all
 from psvae_tune.stages import StageOutcome, run_study
-from psvae_tune.storage import OutputFolder, StudyFolder
+from psvae_tune.storage import OutputFolder, StudyFolder, write_bytes
 from psvae_tune.tracking import (
     SELECTED,
     RunStatus,
     StudyRun,
     TrackingTarget,
-    close_trial,
     hide_password,
     log_model,
     open_target,
@@ -70,7 +70,8 @@ class StudyOutcome:
 
     place: Place
     stages: tuple[StageOutcome, ...]
-    model_uri: str
+    model_uri: str | None
+    """None: it waits, with what else the tracking server has not taken, for `sync`."""
 
 
 def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | None) -> Place:
@@ -187,7 +188,7 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
                 yield progress
                 status = "FAILED" if progress.failure else "FINISHED"
         finally:
-            close_trial(place.target, trial_id, status, "trained inline")
+            close_trial(place.folder, place.target, trial_id, status, "trained inline")
 
 
 @contextmanager
@@ -205,7 +206,10 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
         status = "KILLED"
         raise
     finally:
-        study_run.close(status)
+        try:
+            study_run.close(status)
+        except Exception as error:  # stores raise what their database or HTTP library raises
+            logger.warning("the run of the study could not be closed: %s", error)
 
 
 def _conclude(
@@ -218,10 +222,31 @@ def _conclude(
     """Write down what was chosen. Side effects: writes to the study's folder and to MLflow."""
     selection = {outcome.stage.name: outcome.selection.to_dict() for outcome in stages}
     place.folder.save_selection(selection)
+    model_uri = None
+    write_bytes(place.folder.unlogged, b"")
+    try:
+        if n_waiting := deliver_all(place.folder, place.target):
+            raise TrackingError(
+                f"study {place.folder.name}", f"{n_waiting} trials wait for the tracking server"
+            )
+        model_uri = _log_choice(plan, sessions, place, stages, study_run)
+        place.folder.unlogged.unlink()
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        logger.warning("the choice waits for the tracking server: %s", error)
+    return StudyOutcome(place, tuple(stages), model_uri)
+
+
+def _log_choice(
+    plan: Plan,
+    sessions: Sequence[Session],
+    place: Place,
+    stages: Sequence[StageOutcome],
+    study_run: StudyRun,
+) -> str:
+    """Log what was chosen, and why; return the URI of the model. Side effects: in MLflow."""
     study_run.log_file(place.folder.selection)
     study_run.log_file(place.folder.study_file)
-    final = stages[-1]
-    chosen = final.selection.chosen
+    chosen = stages[-1].selection.chosen
     study_run.mark([chosen.trial_id], SELECTED)
     config = plan.study.base
     for outcome in stages:
@@ -239,4 +264,4 @@ def _conclude(
         publish(open_study(place.target.uri, place.target.study))
     except PsvaeTuneError as error:  # the study is over, and the command makes it again
         logger.warning("no report: %s; psvae-tune report makes it again", error)
-    return StudyOutcome(place, tuple(stages), model_uri)
+    return model_uri

@@ -11,6 +11,8 @@
         tracking.json             where its runs are
         lock                      held by the process that runs it
         checkpoints/TRIAL.pt      where an unfinished trial goes on
+        unlogged                  is there if the tracking server does not know of the choice
+        spool/TRIAL/              what the tracking server has not taken yet
         ray/                      what Ray Tune writes for itself
 """
 
@@ -145,6 +147,16 @@ class StudyFolder:
     def ray(self) -> Path:
         """What Ray Tune writes for itself."""
         return self.root / "ray"
+
+    @property
+    def spool(self) -> Path:
+        """What the tracking server has not taken yet, a folder a trial."""
+        return self.root / "spool"
+
+    @property
+    def unlogged(self) -> Path:
+        """Is there if the study has ended, and the tracking server does not know of it."""
+        return self.root / "unlogged"
 
     @property
     def selection(self) -> Path:

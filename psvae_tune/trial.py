@@ -22,6 +22,7 @@ from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
 from psvae_tune.naming import name_trial
+from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
@@ -69,7 +70,8 @@ def run_trial(
     data = prepare_data(sessions, config)
     checkpoint = job.folder.checkpoint(trial_id)
     state = _go_on(checkpoint, config, data, device)
-    run = TrialRun.open(
+    run = SpooledRun.open(
+        job.folder,
         job.target,
         job.stage,
         trial_id,
@@ -136,7 +138,7 @@ def _best(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _finish(
-    state: TrainState, data: PreparedData, run: TrialRun, movies: MovieFormat
+    state: TrainState, data: PreparedData, run: TrialRun | SpooledRun, movies: MovieFormat
 ) -> dict[str, float]:
     """Score, keep and picture the best model. Side effects: logs to the run."""
     epoch = state.epoch if state.best is None else state.best.epoch
@@ -148,7 +150,7 @@ def keep_model(
     epoch: int,
     data: PreparedData,
     device: torch.device,
-    run: TrialRun,
+    run: TrialRun | SpooledRun,
     movies: MovieFormat = "mp4",
 ) -> dict[str, float]:
     """Score a fitted model, keep it in a run and picture it there; return its metrics.
@@ -162,8 +164,7 @@ def keep_model(
         path = Path(folder) / "model.pt"
         names = {"label_names": list(data.label_names)}
         save_model(path, model, data.label_scaling, names)
-        run.log_file(path)
-    run.deliver()
+        run.log_folder(path.parent)
     finished = FinishedTrial(
         model, data, device, metrics, run.history(), epoch, model.config.n_anneal_epochs
     )
@@ -171,7 +172,7 @@ def keep_model(
     return metrics
 
 
-def _log_pictures(trial: FinishedTrial, run: TrialRun, movies: MovieFormat) -> None:
+def _log_pictures(trial: FinishedTrial, run: TrialRun | SpooledRun, movies: MovieFormat) -> None:
     """Log everything there is to look at. Side effects: logs to the run.
 
     Numbers and weights are safe by now, so nothing that goes wrong here may fail the trial.
