@@ -1,6 +1,8 @@
 """A whole study: recordings in, a choice and its runs out."""
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,7 +167,8 @@ def run(
     ):
         start_ray(sum(session.frames.nbytes for session in sessions))
         try:
-            stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
+            with _end_as_by_ctrl_c():  # after Ray's start, which would end the process instead
+                stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
         finally:
             ray.shutdown()
         return _conclude(plan, sessions, place, stages, study_run)
@@ -189,6 +192,24 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
                 status = "FAILED" if progress.failure else "FINISHED"
         finally:
             close_trial(place.folder, place.target, trial_id, status, "trained inline")
+
+
+@contextmanager
+def _end_as_by_ctrl_c() -> Iterator[None]:
+    """Take the signal that batch systems and reboots send for Ctrl-C: save, and stop.
+
+    Side effects: changes what SIGTERM does, in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(
+        signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT)
+    )
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
