@@ -51,7 +51,7 @@ class PsvaeTuneError(Exception):
                 shown.append(f"and {len(self.problems) - N_SHOWN} more")
             lines = "".join(f"\n  {problem}" for problem in shown)
             text = f"{self.where}: {len(self.problems)} problems{lines}"
-        return text if self.hint is None else f"{text}\n\nhint: {self.hint}"
+        return _printable(text if self.hint is None else f"{text}\n\nhint: {self.hint}")
 
 
 class RequestError(PsvaeTuneError):
@@ -86,6 +86,11 @@ class CutOffError(StudyError):
 
 class DivergedError(StudyError):
     """A term of the loss is no longer finite."""
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal would take for a command or could not show."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

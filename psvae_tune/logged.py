@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
@@ -239,7 +240,7 @@ def open_study(uri: str, name: str) -> LoggedStudy:
     TrackingError
         If the store does not answer, or does not know the study.
     """
-    database = Path(uri.removeprefix("sqlite:///"))
+    database = Path(unquote(uri.removeprefix("sqlite:///")))
     if uri.startswith("sqlite:///") and not database.exists():
         # MLflow would make an empty one.
         raise TrackingError(f"tracking URI {uri}", "does not exist")

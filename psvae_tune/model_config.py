@@ -6,14 +6,20 @@ Published names may hold a dot (``ps_vae.alpha``); they are aliases of typed fie
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from psvae_tune.settings import Settings
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Size = Annotated[int, Field(ge=1, le=10_000)]
+"""Channels or pixels; more is a slip."""
 
+
+MAX_LATENTS = 1000
+MAX_LAYERS = 100
+"""On one side. Published networks have five, searched ones up to ten."""
 
 # How a published architecture file writes that something follows from the rest.
 _OPEN: tuple[Any, ...] = (None, [None], [None] * 4)
@@ -31,15 +37,15 @@ class Architecture(Settings):
     ae_batch_norm: bool = False
     ae_batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
     symmetric_arch: bool = True
-    ae_encoding_n_channels: tuple[PositiveInt, ...] = (32, 64, 128, 256, 512)
-    ae_encoding_kernel_size: tuple[PositiveInt, ...] = (5, 5, 5, 5, 5)
-    ae_encoding_stride_size: tuple[PositiveInt, ...] = (2, 2, 2, 2, 5)
+    ae_encoding_n_channels: tuple[Size, ...] = (32, 64, 128, 256, 512)
+    ae_encoding_kernel_size: tuple[Size, ...] = (5, 5, 5, 5, 5)
+    ae_encoding_stride_size: tuple[Size, ...] = (2, 2, 2, 2, 5)
     ae_encoding_layer_type: tuple[Literal["conv", "maxpool"], ...] | None = None
-    ae_decoding_n_channels: tuple[PositiveInt, ...] | None = None
-    ae_decoding_kernel_size: tuple[PositiveInt, ...] | None = None
-    ae_decoding_stride_size: tuple[PositiveInt, ...] | None = None
+    ae_decoding_n_channels: tuple[Size, ...] | None = None
+    ae_decoding_kernel_size: tuple[Size, ...] | None = None
+    ae_decoding_stride_size: tuple[Size, ...] | None = None
     ae_decoding_layer_type: tuple[Literal["convtranspose", "unpool"], ...] | None = None
-    ae_decoding_starting_dim: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    ae_decoding_starting_dim: tuple[Size, Size, Size] | None = None
     """(channel, height, width) that an explicit decoder starts from; None: as follows from it."""
     ae_decoding_last_FF_layer: bool = False
 
@@ -61,6 +67,8 @@ class Architecture(Settings):
                 and name != "ae_decoding_starting_dim"
                 and isinstance(value := getattr(self, name), tuple)
             }
+            if max(lengths.values(), default=0) > MAX_LAYERS:
+                raise ValueError(f"the {side} lists must hold at most {MAX_LAYERS} layers")
             if len(set(lengths.values())) > 1:
                 counts = ", ".join(f"{name} {n}" for name, n in lengths.items())
                 raise ValueError(f"the {side} lists differ in length: {counts}")
@@ -84,7 +92,7 @@ class ModelConfig(Settings):
 
     model_class: str
     model_type: Literal["conv"] = "conv"
-    n_ae_latents: Annotated[int, Field(ge=1)]
+    n_ae_latents: Annotated[int, Field(ge=1, le=MAX_LATENTS)]
     l2_reg: NonNegative = 0.0
     rng_seed_model: Seed = 0
     fit_sess_io_layers: bool = False

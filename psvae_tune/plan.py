@@ -152,7 +152,8 @@ def _architecture_problems(study: Study, header: SessionHeader) -> Iterator[str]
     n_planes = header.n_labels // 2 if model.conditional_encoder else 0
     try:
         network = plan_network(model.ae_arch_json, header.n_channels, n_planes)
-        network.check((header.height, header.width))
+        n_latents = max(count for _, count in _places(study, "n_ae_latents"))
+        network.check((header.height, header.width), n_latents)
     except ConfigError as error:
         for problem in error.problems:
             yield f"{error.where}: {problem}"

@@ -1,6 +1,8 @@
 """A whole study: recordings in, a choice and its runs out."""
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +18,15 @@ from psvae_tune.logged import open_study
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
 from psvae_tune.request import check_request, note_request
+from psvae_tune.spool import close_trial, deliver_all
 from psvae_tune.stages import StageOutcome, run_study
-from psvae_tune.storage import OutputFolder, StudyFolder
+from psvae_tune.storage import OutputFolder, StudyFolder, write_bytes
 from psvae_tune.tracking import (
     KIND,
     SELECTED,
     RunStatus,
     StudyRun,
     TrackingTarget,
-    close_trial,
     hide_password,
     log_model,
     open_target,
@@ -67,14 +69,22 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedChoice:
+    """What MLflow holds of the choice of a study."""
+
+    model_uri: str
+    override: Mapping[str, Any] | None
+    """The choice of a person, which stands although the study has gone on."""
+
+
+@dataclass(frozen=True, slots=True)
 class StudyOutcome:
     """What a study found, and where it lies."""
 
     place: Place
     stages: tuple[StageOutcome, ...]
-    model_uri: str
-    override: Mapping[str, Any] | None
-    """The choice of a person, which stands although the study has gone on."""
+    logged: LoggedChoice | None
+    """None: it waits, with what else the tracking server has not taken, for `sync`."""
 
 
 def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | None) -> Place:
@@ -175,7 +185,8 @@ def run(
     ):
         start_ray(sum(session.frames.nbytes for session in sessions))
         try:
-            stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
+            with _end_as_by_ctrl_c():  # after Ray's start, which would end the process instead
+                stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
         finally:
             ray.shutdown()
         return _conclude(plan, sessions, place, stages, study_run)
@@ -198,8 +209,26 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
                 yield progress
                 status = "FAILED" if progress.failure else "FINISHED"
         finally:
-            close_trial(place.target, trial_id, status, "trained inline")
+            close_trial(place.folder, place.target, trial_id, status, "trained inline")
         place.folder.checkpoint(trial_id).unlink(missing_ok=True)
+
+
+@contextmanager
+def _end_as_by_ctrl_c() -> Iterator[None]:
+    """Take the signal that batch systems and reboots send for Ctrl-C: save, and stop.
+
+    Side effects: changes what SIGTERM does, in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(
+        signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT)
+    )
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -217,7 +246,10 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
         status = "KILLED"
         raise
     finally:
-        study_run.close(status)
+        try:
+            study_run.close(status)
+        except Exception as error:  # stores raise what their database or HTTP library raises
+            logger.warning("the run of the study could not be closed: %s", error)
 
 
 def _conclude(
@@ -230,10 +262,31 @@ def _conclude(
     """Write down what was chosen. Side effects: writes to the study's folder and to MLflow."""
     selection = {outcome.stage.name: outcome.selection.to_dict() for outcome in stages}
     place.folder.save_selection(selection)
+    logged = None
+    write_bytes(place.folder.unlogged, b"")
+    try:
+        if n_waiting := deliver_all(place.folder, place.target):
+            raise TrackingError(
+                f"study {place.folder.name}", f"{n_waiting} trials wait for the tracking server"
+            )
+        logged = _log_choice(plan, sessions, place, stages, study_run)
+        place.folder.unlogged.unlink()
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        logger.warning("the choice waits for the tracking server: %s", error)
+    return StudyOutcome(place, tuple(stages), logged)
+
+
+def _log_choice(
+    plan: Plan,
+    sessions: Sequence[Session],
+    place: Place,
+    stages: Sequence[StageOutcome],
+    study_run: StudyRun,
+) -> LoggedChoice:
+    """Log what was chosen, and why. Side effects: in MLflow."""
     study_run.log_file(place.folder.selection)
     study_run.log_file(place.folder.study_file)
-    final = stages[-1]
-    chosen = final.selection.chosen
+    chosen = stages[-1].selection.chosen
     override = open_study(place.target.uri, place.target.study).override
     study_run.mark([chosen.trial_id if override is None else override["trial_id"]], SELECTED)
     config = plan.study.base
@@ -252,4 +305,4 @@ def _conclude(
         publish(open_study(place.target.uri, place.target.study))
     except PsvaeTuneError as error:  # the study is over, and the command makes it again
         logger.warning("no report: %s; psvae-tune report makes it again", error)
-    return StudyOutcome(place, tuple(stages), model_uri, override)
+    return LoggedChoice(model_uri, override)

@@ -16,7 +16,8 @@ from psvae_tune.models.saved import load_model
 from psvae_tune.points import Origin, Point
 from psvae_tune.rules import SEED_PARAMETER
 from psvae_tune.select import TrialResult
-from psvae_tune.tracking import TrackingTarget, fetch_file, log_metrics
+from psvae_tune.spool import fetch_file, log_metrics
+from psvae_tune.trial import TrialJob
 
 
 def with_udr(
@@ -24,7 +25,7 @@ def with_udr(
     trials: Sequence[TrialResult],
     origin: Origin,
     sessions: Sequence[Session],
-    target: TrackingTarget,
+    job: TrialJob,
 ) -> list[TrialResult]:
     """Return trials with their agreement ``udr``, where other seeds were fitted as well.
 
@@ -39,8 +40,8 @@ def with_udr(
         What they start from.
     sessions
         Their recordings.
-    target
-        Where their models are.
+    job
+        Of the stage: where their models are.
 
     Side effects: logs ``best/udr`` and its spread over pairs, ``best/udr_spread``.
     """
@@ -52,7 +53,7 @@ def with_udr(
     found = list(trials)
     for group in groups.values():
         if len(group) > 1:
-            _score([points[i] for i in group], group, found, origin, sessions, target)
+            _score([points[i] for i in group], group, found, origin, sessions, job)
     return found
 
 
@@ -62,14 +63,16 @@ def _score(
     found: list[TrialResult],
     origin: Origin,
     sessions: Sequence[Session],
-    target: TrackingTarget,
+    job: TrialJob,
 ) -> None:
     """Score fits of the same settings. Side effects: replaces them in ``found``; logs."""
     data = prepare_data(sessions, origin.base.with_params(points[0].params))
     latents, kls = [], []
     with TemporaryDirectory() as folder:
         for point in points:
-            model = load_model(fetch_file(target, point.trial_id, "model.pt", Path(folder))).model
+            model = load_model(
+                fetch_file(job.folder, job.target, point.trial_id, "model.pt", Path(folder))
+            ).model
             seen = evaluate(model, data, "val", torch.device("cpu"))
             columns = model.partition.unsupervised
             assert seen.logvar is not None
@@ -82,4 +85,5 @@ def _score(
         value, spread = float(agreement.per_fit[place]), float(agreement.spread[place])
         trial = found[index]
         found[index] = replace(trial, metrics={**trial.metrics, "udr": value})
-        log_metrics(target, trial.trial_id, {"best/udr": value, "best/udr_spread": spread})
+        scores = {"best/udr": value, "best/udr_spread": spread}
+        log_metrics(job.folder, job.target, trial.trial_id, scores)

@@ -19,9 +19,10 @@ from psvae_tune.schedulers import MedianStop, ParetoAsha, first_rung, rungs
 from psvae_tune.search_space import Study
 from psvae_tune.seeds import with_udr
 from psvae_tune.select import Selection, TrialResult, select
+from psvae_tune.spool import close_trial
 from psvae_tune.stage import Stage
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import TrackingTarget, close_trial
+from psvae_tune.tracking import TrackingTarget
 from psvae_tune.trial import TrialJob
 from psvae_tune.tune import Shared, train
 from psvae_tune.watch import Watcher
@@ -65,7 +66,7 @@ def run_study(
         points, dropped = _run_stage(stage, origin, job, shared)
         trials = origin.results(points, StageRecord(folder, stage.name).ended())
         if SEED_PARAMETER in stage.space:
-            trials = with_udr(points, trials, origin, sessions, target)
+            trials = with_udr(points, trials, origin, sessions, job)
         trials += dropped
         selection = select(trials, stage.select)
         watcher.stage_selected(stage, selection)
@@ -178,7 +179,7 @@ def _run_sampling(sampling: Sampling, job: TrialJob, shared: Shared) -> list[Poi
 def _stop_interrupted(job: TrialJob, left: Sequence[Point], done: str) -> None:
     """End the runs of trials that were cut off, and say how to go on."""
     for point in left:
-        close_trial(job.target, point.trial_id, "KILLED", "interrupted")
+        close_trial(job.folder, job.target, point.trial_id, "KILLED", "interrupted")
     raise CutOffError(
         f"study {job.folder.name}",
         f"interrupted: {done} of stage `{job.stage}` have ended, those cut off go on from their "

@@ -11,6 +11,8 @@
         tracking.json             where its runs are
         lock                      held by the process that runs it
         checkpoints/TRIAL.pt      where an unfinished trial goes on
+        unlogged                  is there if the tracking server does not know of the choice
+        spool/TRIAL/              what the tracking server has not taken yet
         ray/                      what Ray Tune writes for itself
 """
 
@@ -28,9 +30,10 @@ from typing import Any
 import yaml
 
 from psvae_tune.errors import StorageError
+from psvae_tune.study_file import parse_yaml
 
 MIN_FREE_BYTES = 200 * 2**20
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -69,7 +72,8 @@ class OutputFolder:
     @property
     def default_tracking_uri(self) -> str:
         """The default tracking store, as MLflow names it."""
-        return f"sqlite:///{self.database}"
+        # In a URI these two are no part of a path.
+        return f"sqlite:///{self.database}".replace("%", "%25").replace("?", "%3F")
 
     def study(self, name: str) -> "StudyFolder":
         """Return the folder of a study, which need not exist.
@@ -81,7 +85,8 @@ class OutputFolder:
         """
         if not NAME.fullmatch(name):
             raise StorageError(
-                f"study {name!r}", "must consist of letters, digits, `_`, `.` and `-`"
+                f"study {name!r:.130}",
+                "must consist of up to 100 letters, digits, `_`, `.` and `-`",
             )
         return StudyFolder(self.root / name)
 
@@ -144,6 +149,16 @@ class StudyFolder:
         return self.root / "ray"
 
     @property
+    def spool(self) -> Path:
+        """What the tracking server has not taken yet, a folder a trial."""
+        return self.root / "spool"
+
+    @property
+    def unlogged(self) -> Path:
+        """Is there if the study has ended, and the tracking server does not know of it."""
+        return self.root / "unlogged"
+
+    @property
     def selection(self) -> Path:
         """The choice of every stage."""
         return self.root / "selection.json"
@@ -194,15 +209,18 @@ class StudyFolder:
             If there is no such study.
         """
         try:
-            raw = yaml.safe_load(self.study_file.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+            raw = parse_yaml(self.study_file.read_text(encoding="utf-8"), str(self.study_file))
+        except (OSError, ValueError) as error:
             others = OutputFolder(self.root.parent).studies()
             raise StorageError(
                 f"study {self.name!r}",
                 f"no readable study.yaml in {self.root}",
                 hint=f"there are {', '.join(others[:10])}" if others else None,
             ) from error
-        assert isinstance(raw, dict)
+        if not isinstance(raw, dict):
+            raise StorageError(
+                str(self.study_file), f"must hold sections, got {type(raw).__name__}"
+            )
         return raw
 
     def save_tracking(self, target: dict[str, str]) -> None:
@@ -219,8 +237,9 @@ class StudyFolder:
         """
         path = self.root / "tracking.json"
         try:
-            return dict(json.loads(path.read_bytes()))
-        except (OSError, ValueError) as error:
+            kept = json.loads(path.read_bytes())
+            return {name: str(kept[name]) for name in ("uri", "experiment_id")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"study {self.name!r}", f"no readable {path}") from error
 
     def save_selection(self, selection: dict[str, Any]) -> None:

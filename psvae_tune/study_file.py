@@ -14,6 +14,10 @@ from psvae_tune.search_space import SECTIONS
 # Below these, the rest of a dotted path is one name, because published names hold dots.
 LEAF_SECTIONS = frozenset(SECTIONS) - {"search"} | {"space", "objectives"}
 
+MAX_BYTES = 2**20
+MAX_VALUES = 100_000
+MAX_DEPTH = 100
+
 
 def read_study_file(
     path: Path, settings: Sequence[str] = (), sessions: Sequence[str] = ()
@@ -67,21 +71,65 @@ def apply_settings(raw: dict[str, Any], settings: Sequence[str]) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode()
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), f"is not text: {error.reason}") from error
+    except ValueError as error:  # bytes that are no text; a NUL in the path
+        raise ConfigError(str(path), f"is not text: {error}") from error
+    raw = parse_yaml(text, str(path))
+    if not isinstance(raw, dict):
+        raise ConfigError(str(path), f"must hold sections, got {type(raw).__name__}")
+    return raw
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text says.
+
+    Parameters
+    ----------
+    text
+        Of unknown origin.
+    where
+        Its place, to be named in an error.
+
+    Raises
+    ------
+    ConfigError
+        If it is not YAML, or stands for far more than it seems to.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(where, f"must be shorter than {MAX_BYTES // 2**20} MB")
+    try:
+        raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         what = getattr(error, "problem", None) or "not readable"
-        raise ConfigError(str(path), f"is not YAML: {place}{what}") from error
+        raise ConfigError(where, f"is not YAML: {place}{what}") from error
+    except (ValueError, OverflowError) as error:  # a number or a date that cannot be
+        raise ConfigError(where, f"is not YAML: {str(error).partition(';')[0]}") from error
     except RecursionError as error:
-        raise ConfigError(str(path), "is not YAML: nested too deeply") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(str(path), f"must hold sections, got {type(raw).__name__}")
+        raise ConfigError(where, "is not YAML: nested too deeply") from error
+    _check_size(raw, where)
     return raw
+
+
+def _check_size(raw: Any, where: str) -> None:
+    """Refuse few lines that stand for any number of values, by naming each other."""
+    left, n_values = [(raw, 0)], 0
+    while left:
+        node, depth = left.pop()
+        n_values += 1
+        if n_values > MAX_VALUES:
+            raise ConfigError(where, f"must hold at most {MAX_VALUES} values")
+        if depth > MAX_DEPTH:
+            raise ConfigError(where, "is nested too deeply")
+        if isinstance(node, dict):
+            left += [(item, depth + 1) for pair in node.items() for item in pair]
+        elif isinstance(node, list):
+            left += [(item, depth + 1) for item in node]
 
 
 def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str]) -> None:
@@ -101,9 +149,11 @@ def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str])
 
 def _read_architecture(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
+    _check_size(raw, str(path))
+    return raw
 
 
 def _apply(raw: dict[str, Any], setting: str) -> None:
@@ -112,11 +162,7 @@ def _apply(raw: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     if not equals or not all(path.split(".")):
         raise ConfigError(where, "must read section.name=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(where, f"the value is not YAML, got {text!r}") from error
-    _set(raw, path, value, where)
+    _set(raw, path, parse_yaml(text, where), where)
 
 
 def _set(node: Any, path: str, value: Any, where: str, is_leaf: bool = False) -> None:

@@ -4,6 +4,7 @@ Stopping early, checkpoints, progress and logging are the business of whoever co
 """
 
 import copy
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from psvae_tune.metric_names import METRICS
 from psvae_tune.models.blocks import train_convolutions_in
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
+
+_DIGEST = 32  # bytes of a SHA-256
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,8 @@ def dump_state(state: TrainState) -> bytes:
         },
         buffer,
     )
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return hashlib.sha256(content).digest() + content
 
 
 def load_state(state: TrainState, saved: bytes) -> None:
@@ -244,11 +248,16 @@ def load_state(state: TrainState, saved: bytes) -> None:
     Raises
     ------
     StorageError
-        If the bytes are no such state, or one of another model.
+        If the bytes are no such state, are damaged, or are of another model; then ``state`` may
+        be half of the one and half of the other.
     """
+    digest, content = saved[:_DIGEST], saved[_DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        # Else a few wrong bits would go unnoticed, as slightly different numbers.
+        raise StorageError("checkpoint", "cannot be continued from: it is damaged")
     try:
         raw: dict[str, Any] = torch.load(
-            io.BytesIO(saved), weights_only=True, map_location=state.device
+            io.BytesIO(content), weights_only=True, map_location=state.device
         )
         state.model.load_state_dict(raw["model"])
         state.optimizer.load_state_dict(raw["optimizer"])

@@ -15,13 +15,14 @@ import yaml
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
-from psvae_tune.errors import DivergedError
+from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import final_metrics
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
 from psvae_tune.naming import name_trial
+from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
@@ -70,11 +71,10 @@ def run_trial(
     config = job.base.with_params(params)
     trial_id = config.fingerprint([session.digest for session in sessions])
     data = prepare_data(sessions, config)
-    state = start(config, data, device)
     checkpoint = job.folder.checkpoint(trial_id)
-    if checkpoint.exists():
-        load_state(state, checkpoint.read_bytes())
-    run = TrialRun.open(
+    state = _go_on(checkpoint, config, data, device)
+    run = SpooledRun.open(
+        job.folder,
         job.target,
         job.stage,
         trial_id,
@@ -104,6 +104,21 @@ def run_trial(
     yield Progress(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
 
 
+def _go_on(
+    checkpoint: Path, config: TrialConfig, data: PreparedData, device: torch.device
+) -> TrainState:
+    """Return where a trial was, or its start if nothing usable was kept."""
+    state = start(config, data, device)
+    if checkpoint.exists():
+        try:
+            load_state(state, checkpoint.read_bytes())
+        except (StorageError, OSError) as error:
+            # From the start it will have the same numbers, only later.
+            logger.warning("%s: %s; its trial begins anew", checkpoint, error)
+            return start(config, data, device)
+    return state
+
+
 def _read_clocks() -> dict[str, float]:
     """Return what an epoch costs, as clocks that run on: on the wall, and of the processor."""
     return {"perf/epoch_seconds": time.perf_counter(), "perf/cpu_seconds": time.process_time()}
@@ -125,7 +140,7 @@ def _best(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _finish(
-    state: TrainState, data: PreparedData, run: TrialRun, movies: MovieFormat
+    state: TrainState, data: PreparedData, run: TrialRun | SpooledRun, movies: MovieFormat
 ) -> dict[str, float]:
     """Score, keep and picture the best model. Side effects: logs to the run."""
     epoch = state.epoch if state.best is None else state.best.epoch
@@ -137,7 +152,7 @@ def keep_model(
     epoch: int,
     data: PreparedData,
     device: torch.device,
-    run: TrialRun,
+    run: TrialRun | SpooledRun,
     movies: MovieFormat = "mp4",
 ) -> dict[str, float]:
     """Score a fitted model, keep it in a run and picture it there; return its metrics.
@@ -151,8 +166,7 @@ def keep_model(
         path = Path(folder) / "model.pt"
         names = {"label_names": list(data.label_names)}
         save_model(path, model, data.label_scaling, names)
-        run.log_file(path)
-    run.deliver()
+        run.log_folder(path.parent)
     finished = FinishedTrial(
         model, data, device, metrics, run.history(), epoch, model.config.n_anneal_epochs
     )
@@ -160,7 +174,7 @@ def keep_model(
     return metrics
 
 
-def _log_pictures(trial: FinishedTrial, run: TrialRun, movies: MovieFormat) -> None:
+def _log_pictures(trial: FinishedTrial, run: TrialRun | SpooledRun, movies: MovieFormat) -> None:
     """Log everything there is to look at. Side effects: logs to the run.
 
     Numbers and weights are safe by now, so nothing that goes wrong here may fail the trial.

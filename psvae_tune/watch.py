@@ -1,6 +1,5 @@
 """What the driver does when Ray Tune tells it of a trial."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -8,11 +7,10 @@ from ray import tune
 
 from psvae_tune.record import StageRecord
 from psvae_tune.select import Selection
+from psvae_tune.spool import close_trial
 from psvae_tune.stage import Stage
-from psvae_tune.tracking import TrackingTarget, close_trial
+from psvae_tune.tracking import RunStatus, TrackingTarget
 from psvae_tune.trial import Progress
-
-logger = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -90,11 +88,8 @@ class DriverCallback(tune.Callback):
         self.record.note_end(progress.trial_id, outcome, reason, progress.epoch, progress.metrics)
         if outcome == "finished":
             self.record.folder.checkpoint(progress.trial_id).unlink(missing_ok=True)
-        try:
-            status = "FAILED" if outcome == "failed" else "FINISHED"
-            close_trial(self.target, progress.trial_id, status, reason)  # type: ignore[arg-type]
-        except Exception as error:
-            logger.warning("the run of %s could not be closed: %s", name, error)
+        status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
+        close_trial(self.record.folder, self.target, progress.trial_id, status, reason)
         if self.watcher:
             self.watcher.trial_ended(name, outcome, reason, progress.metrics)
 

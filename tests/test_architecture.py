@@ -27,7 +27,7 @@ ROWS = [
     ["evaluate", "predictions"],
     ["recordings"],
     ["train", "storage", "tracking", "selection_text"],
-    ["select", "record", "request"],
+    ["select", "record", "request", "spool"],
     ["logged"],
     ["figures"],
     ["publish"],

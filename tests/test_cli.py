@@ -151,7 +151,7 @@ def test_bad_values_are_told_before_training(file, session, tmp_path, spoil, mes
         (["--tracking-uri", "http://127.0.0.1:9"], "does not answer: Connection refused"),
         (["--tracking-uri", "gopher://x"], "tracking URI gopher://x"),
         (["--output", "/proc/nothing"], "cannot be written"),
-        (["--name", "../x"], "must consist of letters"),
+        (["--name", "../x"], "must consist of up to 100 letters"),
     ],
 )
 def test_bad_options_of_run(file, session, tmp_path, arguments, message):

@@ -46,7 +46,7 @@ def test_fits_of_other_seeds_agree_more_or_less(make_job):
     drawn = [{"rng_seed_model": seed, "ps_vae.beta": 1} for seed in range(3)]
     drawn.append({"rng_seed_model": 0, "ps_vae.beta": 9})
     points, trials, origin = run_all(job, drawn, session)
-    *scored, alone = with_udr(points, trials, origin, [session], job.target)
+    *scored, alone = with_udr(points, trials, origin, [session], job)
     assert all(0 <= trial.metrics["udr"] <= 1 for trial in scored)
     assert len({trial.metrics["udr"] for trial in scored}) > 1
     assert "udr" not in alone.metrics
@@ -56,7 +56,7 @@ def test_fits_of_other_seeds_agree_more_or_less(make_job):
         assert logged["best/udr"] == trial.metrics["udr"]
         assert logged["best/udr_spread"] >= 0
     # Without one fit there are fewer pairs, and the numbers that count are the latest.
-    fewer = with_udr(points[:2], trials[:2], origin, [session], job.target)
+    fewer = with_udr(points[:2], trials[:2], origin, [session], job)
     logged = client.get_run(job.target.find_run(TRIAL, fewer[0].trial_id)).data.metrics
     assert logged["best/udr"] == fewer[0].metrics["udr"]
     assert logged["best/udr_spread"] == 0
@@ -69,4 +69,4 @@ def test_models_without_a_posterior_have_no_agreement(make_job):
     job = replace(job, base=parse_trial_config(raw, "test"))
     drawn = [{"rng_seed_model": seed} for seed in range(2)]
     points, trials, origin = run_all(job, drawn, session)
-    assert with_udr(points, trials, origin, [session], job.target) == trials
+    assert with_udr(points, trials, origin, [session], job) == trials

@@ -17,7 +17,7 @@ from psvae_tune.cli.choose import export, predict, promote, select
 from psvae_tune.cli.data import data
 from psvae_tune.cli.recommend import recommend
 from psvae_tune.cli.report import compare, report
-from psvae_tune.cli.run import resume, run
+from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.ui import ui
 from psvae_tune.errors import PsvaeTuneError
 
@@ -56,5 +56,5 @@ def main() -> None:
 
 
 REPORTING = (report, select, promote, export, predict, compare)
-for command in (run, resume, check, ui, *REPORTING, data, recommend, import_behavenet):
+for command in (run, resume, sync, check, ui, *REPORTING, data, recommend, import_behavenet):
     main.add_command(command)

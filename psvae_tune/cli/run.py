@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from psvae_tune.cli import options
-from psvae_tune.errors import StorageError
+from psvae_tune.cli.studies import find_store
+from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.plan import Plan, make_plan
 from psvae_tune.storage import OutputFolder
 from psvae_tune.study_file import apply_settings, read_study_file
@@ -86,6 +87,38 @@ def resume(
     _run(plan, output, root.name, tracking_uri, False, as_json, accept_changes)
 
 
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@options.tracking_uri
+@options.verbose
+def sync(study: Path, tracking_uri: str | None) -> None:
+    """Deliver what a tracking server that was away has not taken.
+
+    STUDY is its folder. Nothing is delivered twice, and nothing is trained.
+    """
+    from psvae_tune.spool import deliver_all
+    from psvae_tune.tracking import TrackingTarget, hide_password
+
+    root = study.resolve()
+    output = OutputFolder(root.parent)
+    folder = output.study(root.name)
+    uri, name = find_store(str(root), root.parent, tracking_uri)
+    target = TrackingTarget(uri, folder.read_tracking()["experiment_id"], name)
+    with folder.lock():
+        n_waiting = deliver_all(folder, target)
+    if n_waiting:
+        raise TrackingError(
+            f"tracking URI {hide_password(uri)}",
+            f"has not taken what {n_waiting} trials have logged",
+            hint="-v says why; the same command goes on where this one stopped",
+        )
+    if folder.unlogged.exists():
+        # All of its trials have ended, so that nothing is left of it but to tell the choice.
+        plan = make_plan(folder.read_study_file(), str(folder.study_file))
+        _run(plan, output, name, uri, False, False)
+    click.echo("everything is delivered", err=True)
+
+
 def _run(
     plan: Plan,
     output: OutputFolder,
@@ -137,14 +170,23 @@ def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
     shown |= {key: metrics[key] for key in last.stage.objectives if key in metrics}
     click.echo("")
     click.echo("pick       " + " ".join(item.selection.chosen.name for item in outcome.stages))
-    if (stands := outcome.override) is not None:
+    logged = outcome.logged
+    if logged is not None and (stands := logged.override) is not None:
         reason = stands["reason"] or "no reason given"
         click.echo(f"stands     {stands['name']}, chosen by {stands['by']}: {reason}")
     click.echo("scores     " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
-    click.echo(f"model      {outcome.model_uri}")
+    click.echo(f"model      {logged.model_uri if logged else 'waits for the tracking server'}")
     click.echo(f"study      {outcome.place.folder.root}")
-    if outcome.place.target.uri == output.default_tracking_uri:
+    if logged is None:
+        root = shlex.quote(str(outcome.place.folder.root))
+        click.echo(f"later      psvae-tune sync {root}")
+    _print_link(outcome, output)
+
+
+def _print_link(outcome: "StudyOutcome", output: OutputFolder) -> None:
+    target = outcome.place.target
+    if target.uri == output.default_tracking_uri:
         click.echo(f"look       psvae-tune ui --output {shlex.quote(str(output.root))}")
-        click.echo(f"           then {outcome.place.target.url('http://127.0.0.1:5000')}")
+        click.echo(f"           then {target.url('http://127.0.0.1:5000')}")
     else:
-        click.echo(f"look       {outcome.place.target.url(outcome.place.target.uri)}")
+        click.echo(f"look       {target.url(target.uri)}")

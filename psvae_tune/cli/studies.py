@@ -1,11 +1,10 @@
 """How commands that look at a study find it."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psvae_tune.errors import StorageError
-from psvae_tune.storage import OutputFolder
+from psvae_tune.storage import OutputFolder, StudyFolder
 
 if TYPE_CHECKING:
     from psvae_tune.logged import LoggedStudy
@@ -29,16 +28,15 @@ def find_store(study: str, output: Path, tracking_uri: str | None) -> tuple[str,
     """Return the tracking URI to look into for a study, and the study's name."""
     name = Path(study).name
     for folder in (Path(study), output / study):
-        kept = folder / "tracking.json"
-        if tracking_uri is None and kept.exists():
-            uri = json.loads(kept.read_text())["uri"]
+        if tracking_uri is None and (folder / "tracking.json").exists():
+            uri = StudyFolder(folder).read_tracking()["uri"]
             if "***@" in uri:
                 raise StorageError(
                     str(folder),
                     "is logged to a store with a password, which is not kept",
                     hint="give it with --tracking-uri or MLFLOW_TRACKING_URI",
                 )
-            return str(uri), name
+            return uri, name
     if tracking_uri is not None:
         return tracking_uri, name
     store = OutputFolder(output.resolve())

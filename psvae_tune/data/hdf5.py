@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.data.caution import check_memory
 from psvae_tune.data.header import HDF5_ERRORS, inspect_session, open_session, read_header
 from psvae_tune.data.standardize import flat_label_problems
 from psvae_tune.data.types import Session, SessionHeader
@@ -172,10 +173,9 @@ def _allocate(file: h5py.File, header: SessionHeader) -> dict[str, NDArray[Any]]
         if header.has_labels_sc:
             layout["labels_sc"] = (labels_shape, np.dtype(np.float32))
     n_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if n_bytes > memory:
-        problem = f"needs {n_bytes / 1e9:.1f} GB of memory, got a machine with {memory / 1e9:.1f}"
-        raise DataError(header.path, problem, "store smaller frames, or split the recording")
+    if header.has_frame_masks:  # a clip of them is read as it is stored, 8 bytes at most a pixel
+        n_bytes += 8 * max(header.clip_lengths) * math.prod(header.frame_shape)
+    check_memory(n_bytes, header.path)
     return {
         name: np.ones(shape, dtype) if name == "labels_masks" else np.empty(shape, dtype)
         for name, (shape, dtype) in layout.items()

@@ -15,11 +15,17 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from psvae_tune.data.caution import piece_problem, rehearse_texts
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import DataError
 
 # What h5py raises where the bytes of a file contradict themselves.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+
+
+MAX_LABELS = 10_000
+MAX_NAME_LENGTH = 100
+"""Of a label; MLflow allows 250 characters for the name of a metric that contains it."""
 
 
 class _Layout(NamedTuple):
@@ -207,6 +213,13 @@ def _read_clip_array(
             # Reading it would read whatever other file it names.
             problems.append(f"{what} must be stored in the file itself, got another file's data")
             return None
+        if dataset.size and not dataset.id.get_storage_size():
+            # HDF5 would make up the numbers, as many as are declared.
+            problems.append(f"{what} must hold what it declares, got nothing that was written")
+            return None
+        if problem := piece_problem(dataset):
+            problems.append(f"{what} {problem}")
+            return None
         clip = _ClipArray(dataset.shape or (), dataset.dtype)
     except HDF5_ERRORS as error:
         problems.append(f"{what} cannot be read, got {error}")
@@ -277,8 +290,12 @@ def _read_label_names(file: h5py.File, labels: _Group, problems: list[str]) -> t
     if not labels.clips:
         return ()
     n_labels = next(iter(labels.clips.values())).shape[1]
+    if n_labels > MAX_LABELS:
+        problems.append(f"must have at most {MAX_LABELS} labels, got {n_labels}")
+        return ()
     stored: Any = None
     try:
+        rehearse_texts(file, everywhere=False)
         stored = file.attrs.get("label_names")
         names = [f"label_{index}" for index in range(n_labels)]
         if stored is not None:
@@ -292,6 +309,12 @@ def _read_label_names(file: h5py.File, labels: _Group, problems: list[str]) -> t
             f"attribute `label_names` must be a JSON list of names, got {stored!r:.80}"
         )
         return ()
+    problems += [
+        f"attribute `label_names` must hold names of up to {MAX_NAME_LENGTH} letters, digits and "
+        f"signs, got {name!r:.80}"
+        for name in names
+        if len(name) > MAX_NAME_LENGTH or not name.isprintable()
+    ]
     if len(names) != n_labels:
         problems.append(f"attribute `label_names` must name {n_labels} labels, got {len(names)}")
     if repeated := sorted({name for name in names if names.count(name) > 1}):

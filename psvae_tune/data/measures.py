@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
+from psvae_tune.data.caution import check_memory, count_bytes
 from psvae_tune.data.header import HDF5_ERRORS, inspect_session, open_session
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import DataError
@@ -106,6 +107,8 @@ def measure_session(path: str, progress: Callable[[int], None] | None = None) ->
     """
     with open_session(path) as file:
         header = inspect_session(file, path, needs_labels=False)
+        largest = max(count_bytes(file["images"][name]) for name in header.clip_names)
+        check_memory(3 * largest, path)
         try:
             return _measure(file, header, progress or (lambda n_frames: None))
         except HDF5_ERRORS as error:

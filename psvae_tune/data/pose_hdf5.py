@@ -9,6 +9,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.data.caution import (
+    check_memory,
+    count_bytes,
+    find_foreign_parts,
+    piece_problem,
+    rehearse_texts,
+)
 from psvae_tune.data.header import HDF5_ERRORS, open_session
 from psvae_tune.data.pose import Poses, make_poses
 from psvae_tune.data.pose_tables import LEVELS, Column, assemble
@@ -17,6 +24,7 @@ from psvae_tune.errors import DataError
 if TYPE_CHECKING:
     from sleap_io import Labels
 
+_N_COPIES = 4  # of positions, while they are sorted into tracks and keypoints
 # LEAP and DeepPoseKit: where positions lie, and where how sure they are.
 _LEAP = "positions_pred"
 _ARRAYS = ((_LEAP, "conf_pred"), ("keypoints", "confidence"), ("predictions", ""))
@@ -32,6 +40,8 @@ def read_slp(path: Path) -> Poses:
     """
     import sleap_io
 
+    with open_session(path) as file:
+        _check(path, file)
     try:
         labels = sleap_io.load_slp(str(path), open_videos=False)
     except Exception as error:  # whatever a library raises on a damaged file
@@ -48,8 +58,8 @@ def read_hdf5(path: Path) -> Poses:
         If it cannot be read, or its form is not known.
     """
     with open_session(path) as file:
+        names = _check(path, file)
         try:
-            names = list(file)
             if "tracks" in names and isinstance(file["tracks"], h5py.Dataset):
                 return _read_sleap_analysis(path)
             frames = [name for name in names if "pandas_type" in file[name].attrs]
@@ -58,10 +68,30 @@ def read_hdf5(path: Path) -> Poses:
             for positions, confidence in _ARRAYS:
                 if positions in names:
                     return _read_array(path, file, positions, confidence)
-        except HDF5_ERRORS as error:
+        except (*HDF5_ERRORS, IndexError) as error:
             raise DataError(str(path), f"cannot be read as a pose file: {error}") from error
     problem = "must be of SLEAP, DeepLabCut, LEAP or DeepPoseKit, got a file with "
     raise DataError(str(path), problem + (", ".join(names)[:80] or "nothing"))
+
+
+def _check(path: Path, file: h5py.File) -> list[str]:
+    """Refuse what should not be read; return the names at the top of the file."""
+    try:
+        if foreign := find_foreign_parts(file):
+            raise DataError(
+                str(path), f"must hold all of its data, got another file's in `{foreign[0]}`"
+            )
+        rehearse_texts(file, everywhere=True)
+        items: list[Any] = []
+        file.visititems(lambda name, item: items.append(item))
+        for item in items:
+            if isinstance(item, h5py.Dataset):
+                if problem := piece_problem(item):
+                    raise DataError(str(path), f"`{item.name}` {problem}")
+                check_memory(_N_COPIES * count_bytes(item), path)
+        return [name if isinstance(name, str) else name.decode(errors="replace") for name in file]
+    except HDF5_ERRORS as error:
+        raise DataError(str(path), f"cannot be read as a pose file: {error}") from error
 
 
 def _read_sleap_analysis(path: Path) -> Poses:

@@ -66,7 +66,7 @@ def read_numbers(path: Path, n_header: int, columns: Sequence[int]) -> NDArray[n
         return table[list(columns)].to_numpy(dtype=np.float64)
     except pd.errors.EmptyDataError:
         raise DataError(str(path), "holds a header but no row") from None
-    except (ValueError, pd.errors.ParserError) as error:
+    except (KeyError, ValueError, pd.errors.ParserError) as error:
         raise DataError(str(path), f"must hold numbers below its header, got {error}") from error
 
 
@@ -74,6 +74,9 @@ def _read_deeplabcut(path: Path, levels: Sequence[Sequence[str]]) -> Poses:
     words = [row[0].strip() for row in levels]
     if sorted(words) not in (sorted(LEVELS), sorted(set(LEVELS) - {"individuals"})):
         raise DataError(str(path), f"must have {_KNOWN}, got the rows {', '.join(words)}")
+    if len({len(row) for row in levels}) > 1:
+        counts = ", ".join(f"{len(row)} in {row[0].strip()}" for row in levels)
+        raise DataError(str(path), f"must have header rows of the same length, got {counts}")
     rows = dict(zip(words, levels, strict=True))
     coords = [cell.strip() for cell in rows["coords"]]
     columns = [i for i, coord in enumerate(coords) if coord in _COORDS]
@@ -113,7 +116,7 @@ def read_npy(path: Path) -> Poses:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # NumPy reads the header as Python does, and raises what that does
         raise DataError(str(path), f"cannot be read as an array: {error}") from error
     if array.dtype.names:
         found = [(name, c) for name in array.dtype.names if (c := parse_column(name))]

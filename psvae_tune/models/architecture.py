@@ -1,5 +1,6 @@
 """The layers of a convolutional autoencoder and their sizes, from a published architecture."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,6 +15,9 @@ WHERE = "model.ae_arch_json"
 
 # A decoder that ends in a fully connected layer has this many channels before it, as published.
 N_CHANNELS_BEFORE_FF = 16
+
+MAX_WEIGHTS = 10**9
+"""4 GB, and four times as much while they are fitted; the published network has 9 million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,26 @@ class Plan:
         height, width = self.encoder_sizes(frame_size)[-1]
         return self.encoder[-1].n_inner * height * width
 
-    def check(self, frame_size: Size) -> None:
+    def count_weights(self, frame_size: Size, n_latents: int) -> int:
+        """Return how many weights the network has, biases and normalisation aside."""
+        layers = [layer for layer in (*self.encoder, *self.decoder) if layer.kind == "conv"]
+        n_weights = sum(layer.n_outer * layer.n_inner * layer.kernel**2 for layer in layers)
+        height, width = self.decoder_sizes(frame_size)[-1]
+        n_start = self.decoder[-1].n_inner * height * width
+        n_weights += n_latents * (self.n_features(frame_size) + n_start)
+        if self.has_last_ff:
+            height, width = self.decoder_sizes(frame_size)[0]
+            n_weights += self.decoder[0].n_outer * height * width * math.prod(frame_size)
+        return n_weights
+
+    def check(self, frame_size: Size, n_latents: int) -> None:
         """Refuse frames of a size for which the layers do not work.
 
         Raises
         ------
         ConfigError
-            If a layer leaves nothing, or an explicit decoder ends at another size.
+            If a layer leaves nothing, an explicit decoder ends at another size, or there are
+            more weights than any machine here fits.
         """
         for side, sizes in (
             ("encoding", self.encoder_sizes(frame_size)),
@@ -114,6 +131,14 @@ class Plan:
                 WHERE,
                 f"the decoder must end at frames of {_show(frame_size)} pixels, got {_show(end)}",
                 hint="leave out ae_decoding_starting_dim, then the sizes follow from the frames",
+            )
+        n_weights = self.count_weights(frame_size, n_latents)
+        if n_weights > MAX_WEIGHTS:
+            raise ConfigError(
+                WHERE,
+                f"must have at most {MAX_WEIGHTS:,} weights, got {n_weights:,} for frames of "
+                f"{_show(frame_size)} pixels and {n_latents} latents",
+                hint="use fewer channels, smaller kernels or larger strides",
             )
 
 

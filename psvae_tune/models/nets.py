@@ -57,7 +57,7 @@ class ConvNet(nn.Module):
         self.plan = plan_network(config.ae_arch_json, shape.n_channels, n_planes)
         self.n_channels = shape.n_channels
         size = (shape.height, shape.width)
-        self.plan.check(size)
+        self.plan.check(size, config.n_ae_latents)
         n_copies = shape.n_sessions if config.fit_sess_io_layers else 1
         n_features, n_latents = self.plan.n_features(size), config.n_ae_latents
         self.encoder = Encoder(self.plan, n_copies)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from psvae_tune.models.types import DataShape
 from psvae_tune.settings import parse_settings
 
 FORMAT = 1
+MAX_SIZE = 10_000
+"""Pixels of a side, channels, labels or sessions; more is damage."""
 Floats = NDArray[np.float32]
 
 
@@ -115,25 +117,50 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> SavedMod
     try:
         description = json.loads(content["description"])
         version, raw = description["format"], description["config"]
+        if version != FORMAT:
+            raise StorageError(where, f"must be of format {FORMAT}, got {version!r:.80}")
         shape = DataShape(**description["shape"])
         config_class = MODEL_CONFIGS[raw["model_class"]]
+        scaler, extra = description["label_scaler"], dict(description["extra"])
         state = dict(content["state"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise StorageError(where, "is no model of psvae_tune") from error
-    if version != FORMAT:
-        raise StorageError(where, f"must be of format {FORMAT}, got {version!r}")
     problems: list[str] = []
     config = parse_settings(config_class, raw, "model", problems)
-    if config is None:
+    problems += _problems(shape, scaler, extra)
+    if config is None or problems:
         raise StorageError(where, problems)
     try:
         model = build_model(config, shape).to(device)
         model.load_state_dict(state)
-    except (ConfigError, RuntimeError) as error:
+    except (ConfigError, RuntimeError, AttributeError, TypeError) as error:
         raise StorageError(
             where, f"its weights are of another architecture than its settings: {error}"
         ) from error
-    return SavedModel(model.eval(), description["label_scaler"], description["extra"])
+    return SavedModel(model.eval(), scaler, extra)
+
+
+def _problems(shape: DataShape, scaler: Any, extra: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with what a model file says beside its settings."""
+    lowest = DataShape(1, 1, 1, 0, 1)
+    for name, value in asdict(shape).items():
+        least = getattr(lowest, name)
+        if type(value) is not int or not least <= value <= MAX_SIZE:
+            yield f"shape.{name} must be from {least} to {MAX_SIZE}, got {value!r:.80}"
+            return
+    if scaler is not None:
+        try:
+            rows = [np.atleast_2d(np.array(scaler[name], np.float64)) for name in ("mean", "std")]
+            is_good = {row.shape for row in rows} <= {
+                (n_rows, shape.n_labels) for n_rows in (1, shape.n_sessions)
+            } and np.isfinite(rows).all()
+        except (KeyError, TypeError, ValueError, OverflowError):
+            is_good = False
+        if not is_good:
+            yield f"label_scaler must hold a mean and a std of {shape.n_labels} labels"
+    names = extra.get("label_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        yield f"label_names must be a list of names, got {names!r:.80}"
 
 
 def _read(where: str, device: torch.device | str) -> dict[str, Any]:

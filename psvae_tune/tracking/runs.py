@@ -178,8 +178,14 @@ def writing(what: str, hint: str | None = None) -> Iterator[None]:
 
 
 def metric_key(key: str) -> str:
-    """Return a key with the characters that MLflow refuses (from label names) replaced."""
-    return re.sub(r"[^\w\-./ ]", "_", key)
+    """Return a key that MLflow takes: what it refuses (from label names) is replaced.
+
+    A key that had to be changed ends in a few digits of its own, so that no two become one.
+    """
+    parts = re.sub(r"[^\w\-./ ]", "_", key).split("/")
+    # MLflow takes a key for a path, and refuses those with `.`, `..` or nothing on the way.
+    safe = "/".join(part if part.strip(".") else "_" for part in parts)
+    return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
 
 @dataclass(slots=True)
@@ -191,7 +197,6 @@ class TrialRun:
     last_step: int
     """Epochs up to this one are logged already."""
     _client: Any = field(repr=False)
-    _pending: list[Any] = field(default_factory=list, repr=False)
 
     @classmethod
     def open(
@@ -208,81 +213,44 @@ class TrialRun:
 
         Side effects: the run exists and is RUNNING when this returns.
         """
-        mlflow = import_mlflow()
         client = target.client()
         run_id = target.find_run(TRIAL, trial_id)
-        if run_id is not None:
+        last_step = 0
+        if run_id is None:
+            worker = f"{socket.gethostname()}:{os.getpid()}"
+            tags = {
+                KIND: "trial",
+                STUDY: target.study,
+                STAGE: stage,
+                TRIAL: trial_id,
+                WORKER: worker,
+                **({RUNG: rung} if rung else {}),
+            }
+            run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
+        else:
             client.update_run(run_id, status="RUNNING")
             history = client.get_metric_history(run_id, "train/loss")
-            return cls(target, run_id, max((item.step for item in history), default=0), client)
-        worker = f"{socket.gethostname()}:{os.getpid()}"
-        tags = {
-            KIND: "trial",
-            STUDY: target.study,
-            STAGE: stage,
-            TRIAL: trial_id,
-            WORKER: worker,
-            **({RUNG: rung} if rung else {}),
-        }
-        run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
-        entities = mlflow.entities
-        client.log_batch(
-            run_id,
-            params=[
-                entities.Param(key, str(value)[:MAX_PARAM_LENGTH]) for key, value in params.items()
-            ],
-        )
-        client.log_inputs(
-            run_id, [entities.DatasetInput(entities.Dataset(**item), []) for item in datasets]
-        )
-        return cls(target, run_id, 0, client)
+            last_step = max((item.step for item in history), default=0)
+        _describe(client, run_id, params, datasets)
+        return cls(target, run_id, last_step, client)
 
-    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Log the metrics of an epoch, once.
+    def log(self, metrics: Mapping[str, float], epoch: int, time_ms: int | None = None) -> None:
+        """Log the metrics of an epoch, once; ``time_ms`` is when it ended, by default now."""
+        if epoch > self.last_step:
+            self._client.log_batch(self.run_id, metrics=_metrics(metrics, epoch, time_ms))
+            self.last_step = epoch
 
-        A store that does not answer is tried again with the next epoch; nothing is dropped.
-        """
-        if epoch <= self.last_step:
-            return
-        metric = import_mlflow().entities.Metric
-        now = int(time.time() * 1000)
-        self._pending += [
-            metric(metric_key(key), value, now, epoch) for key, value in metrics.items()
-        ]
-        self.last_step = epoch
-        self.deliver()
-
-    def log_final(self, metrics: Mapping[str, float], epoch: int) -> None:
+    def log_final(
+        self, metrics: Mapping[str, float], epoch: int, time_ms: int | None = None
+    ) -> None:
         """Log numbers that a trial has once, unless they are there. ``epoch`` is their step."""
         data = self._client.get_run(self.run_id).data.metrics
-        metric = import_mlflow().entities.Metric
-        now = int(time.time() * 1000)
-        self._pending += [
-            metric(metric_key(key), value, now, epoch)
-            for key, value in metrics.items()
-            if metric_key(key) not in data
-        ]
-        self.deliver()
-
-    def deliver(self) -> bool:
-        """Send what is waiting; return whether nothing is left."""
-        try:
-            while self._pending:
-                self._client.log_batch(self.run_id, metrics=self._pending[:500])
-                del self._pending[:500]
-        except Exception as error:  # whatever it is, a fit must not end because of it
-            logger.warning(
-                "%d metrics wait for the tracking server: %s", len(self._pending), error
-            )
-        return not self._pending
+        new = {key: value for key, value in metrics.items() if metric_key(key) not in data}
+        self._client.log_batch(self.run_id, metrics=_metrics(new, epoch, time_ms))
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
         self._client.log_text(self.run_id, text, name)
-
-    def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file as an artifact of the run."""
-        self._client.log_artifact(self.run_id, str(path), folder)
 
     def log_folder(self, folder: Path) -> None:
         """Keep every file of a folder, under its path there, as an artifact of the run."""
@@ -298,6 +266,30 @@ class TrialRun:
         return {key: points for key, points in found.items() if len(points) > 1}
 
 
+def _describe(
+    client: Any, run_id: str, params: Mapping[str, Any], datasets: Sequence[Mapping[str, str]]
+) -> None:
+    """Log what a run is of, unless it is there; a crash may have come before it."""
+    entities = import_mlflow().entities
+    run = client.get_run(run_id)
+    if not run.data.params:
+        client.log_batch(
+            run_id,
+            params=[
+                entities.Param(key, str(value)[:MAX_PARAM_LENGTH]) for key, value in params.items()
+            ],
+        )
+    if datasets and not run.inputs.dataset_inputs:
+        client.log_inputs(
+            run_id, [entities.DatasetInput(entities.Dataset(**item), []) for item in datasets]
+        )
+
+
+def _metrics(metrics: Mapping[str, float], step: int, time_ms: int | None = None) -> list[Any]:
+    metric, now = import_mlflow().entities.Metric, time_ms or int(time.time() * 1000)
+    return [metric(metric_key(key), value, now, step) for key, value in metrics.items()]
+
+
 def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason: str) -> None:
     """End the run of a trial with its reason. Side effects: changes the run, if there is one."""
     run_id = target.find_run(TRIAL, trial_id)
@@ -311,10 +303,7 @@ def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, flo
     """Log numbers known after a trial; the latest count. Side effects: changes its run."""
     run_id = target.find_run(TRIAL, trial_id)
     assert run_id is not None
-    metric, now = import_mlflow().entities.Metric, int(time.time() * 1000)
-    target.client().log_batch(
-        run_id, metrics=[metric(metric_key(key), value, now, 0) for key, value in metrics.items()]
-    )
+    target.client().log_batch(run_id, metrics=_metrics(metrics, 0))
 
 
 def fetch_file(target: TrackingTarget, trial_id: str, name: str, folder: Path) -> Path:

@@ -196,7 +196,8 @@ def test_declared_size_beyond_memory_is_refused(tmp_path):
     path = tmp_path / "session.h5"
     with h5py.File(path, "w") as file:
         shape = (10**9, 1, 1000, 1000)
-        file.create_dataset("images/trial_0000", shape, np.uint8, chunks=(1, 1, 1000, 1000))
+        clip = file.create_dataset("images/trial_0000", shape, np.uint8, chunks=(1, 1, 1000, 1000))
+        clip[0] = 1
     with pytest.raises(DataError, match=re.escape("needs 1000000.0 GB of memory")):
         read_session(path, needs_labels=False)
 

@@ -166,7 +166,7 @@ def test_other_files_are_refused(write, tmp_path):
         read_poses(write("", "pose.txt"))
     with pytest.raises(DataError, match="no such file"):
         read_poses(tmp_path / "absent.csv")
-    with pytest.raises(DataError, match="cannot be read as SLEAP"):
+    with pytest.raises(DataError, match="must be an HDF5 file"):
         read_poses(write("no hdf5", "pose.slp"))
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["spikes"] = [1]
@@ -184,3 +184,64 @@ def test_what_is_absent_is_named_with_the_nearest(pose_files):
         poses.choose(["all"], ["Nase"], None)
     both = poses.choose(["all"], ["Nose"], None)
     assert both.names == ("mouse_black_tail_Nose", "mouse_white_tail_Nose")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("scorer,net,net\nbodyparts,paw\ncoords,x,y\n0,1,2\n", "got 3 in scorer, 2 in bodyparts"),
+        ("scorer,a,a\nbodyparts,p,p\ncoords,x,y\n0,1\n", "must hold numbers below its header"),
+        ("paw_x,paw_y\n1\n", "must hold numbers below its header"),
+    ],
+)
+def test_tables_with_missing_cells_are_refused(write, text, problem):
+    with pytest.raises(DataError, match=problem):
+        read_poses(write(text))
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"(" * 100, b"{'descr': '<f8', 'shape': 3}"])
+def test_arrays_with_a_broken_header_are_refused(tmp_path, header):
+    path = tmp_path / "pose.npy"
+    path.write_bytes(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DataError, match="cannot be read as an array"):
+        read_poses(path)
+
+
+def external(file):
+    file["tracks"] = h5py.ExternalLink("elsewhere.h5", "/tracks")
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((5, 2, 3), np.float64)
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "tracks", (5, 2, 3), np.float64)
+    file.create_virtual_dataset("keypoints", layout)
+
+
+def raw(file):
+    file.create_dataset("keypoints", (5, 2, 3), np.float64, external=[("elsewhere.raw", 0, 1000)])
+
+
+@pytest.mark.parametrize("suffix", ["h5", "slp"])
+@pytest.mark.parametrize("make", [external, virtual, raw])
+def test_pose_files_that_point_elsewhere_are_refused(tmp_path, make, suffix):
+    path = tmp_path / f"pose.{suffix}"
+    with h5py.File(path, "w") as file:
+        make(file)
+    with pytest.raises(DataError, match="must hold all of its data, got another file's in"):
+        read_poses(path)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "pose.h5"
+    with h5py.File(path, "w") as file:
+        file[b"sp\xffikes"] = [1]
+    with pytest.raises(DataError, match="cannot be read as a pose file"):
+        read_poses(path)
+
+
+def test_positions_beyond_memory_are_refused(tmp_path):
+    path = tmp_path / "pose.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("keypoints", (10**9, 100, 3), np.float64, chunks=(1000, 100, 3))
+    with pytest.raises(DataError, match=r"needs 9600\.0 GB of memory"):
+        read_poses(path)

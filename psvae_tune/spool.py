@@ -1,0 +1,268 @@
+"""What a tracking server has not taken yet, kept in the folder of the study until it has.
+
+A trial has a folder of numbered entries. Each is written whole, they are sent in order, and each
+is removed when it has been taken. Sending one again changes nothing: metrics are known by their
+epochs, files by their names. So an entry counts once, whatever dies between two of these steps.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+from psvae_tune import tracking
+from psvae_tune.storage import StudyFolder, write_bytes
+from psvae_tune.tracking import RunStatus, TrackingTarget, TrialRun
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 5.0
+"""From one attempt to reach a server that is away to the next: each costs an epoch some time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """What waits of one trial."""
+
+    root: Path
+    trial_id: str
+
+    @classmethod
+    def of(cls, folder: StudyFolder, trial_id: str) -> Self:
+        """Return the spool of a trial, which need not exist."""
+        return cls(folder.spool / trial_id, trial_id)
+
+    @property
+    def _opening(self) -> Path:
+        return self.root / "opening"
+
+    def entries(self) -> list[Path]:
+        """Return what waits, the oldest first."""
+        return sorted(self.root.glob("*.json"))
+
+    def add(
+        self,
+        entry: Mapping[str, Any],
+        opening: Mapping[str, Any] | None = None,
+        files: Path | None = None,
+    ) -> None:
+        """Keep an entry.
+
+        Parameters
+        ----------
+        entry
+            What `_apply` knows.
+        opening
+            The arguments that make the run of the trial, where it may not exist yet.
+        files
+            A folder that belongs to the entry; it is copied.
+
+        Side effects: writes to the spool.
+        """
+        if opening is not None and not self._opening.exists():
+            write_bytes(self._opening, json.dumps(opening).encode())
+        last = max((int(path.stem) for path in self.entries()), default=0)
+        path = self.root / f"{last + 1:08d}.json"
+        if files is not None:
+            # The entry is there once its own file is; what a crash left of others does not count.
+            shutil.copytree(files, path.with_suffix(""), dirs_exist_ok=True)
+        write_bytes(path, json.dumps(entry).encode())
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Yield the entries that hold the metrics of an epoch."""
+        for path in self.entries():
+            entry = json.loads(path.read_bytes())
+            if entry["kind"] == "metrics":
+                yield entry
+
+    def find_file(self, name: str) -> Path | None:
+        """Return a file that waits, or None."""
+        found = [path.with_suffix("") / name for path in self.entries()]
+        return next((path for path in reversed(found) if path.exists()), None)
+
+    def deliver(self, target: TrackingTarget) -> bool:
+        """Send what waits; return whether nothing is left. Side effects: removes what was sent."""
+        run = None
+        for path in self.entries():
+            entry = json.loads(path.read_bytes())
+            try:
+                if entry["kind"] == "close":
+                    tracking.close_trial(target, self.trial_id, entry["status"], entry["reason"])
+                    run = None  # what follows opens it again
+                elif entry["kind"] == "late":
+                    tracking.log_metrics(target, self.trial_id, entry["metrics"])
+                else:
+                    run = run or TrialRun.open(target, **json.loads(self._opening.read_bytes()))
+                    _apply(run, entry, path.with_suffix(""))
+            except Exception as error:  # whatever it is, a fit must not end because of it
+                logger.warning("trial %s waits for the tracking server: %s", self.trial_id, error)
+                return False
+            path.unlink()
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+        return True
+
+
+def _apply(run: TrialRun, entry: Mapping[str, Any], files: Path) -> None:
+    """Send one entry, or what the run does not have of it. Side effects: changes the run."""
+    if entry["kind"] == "metrics":
+        run.log(entry["metrics"], entry["epoch"], entry["time"])
+    elif entry["kind"] == "final":
+        run.log_final(entry["metrics"], entry["epoch"], entry["time"])
+    else:
+        run.log_folder(files)
+
+
+@dataclass(slots=True)
+class SpooledRun:
+    """The run of one trial, as its worker sees it: a server that is away costs nothing."""
+
+    target: TrackingTarget
+    spool: Spool
+    opening: Mapping[str, Any]
+    last_step: int
+    """Epochs up to this one are logged, or wait."""
+    _run: TrialRun | None = field(default=None, repr=False)
+    _next_try: float = 0.0
+
+    @classmethod
+    def open(
+        cls,
+        folder: StudyFolder,
+        target: TrackingTarget,
+        stage: str,
+        trial_id: str,
+        name: str,
+        params: Mapping[str, Any],
+        datasets: Sequence[Mapping[str, str]],
+        rung: str | None = None,
+    ) -> Self:
+        """Go on with the run of a trial, or create it; see `TrialRun.open`.
+
+        Side effects: sends what waits from before. The run is RUNNING if the server is there.
+        """
+        opening = {
+            "stage": stage,
+            "trial_id": trial_id,
+            "name": name,
+            "params": dict(params),
+            "datasets": [dict(item) for item in datasets],
+            "rung": rung,
+        }
+        spool = Spool.of(folder, trial_id)
+        last_step = max((entry["epoch"] for entry in spool.metrics()), default=0)
+        run = cls(target, spool, opening, last_step)
+        if run.spool.deliver(target):
+            run._reach()
+        return run
+
+    def _reach(self) -> TrialRun | None:
+        """Return the run on the server, or None where that is away."""
+        if self._run is None and time.monotonic() >= self._next_try:
+            try:
+                self._run = TrialRun.open(self.target, **self.opening)
+                self.last_step = max(self.last_step, self._run.last_step)
+            except Exception as error:  # stores raise what their database or HTTP library raises
+                self._note_away(error)
+        return self._run
+
+    def _note_away(self, error: Exception) -> None:
+        logger.warning("the tracking server does not answer: %s", error)
+        self._run, self._next_try = None, time.monotonic() + RETRY_S
+
+    def _send(self, entry: Mapping[str, Any], files: Path = Path()) -> None:
+        """Send an entry after all that waits, or let it wait with them."""
+        if not self.spool.entries() and (run := self._reach()) is not None:
+            try:
+                return _apply(run, entry, files)
+            except Exception as error:  # as above
+                self._note_away(error)
+        self.spool.add(entry, self.opening, files if entry["kind"] == "files" else None)
+        self.deliver()
+
+    def deliver(self) -> bool:
+        """Send what waits, but for a while after a failure; return whether nothing is left."""
+        if self.spool.entries() and time.monotonic() >= self._next_try:
+            self._run, self._next_try = None, time.monotonic() + RETRY_S
+            if self.spool.deliver(self.target):
+                self._next_try = 0.0
+        return not self.spool.entries()
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Log the metrics of an epoch, once."""
+        if epoch > self.last_step:
+            self.last_step = epoch
+            self._send({"kind": "metrics", **_stamp(metrics, epoch)})
+
+    def log_final(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Log numbers that a trial has once, unless they are there. ``epoch`` is their step."""
+        self._send({"kind": "final", **_stamp(metrics, epoch)})
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact of the run."""
+        with TemporaryDirectory() as folder:
+            write_bytes(Path(folder) / name, text.encode())
+            self.log_folder(Path(folder))
+
+    def log_folder(self, folder: Path) -> None:
+        """Keep every file of a folder, under its path there, as an artifact of the run."""
+        self._send({"kind": "files"}, folder)
+
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Return the (epoch, value) pairs of every metric that was logged more than once."""
+        run = self._reach()
+        found = {} if run is None else run.history()
+        for entry in self.spool.metrics():
+            for key, value in entry["metrics"].items():
+                if key.startswith(("train/", "val/")):
+                    found.setdefault(key, []).append((entry["epoch"], value))
+        return {key: points for key, points in found.items() if len(points) > 1}
+
+
+def _stamp(metrics: Mapping[str, float], epoch: int) -> dict[str, Any]:
+    return {"metrics": dict(metrics), "epoch": epoch, "time": int(time.time() * 1000)}
+
+
+def close_trial(
+    folder: StudyFolder, target: TrackingTarget, trial_id: str, status: RunStatus, reason: str
+) -> None:
+    """End the run of a trial with its reason. Side effects: changes the run, or lets it wait."""
+    _send_late(folder, target, trial_id, {"kind": "close", "status": status, "reason": reason})
+
+
+def log_metrics(
+    folder: StudyFolder, target: TrackingTarget, trial_id: str, metrics: Mapping[str, float]
+) -> None:
+    """Log numbers known after a trial. Side effects: changes its run, or lets them wait."""
+    _send_late(folder, target, trial_id, {"kind": "late", "metrics": dict(metrics)})
+
+
+def _send_late(
+    folder: StudyFolder, target: TrackingTarget, trial_id: str, entry: Mapping[str, Any]
+) -> None:
+    """Send an entry from outside the worker of a trial, after all that waits of it."""
+    spool = Spool.of(folder, trial_id)
+    spool.add(entry)
+    spool.deliver(target)
+
+
+def fetch_file(
+    folder: StudyFolder, target: TrackingTarget, trial_id: str, name: str, to: Path
+) -> Path:
+    """Return an artifact of a trial, taken there or still waiting. Side effects: may copy it."""
+    waiting = Spool.of(folder, trial_id).find_file(name)
+    return waiting or tracking.fetch_file(target, trial_id, name, to)
+
+
+def deliver_all(folder: StudyFolder, target: TrackingTarget) -> int:
+    """Send what waits of every trial; return how many trials still have something.
+
+    Side effects: changes the runs, and removes what was sent.
+    """
+    spools = [Spool(path, path.name) for path in sorted(folder.spool.glob("*"))]
+    return sum(not spool.deliver(target) for spool in spools)

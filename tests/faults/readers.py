@@ -1,0 +1,34 @@
+"""What reads the files that are damaged here, as the commands do."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+def read_recording(path: Path) -> None:
+    """As ``run`` does."""
+    from psvae_tune.data.hdf5 import read_session
+
+    read_session(path, needs_labels=True)
+
+
+def read_pose_file(path: Path) -> None:
+    """As ``data import`` does."""
+    from psvae_tune.data.pose import read_poses
+
+    read_poses(path).choose([], [], None)
+
+
+def read_model(path: Path) -> None:
+    """As ``predict`` does."""
+    from psvae_tune.models.pyfunc import FramesToLatents
+    from psvae_tune.models.saved import load_model
+
+    saved = load_model(path)
+    shape = saved.model.shape
+    FramesToLatents(saved).predict(
+        np.zeros((2, shape.n_channels, shape.height, shape.width), np.uint8), 0
+    )
+
+
+READERS = {"recording": read_recording, "pose file": read_pose_file, "model": read_model}
