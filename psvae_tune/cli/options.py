@@ -33,6 +33,18 @@ output = click.option(
     show_default=True,
     help="The folder that holds everything.",
 )
+storage = click.option(
+    "--output",
+    metavar="FOLDER",
+    default=str(DEFAULT_OUTPUT),
+    show_default=True,
+    help="The folder that holds everything: a path, or a URL such as s3://bucket/studies.",
+)
+cluster = click.option(
+    "--address",
+    metavar="auto|ray://HOST:10001",
+    help="Run on this Ray cluster instead of this machine alone.",
+)
 tracking_uri = click.option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",

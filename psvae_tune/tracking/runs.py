@@ -138,13 +138,13 @@ def open_target(
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
             f"tracking URI {hide_password(uri)}",
-            f"does not answer: {_reason(error, uri)}",
+            f"does not answer: {reason(error, uri)}",
             hint="start the server, or leave --tracking-uri out to log beside the study",
         ) from error
     return TrackingTarget(uri, experiment_id, study)
 
 
-def _reason(error: Exception, uri: str) -> str:
+def reason(error: Exception, uri: str) -> str:
     """Return what went wrong, without the wrappings of the HTTP library and without secrets."""
     text = str(error).replace(uri, hide_password(uri)).splitlines()[0]
     system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
@@ -331,6 +331,10 @@ class StudyRun:
         client = self.target.client()
         client.set_tag(self.run_id, DESCRIPTION, text)
         client.set_experiment_tag(self.target.experiment_id, DESCRIPTION, text)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact of the study's run."""
+        self.target.client().log_text(self.run_id, text, name)
 
     def log_file(self, path: Path) -> None:
         """Keep a file as an artifact of the study's run."""
