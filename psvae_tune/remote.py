@@ -46,7 +46,8 @@ def open_url(url: str) -> IO[bytes]:
         If it cannot be reached, or cannot be read in parts.
     """
     with told_as_storage_error(url):
-        file: IO[bytes] = fsspec.open(url, "rb", block_size=READ_AHEAD_BYTES).open()
+        file_system, path = fsspec.url_to_fs(url)
+        file: IO[bytes] = file_system.open(path, "rb", block_size=READ_AHEAD_BYTES)
         if not file.seekable():
             raise StorageError(url, "cannot be read in parts: its server knows no ranges")
         return file
