@@ -24,8 +24,10 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import psvae_tune
-from psvae_tune.errors import ClusterError, TrackingError
+from psvae_tune.errors import ClusterError, StorageError, TrackingError
 from psvae_tune.nodes import Node, Nodes
+from psvae_tune.remote import is_url, locate
+from psvae_tune.search_space import Resources
 from psvae_tune.tracking import check_shareable, is_loopback
 
 STUDY, OUTPUT = "psvae_tune.study", "psvae_tune.output"
@@ -86,7 +88,7 @@ class Cluster:
         address
             Of its head, ``http://HEAD:8265``.
 
-        Side effects: has Ray use the token of the environment, if one is set there.
+        Side effects: has Ray use the token of the environment, and no address of it.
 
         Raises
         ------
@@ -99,8 +101,9 @@ class Cluster:
                 "must be that of the cluster's jobs",
                 hint="http://HEAD:8265; ray:// and auto are for psvae-tune run",
             )
-        # Ray heeds this variable more than what it is called with.
-        os.environ.pop("RAY_ADDRESS", None)
+        # Ray heeds these more than what it is called with.
+        for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+            os.environ.pop(name, None)
         if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         from ray.job_submission import JobSubmissionClient
@@ -119,19 +122,28 @@ class Cluster:
             )
         return cls(address, client)
 
-    def nodes(self) -> Nodes:
-        """Return the nodes that are up."""
+    def check_room(self, resources: Resources) -> None:
+        """Make sure that some node can hold a trial, as far as the head tells of its nodes.
+
+        Raises
+        ------
+        ClusterError
+            If none can.
+        """
         from ray.util.state import list_nodes
 
         with _told_plainly(self.address):
             found = list_nodes(self.address, limit=MAX_NODES, raise_on_missing_output=False)
-        return Nodes(
+        nodes = Nodes(
             tuple(
                 Node(item.node_id, item.node_name, item.resources_total or {})
                 for item in found
                 if item.state == "ALIVE"
             )
         )
+        # A head that has just started knows of no node yet; the job looks again.
+        if nodes.nodes:
+            nodes.check_room(resources)
 
     def submit(self, order: Order) -> str:
         """Start a job; return its id. Side effects: sends the code and the files."""
@@ -259,6 +271,21 @@ def _to_job(details: Any) -> Job:
         started=at(details.start_time),
         ended=at(details.end_time),
     )
+
+
+def check_job_output(place: str) -> str:
+    """Return where a job keeps a study, if that means the same on every machine.
+
+    Raises
+    ------
+    StorageError
+        If it is relative to where one happens to be, or a URL of a kind that nothing can reach.
+    """
+    if is_url(place):
+        locate(place)
+    elif not place.startswith("/"):
+        raise StorageError(place, "must be a URL, or a path from / on that all nodes share")
+    return place.rstrip("/")
 
 
 def check_job_uri(uri: str | None, address: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from upath import UPath
 
 from psvae_tune.errors import StorageError
-from psvae_tune.remote import Location, told_as_storage_error
+from psvae_tune.remote import Location, make_folder, told_as_storage_error
 
 Event = dict[str, Any]
 
@@ -91,6 +91,7 @@ class ObjectJournal:
         """
         if self._number is None:
             self._read_on()
+            make_folder(self.folder)
         assert self._number is not None
         path = self._path(self._number)
         with told_as_storage_error(str(path)):

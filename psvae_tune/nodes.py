@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from psvae_tune import __version__
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.search_space import Resources
-from psvae_tune.storage import OutputFolder
+from psvae_tune.storage import OutputFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, check_answers
 
 ANSWER_S = 120
@@ -172,7 +172,7 @@ def _mark(output: OutputFolder) -> Iterator[str]:
     """Leave a file that nodes are to find. Side effects: writes it, and removes it after."""
     output.prepare()
     file = output.root / f".seen_by_all.{ray.get_runtime_context().get_job_id()}"
-    file.write_bytes(b"")
+    write_bytes(file, b"")
     try:
         yield file.name
     finally:

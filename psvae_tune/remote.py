@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import fsspec
 from upath import UPath
+from upath.implementations.cloud import CloudPath
 
 from psvae_tune.errors import PsvaeTuneError, StorageError
 
@@ -51,6 +52,21 @@ def open_url(url: str) -> IO[bytes]:
         if not file.seekable():
             raise StorageError(url, "cannot be read in parts: its server knows no ranges")
         return file
+
+
+def write_object(path: UPath, content: bytes) -> None:
+    """Write a file behind a URL. Side effects: writes it, and the folder where there are any."""
+    make_folder(path.parent)
+    path.write_bytes(content)
+
+
+def make_folder(folder: UPath) -> None:
+    """Make a folder behind a URL. Side effects: creates it.
+
+    Object stores have none, and would make a bucket of a name that was mistyped.
+    """
+    if not isinstance(folder, CloudPath):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

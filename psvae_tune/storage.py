@@ -30,7 +30,7 @@ import yaml
 
 from psvae_tune.errors import StorageError
 from psvae_tune.journal import Journal, open_journal
-from psvae_tune.remote import Location, told_as_storage_error
+from psvae_tune.remote import Location, told_as_storage_error, write_object
 
 MIN_FREE_BYTES = 200 * 2**20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -42,7 +42,7 @@ def write_bytes(path: Location, content: bytes) -> None:
     Side effects: creates the folder of the file.
     """
     if not isinstance(path, Path):
-        path.write_bytes(content)  # an object is there as a whole or not at all
+        write_object(path, content)  # which is there as a whole or not at all
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -149,7 +149,7 @@ class OutputFolder:
         probe = self.root / f".writable.{socket.gethostname()}.{os.getpid()}"
         if not self.is_here:
             with told_as_storage_error(str(self.root)):
-                probe.write_bytes(b"")
+                write_bytes(probe, b"")
                 probe.unlink()
             return
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from fsspec.callbacks import Callback
 
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.remote import told_as_storage_error
+from psvae_tune.remote import make_folder, told_as_storage_error
 from psvae_tune.storage import OutputFolder
 
 FOLDER = "recordings"
@@ -65,7 +65,7 @@ def upload(path: Path, output: OutputFolder, on_bytes: OnBytes) -> tuple[str, in
         # A file behind a URL is there as a whole or not at all; its name says what it contains.
         if target.exists() and target.stat().st_size == n_bytes:
             return str(target), 0
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         target.fs.put_file(str(path), target.path, callback=_Progress(on_bytes))
         n_arrived = target.stat().st_size
     if n_arrived != n_bytes:

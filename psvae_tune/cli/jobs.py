@@ -105,9 +105,9 @@ def resume(
 
     STUDY is its folder: a URL, or a path on the cluster.
     """
-    from psvae_tune.cluster import Cluster, Order, check_job_uri
+    from psvae_tune.cluster import Cluster, Order, check_job_output, check_job_uri
 
-    place, _, name = study.rstrip("/").rpartition("/")
+    place, _, name = check_job_output(study).rpartition("/")
     resources = None
     if is_url(study):
         raw = OutputFolder(locate(place)).study(name).read_study_file()
@@ -117,7 +117,7 @@ def resume(
     uri = check_job_uri(tracking_uri, address)
     cluster = Cluster.reach(address)
     if resources is not None:
-        cluster.nodes().check_room(resources)
+        cluster.check_room(resources)
     changes = [word for setting in settings for word in ("--set", setting)]
     start_job(cluster, Order(name, place, ("resume", study, *changes), uri), follow)
 
@@ -154,7 +154,7 @@ def start_job(
     job = cluster.find(job_id)
     if job.is_over and STARTED not in seen:
         cluster.forget(job_id)
-        raise _refusal(seen, sessions)
+        raise refusal(seen, sessions)
     click.echo(next(line for line in seen.splitlines() if line.startswith(STARTED)))
     click.echo(f"watch      psvae-tune jobs logs {job_id} --follow --address {cluster.address}")
     click.echo(f"stop       psvae-tune jobs stop {job_id} --address {cluster.address}")
@@ -163,7 +163,7 @@ def start_job(
         _follow(cluster, job)
 
 
-def _refusal(log: str, sessions: Sequence[str]) -> ClusterError:
+def refusal(log: str, sessions: Sequence[str]) -> ClusterError:
     """Return the error that a job told before it had begun."""
     from psvae_tune.cluster import last_error, last_lines
 

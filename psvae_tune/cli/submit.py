@@ -1,5 +1,6 @@
 """``psvae-tune submit``: a study on a Ray cluster that this machine is no part of."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,19 @@ def submit(
     raw = read_study_file(file, settings, sessions)
     study = parse_study(raw, str(file))
     name = name or name_study(study.experiment_name)
-    if not is_url(output) and not Path(output).is_absolute():
-        raise StorageError(
-            f"--output {output}", "must be a URL, or a path from / on that all nodes share"
-        )
-    from psvae_tune.cluster import Cluster, Order, check_job_uri
+    from psvae_tune.cluster import Cluster, Order, check_job_output, check_job_uri
 
+    output = check_job_output(output)
     uri = check_job_uri(tracking_uri or study.tracking.uri, address)
     cluster = Cluster.reach(address)
-    cluster.nodes().check_room(study.resources)
+    cluster.check_room(study.resources)
+    if is_url(output) and OutputFolder(locate(output)).has_study(name):
+        again = shlex.quote(f"{output}/{name}")
+        raise StorageError(
+            f"study {name!r}",
+            f"exists in {output}",
+            hint=f"psvae-tune jobs resume {again}, or choose another --name",
+        )
     if has_upload:
         _upload(raw, file, OutputFolder(locate(output)))
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
@@ -86,7 +91,8 @@ def _upload(raw: dict[str, Any], file: Path, output: OutputFolder) -> None:
     Side effects: writes to the output folder; modifies ``raw`` in place.
     """
     make_plan(raw, str(file))  # a recording that cannot be used is not worth sending
-    with ProgressBar(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with ProgressBar(console=console, transient=True, disable=not console.is_terminal) as bar:
         raw["data"]["sessions"] = [
             name if is_url(name) or DEMO.fullmatch(name) else _send(Path(name), output, bar)
             for name in raw["data"]["sessions"]

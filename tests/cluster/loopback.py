@@ -1,5 +1,6 @@
 """A Ray cluster and the servers beside it, all of them processes of this machine."""
 
+import json
 import os
 import secrets
 import signal
@@ -76,6 +77,15 @@ class RayCluster:
         ports["ray-client-server-port"] = self.client_port
         self._start("head", ["--head", "--include-dashboard", "true", *_options(ports)], cpus)
         wait_for(lambda: is_up(f"{self.address}/api/version"), what="no head")
+
+    def count_nodes(self) -> int:
+        """Return how many nodes the head tells of, which takes it a while."""
+        request = urllib.request.Request(
+            f"{self.address}/api/v0/nodes", headers={"Authorization": f"Bearer {self.token}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            nodes = json.load(answer)["data"]["result"]["result"]
+        return sum(node["state"] == "ALIVE" for node in nodes)
 
     def add_node(self, name: str, cpus: int = 1) -> None:
         self._start(name, ["--address", f"127.0.0.1:{self.port}"], cpus)
