@@ -103,17 +103,18 @@ class RayCluster:
             "dashboard-agent-listen-port": free_port(),
         }
         command = [RAY, "start", *arguments, "--block", "--disable-usage-stats"]
-        self.nodes[name] = subprocess.Popen(
-            [*command, *_options(options)],
-            env={k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
-            | self.client_environment
-            | self.environment
-            | {"PSVAE_TUNE_CACHE": str(place / "cache"), "HOME": str(place)}
-            | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-            stdout=(self.folder / f"{name}.log").open("wb"),
-            stderr=subprocess.STDOUT,
-            cwd=place,
-        )
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.nodes[name] = subprocess.Popen(
+                [*command, *_options(options)],
+                env={k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+                | self.client_environment
+                | self.environment
+                | {"PSVAE_TUNE_CACHE": str(place / "cache"), "HOME": str(place)}
+                | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=place,
+            )
 
     def kill(self, name: str) -> None:
         """End a node as a power cut would."""
