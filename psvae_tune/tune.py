@@ -28,8 +28,6 @@ from psvae_tune.searchers import StudySearcher
 from psvae_tune.trial import TrialJob, run_trial
 from psvae_tune.watch import DriverCallback, Watcher, to_result
 
-# Small models leave most of a GPU idle, so several trials share one.
-GPU_SHARE = 0.25
 MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
 MAX_FAILURES_ON_NODES = 10
@@ -54,6 +52,7 @@ class Shared:
     digests: tuple[str, ...]
     n_labels: int
     resources: Resources
+    gpus_per_trial: float
     watcher: Watcher
 
 
@@ -125,9 +124,7 @@ def train(
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
     """
     resources, nodes = shared.resources, list_nodes()
-    gpus = resources.gpus_per_trial
-    if gpus == "auto":
-        gpus = GPU_SHARE if nodes.total("GPU") else 0.0
+    gpus = shared.gpus_per_trial
     searcher, space = None, {}
     n_concurrent = resources.max_concurrent_trials
     limit = None if n_concurrent == "auto" else n_concurrent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import mlflow
-from loopback import RayCluster, wait_for
+from loopback import AWAKE, RayCluster, wait_for
 
 COMMAND = [sys.executable, "-m", "psvae_tune"]
 BUCKET = "lab"
@@ -56,6 +56,7 @@ class Laptop:
             env={k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
             | {"NO_COLOR": "1", "MLFLOW_TRACKING_URI": self.tracking_uri}
             | self.environment
+            | AWAKE
             | there
             | environment,
         )

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# Workers yield to everything else on a machine by default; where tests run, that starves them.
+AWAKE = {"RAY_worker_niceness": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
 START_S = 120
 
@@ -109,6 +111,7 @@ class RayCluster:
                 env={k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
                 | self.client_environment
                 | self.environment
+                | AWAKE
                 | {"PSVAE_TUNE_CACHE": str(place / "cache"), "HOME": str(place)}
                 | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
                 stdout=log,
