@@ -212,7 +212,7 @@ class Cluster:
         chunks = self._client.tail_job_logs(job_id)
         loop = asyncio.new_event_loop()
         try:
-            with _told_plainly(self.address):
+            with _told_plainly(self.address), _loss_told(job_id):
                 while (chunk := loop.run_until_complete(anext(chunks, None))) is not None:
                     yield str(chunk)
         finally:
@@ -338,6 +338,17 @@ def _told_plainly(address: str) -> Iterator[None]:
 
 def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def _loss_told(job_id: str) -> Iterator[None]:
+    """Tell an end of the connection that the cluster did not announce as a loss."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "closed unexpectedly" not in str(error):
+            raise
+        raise ConnectionError(f"it went away while job {job_id} was followed") from error
 
 
 def last_error(log: str) -> str | None:
