@@ -28,7 +28,7 @@ STUDY = {
     },
     "training": {"max_n_epochs": 40, "learning_rate": 0.003, "checkpoint_every": 2},
     "search": {
-        "space": {"ps_vae.alpha": {"grid_search": [1, 11, 21, 31]}},
+        "space": {"ps_vae.alpha": {"grid_search": [1, 11, 21]}},
         "objectives": {"val/frame_mse": "min", "val/label_r2": "max"},
     },
 }
@@ -98,7 +98,7 @@ class Laptop:
         """Every trial has one run, finished, with each epoch in it once; so has the study."""
         client = mlflow.MlflowClient(self.tracking_uri)
         trials, studies = self.runs(study), self.runs(study, "study")
-        assert len(trials) == len({run.info.run_name for run in trials}) == 4
+        assert len(trials) == len({run.info.run_name for run in trials}) == 3
         assert len(studies) == 1
         assert {run.info.status for run in [*trials, *studies]} == {"FINISHED"}
         for run in trials:
