@@ -10,7 +10,6 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from psvae_tune import __version__
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.search_space import Resources
 from psvae_tune.storage import OutputFolder, write_bytes
@@ -207,8 +206,3 @@ def _look_around(output: OutputFolder, mark: str, target: TrackingTarget) -> lis
     except PsvaeTuneError as error:
         problems.append(f"{error.where} {error.problems[0]}")
     return problems
-
-
-def describe_versions() -> str:
-    """Return what a cluster and whoever submits to it must agree on."""
-    return f"psvae_tune {__version__}, Ray {ray.__version__}, Python {platform.python_version()}"

@@ -42,7 +42,7 @@ storage = click.option(
 )
 cluster = click.option(
     "--address",
-    metavar="auto|ray://HOST:10001",
+    metavar="auto|HOST:PORT|ray://HOST:10001",
     help="Run on this Ray cluster instead of this machine alone.",
 )
 tracking_uri = click.option(

@@ -72,7 +72,7 @@ def test_the_image_runs_as_nobody_of_importance(root):
 STUBS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; echo "srun $*" >> "$LOG"; exec "$@"',
     "scontrol": "echo first; echo second",
-    "ray": 'echo "ray $*" >> "$LOG"; [ "$1" = health-check ] || exec sleep 5',
+    "ray": 'echo "ray $*" >> "$LOG"; [ "$1" = health-check ] || exec sleep 2',
     "psvae-tune": 'echo "psvae-tune $*, token $(wc -c < "$RAY_AUTH_TOKEN_PATH")" >> "$LOG"',
 }
 
@@ -112,14 +112,15 @@ def test_the_slurm_script_starts_a_head_the_other_nodes_and_the_study(slurm, tmp
     resources = "--num-cpus 8 --num-gpus 1"
     assert f"ray start --head --block --node-ip-address=first --port=20077 {resources}" in lines
     assert f"ray start --address=first:20077 --block {resources}" in lines
-    assert lines[-1] == (
+    assert (
         f"psvae-tune run study.yaml --output {tmp_path} --name mouse "
         "--tracking-uri http://mlflow:5000 --address first:20077, token 64"
-    )
+    ) in lines
     assert not list(tmp_path.glob(".ray-token-*"))
 
 
 def test_the_slurm_script_goes_on_with_a_study_that_began(slurm, tmp_path):
     (tmp_path / "mouse").mkdir()
     (tmp_path / "mouse" / "study.yaml").touch()
-    assert slurm()[-1].startswith(f"psvae-tune resume {tmp_path}/mouse --tracking-uri")
+    resumed = f"psvae-tune resume {tmp_path}/mouse --tracking-uri"
+    assert any(line.startswith(resumed) for line in slurm())
