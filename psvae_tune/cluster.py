@@ -267,7 +267,8 @@ def _to_job(details: Any) -> Job:
         study=details.metadata[STUDY],
         output=details.metadata.get(OUTPUT, ""),
         status=str(getattr(details.status, "value", details.status)),
-        message=message[0] if message else "",
+        # Of a failure the message goes on with the log, which is told elsewhere.
+        message=message[0].partition(", last available logs")[0] if message else "",
         started=at(details.start_time),
         ended=at(details.end_time),
     )
