@@ -7,7 +7,8 @@
     │   ├── ConfigError       a search-space file or an option
     │   ├── DataError         a recording
     │   ├── StorageError      a folder or a file of results
-    │   └── TrackingError     the tracking store or server
+    │   ├── TrackingError     the tracking store or server
+    │   └── ClusterError      a Ray cluster, or a job on it
     └── StudyError            exit code 1: a valid request failed on the way
         ├── CutOffError       it was interrupted, and can be resumed
         └── DivergedError     a term of the loss is no longer finite
@@ -74,6 +75,10 @@ class StorageError(RequestError):
 
 class TrackingError(RequestError):
     """The tracking store or server cannot be used."""
+
+
+class ClusterError(RequestError):
+    """A Ray cluster cannot do what is asked, or does not know a job."""
 
 
 class StudyError(PsvaeTuneError):

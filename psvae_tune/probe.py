@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import numpy as np
 import torch
 
-from psvae_tune.batches import prepare_data
+from psvae_tune.batches import PreparedData, PreparedSession, prepare_data
 from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.evaluate import evaluate
@@ -31,7 +30,7 @@ class Probe:
 
 
 def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> Probe:
-    """Train a few clips for two epochs, time the second, and validate once.
+    """Train the longest clips for two epochs, time the second, and validate once.
 
     The times are those of a trial that has its cores for itself.
 
@@ -43,13 +42,11 @@ def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> P
     few = replace(
         data,
         sessions=tuple(
-            replace(item, splits=replace(item.splits, train=item.splits.train[:N_CLIPS]))
+            replace(item, splits=replace(item.splits, train=_longest_clips(item)))
             for item in data.sessions
         ),
     )
-    n_batches, n_few = (
-        len(prepared.training_batches(np.random.default_rng(0))) for prepared in (data, few)
-    )
+    n_frames, n_few = (_count_training_frames(prepared) for prepared in (data, few))
     short = config.with_params({"val_check_interval": 10**9})
     state = start(short, few, device)
     epochs = fit(state, few, short)
@@ -58,16 +55,30 @@ def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> P
         pass
     begin = time.perf_counter()
     n_epochs = sum(1 for _ in islice(epochs, 1))
-    train_s = (time.perf_counter() - begin) / max(n_epochs, 1) / n_few * n_batches
+    train_s = (time.perf_counter() - begin) / max(n_epochs, 1) / n_few * n_frames
     begin = time.perf_counter()
     evaluate(state.model, data, "val", device)
     validate_s = (time.perf_counter() - begin) / config.training.val_check_interval
     return Probe(train_s + validate_s, _peak_bytes(sessions, device))
 
 
+def _longest_clips(item: PreparedSession) -> tuple[int, ...]:
+    """Return the clips that take the most memory: a batch is as long as its clips."""
+    lengths = item.session.header.clip_lengths
+    return tuple(sorted(item.splits.train, key=lambda clip: -lengths[clip])[:N_CLIPS])
+
+
+def _count_training_frames(data: PreparedData) -> int:
+    return sum(
+        item.session.header.clip_lengths[clip]
+        for item in data.sessions
+        for clip in item.splits.train
+    )
+
+
 def _peak_bytes(sessions: Sequence[Session], device: torch.device) -> int:
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return max(0, peak - sum(session.frames.nbytes for session in sessions))
 

@@ -31,8 +31,9 @@ class StageRecord:
 
     def __init__(self, folder: StudyFolder, stage: str) -> None:
         self.folder = folder
+        self.journal = folder.journal
         self.stage = stage
-        hours = (event["hours"] for event in folder.journal.events() if event["stage"] == stage)
+        hours = (event["hours"] for event in self.journal.events() if event["stage"] == stage)
         self._hours_before = max(hours, default=0.0)
         self._start = time.monotonic()
 
@@ -43,7 +44,7 @@ class StageRecord:
     def ended(self) -> dict[str, dict[str, Any]]:
         """Return the last end of every trial that has one which holds for this stage."""
         ends = {}
-        for event in self.folder.journal.events():
+        for event in self.journal.events():
             is_own = event["stage"] == self.stage
             if event["event"] == "end" and (is_own or event["outcome"] == "finished"):
                 ends[event["trial"]] = event
@@ -52,7 +53,7 @@ class StageRecord:
     def rungs(self) -> dict[int, dict[str, list[float]]]:
         """Return what trials of this stage had at each rung."""
         table: dict[int, dict[str, list[float]]] = {}
-        for event in self.folder.journal.events():
+        for event in self.journal.events():
             if event["event"] == "rung" and event["stage"] == self.stage:
                 costs = [np.inf if value is None else value for value in event["costs"]]
                 table.setdefault(event["rung"], {})[event["trial"]] = costs
@@ -62,7 +63,7 @@ class StageRecord:
         """Return what was suggested, in order."""
         return [
             Ask(event["params"], event["trial"], event["is_repeat"], event["system"])
-            for event in self.folder.journal.events()
+            for event in self.journal.events()
             if event["event"] == "ask" and event["stage"] == self.stage
         ]
 
@@ -90,6 +91,4 @@ class StageRecord:
         )
 
     def _append(self, event: str, **fields: Any) -> None:
-        self.folder.journal.append(
-            {"event": event, "stage": self.stage, **fields, "hours": self.hours()}
-        )
+        self.journal.append({"event": event, "stage": self.stage, **fields, "hours": self.hours()})

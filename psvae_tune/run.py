@@ -15,6 +15,7 @@ from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.logged import open_study
+from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
 from psvae_tune.request import check_request, note_request
@@ -27,13 +28,19 @@ from psvae_tune.tracking import (
     RunStatus,
     StudyRun,
     TrackingTarget,
+    check_shareable,
     hide_password,
     log_model,
     open_target,
     save_view,
 )
 from psvae_tune.trial import Progress, TrialJob, run_trial
-from psvae_tune.tune import check_buildable, start_ray
+from psvae_tune.tune import (
+    WORKER_ENVIRONMENT,
+    check_buildable,
+    set_driver_environment,
+    start_ray,
+)
 from psvae_tune.watch import Watcher
 
 logger = logging.getLogger(__name__)
@@ -87,7 +94,14 @@ class StudyOutcome:
     """None: it waits, with what else the tracking server has not taken, for `sync`."""
 
 
-def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | None) -> Place:
+def open_place(
+    plan: Plan,
+    output: OutputFolder,
+    name: str,
+    tracking_uri: str | None,
+    *,
+    is_shared: bool = False,
+) -> Place:
     """Make sure that a study can be kept and logged, before anything is read or trained.
 
     Parameters
@@ -101,6 +115,8 @@ def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | 
     tracking_uri
         A store or server of MLflow, before that of the file; None for neither: then the store
         is in ``output``.
+    is_shared
+        Whether other machines will log there as well.
 
     Side effects: creates ``output`` and the experiment.
 
@@ -115,8 +131,17 @@ def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | 
     experiment = plan.study.experiment_name
     folder = output.study(name)
     if uri is not None:
+        if is_shared:
+            check_shareable(uri, is_remote=False)
         target = open_target(uri, experiment, name, None)
         output.prepare()
+    elif is_shared or not output.is_here:
+        raise TrackingError(
+            f"study {name!r}",
+            "is kept where others are to reach it, and so must its runs be: no tracking server "
+            "was named",
+            hint="give --tracking-uri or MLFLOW_TRACKING_URI",
+        )
     else:
         output.prepare()
         target = open_target(output.default_tracking_uri, experiment, name, output.artifacts)
@@ -128,6 +153,33 @@ def open_place(plan: Plan, output: OutputFolder, name: str, tracking_uri: str | 
             hint="choose another --name, or resume it where its folder is",
         )
     return Place(folder, target)
+
+
+def join(address: str, plan: Plan, output: OutputFolder, place: Place) -> Nodes:
+    """Join a cluster, and make sure that the study can run on every node of it.
+
+    Parameters
+    ----------
+    address
+        As in `join_cluster`.
+    plan
+        What is to be run there.
+    output, place
+        Where it is kept and logged.
+
+    Side effects: connects this process to the cluster until a `run` ends.
+
+    Raises
+    ------
+    ClusterError
+        If it cannot be joined, or a node cannot do its part.
+    """
+    set_driver_environment()
+    join_cluster(address, WORKER_ENVIRONMENT)
+    nodes = list_nodes()
+    nodes.check_room(plan.study.resources)
+    check_nodes(nodes, output, place.target)
+    return nodes
 
 
 @contextmanager
@@ -170,7 +222,8 @@ def run(
     accept_changes
         Whether to go on although the settings or the recordings are not those it began with.
 
-    Side effects: writes to the study's folder and to MLflow; starts Ray here and ends it.
+    Side effects: writes to the study's folder and to MLflow; starts Ray here, unless this process
+    has joined a cluster, and ends that.
 
     Raises
     ------
@@ -183,7 +236,8 @@ def run(
         _claim(plan, sessions, place, accept_changes=accept_changes),
         _study_run(place.target, plan) as study_run,
     ):
-        start_ray(sum(session.frames.nbytes for session in sessions))
+        if not ray.is_initialized():
+            start_ray(sum(session.frames.nbytes for session in sessions))
         try:
             with _end_as_by_ctrl_c():  # after Ray's start, which would end the process instead
                 stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
@@ -284,8 +338,8 @@ def _log_choice(
     study_run: StudyRun,
 ) -> LoggedChoice:
     """Log what was chosen, and why. Side effects: in MLflow."""
-    study_run.log_file(place.folder.selection)
-    study_run.log_file(place.folder.study_file)
+    for file in (place.folder.selection, place.folder.study_file):
+        study_run.log_text(file.read_text(encoding="utf-8"), file.name)
     chosen = stages[-1].selection.chosen
     override = open_study(place.target.uri, place.target.study).override
     study_run.mark([chosen.trial_id if override is None else override["trial_id"]], SELECTED)

@@ -7,7 +7,6 @@ epochs, files by their names. So an entry counts once, whatever dies between two
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from psvae_tune import tracking
-from psvae_tune.storage import StudyFolder, write_bytes
+from psvae_tune.remote import Location
+from psvae_tune.storage import StudyFolder, copy_folder, remove_folder, write_bytes
 from psvae_tune.tracking import RunStatus, TrackingTarget, TrialRun
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ RETRY_S = 5.0
 class Spool:
     """What waits of one trial."""
 
-    root: Path
+    root: Location
     trial_id: str
 
     @classmethod
@@ -38,12 +38,12 @@ class Spool:
         return cls(folder.spool / trial_id, trial_id)
 
     @property
-    def _opening(self) -> Path:
+    def _opening(self) -> Location:
         return self.root / "opening"
 
-    def entries(self) -> list[Path]:
+    def entries(self) -> list[Location]:
         """Return what waits, the oldest first."""
-        return sorted(self.root.glob("*.json"))
+        return sorted(self.root.glob("*.json"), key=lambda path: path.name)
 
     def add(
         self,
@@ -70,7 +70,7 @@ class Spool:
         path = self.root / f"{last + 1:08d}.json"
         if files is not None:
             # The entry is there once its own file is; what a crash left of others does not count.
-            shutil.copytree(files, path.with_suffix(""), dirs_exist_ok=True)
+            copy_folder(files, path.with_suffix(""))
         write_bytes(path, json.dumps(entry).encode())
 
     def metrics(self) -> Iterator[dict[str, Any]]:
@@ -80,7 +80,7 @@ class Spool:
             if entry["kind"] == "metrics":
                 yield entry
 
-    def find_file(self, name: str) -> Path | None:
+    def find_file(self, name: str) -> Location | None:
         """Return a file that waits, or None."""
         found = [path.with_suffix("") / name for path in self.entries()]
         return next((path for path in reversed(found) if path.exists()), None)
@@ -103,19 +103,23 @@ class Spool:
                 logger.warning("trial %s waits for the tracking server: %s", self.trial_id, error)
                 return False
             path.unlink()
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-        shutil.rmtree(self.root, ignore_errors=True)
+            remove_folder(path.with_suffix(""))
+        remove_folder(self.root)
         return True
 
 
-def _apply(run: TrialRun, entry: Mapping[str, Any], files: Path) -> None:
+def _apply(run: TrialRun, entry: Mapping[str, Any], files: Location) -> None:
     """Send one entry, or what the run does not have of it. Side effects: changes the run."""
     if entry["kind"] == "metrics":
         run.log(entry["metrics"], entry["epoch"], entry["time"])
     elif entry["kind"] == "final":
         run.log_final(entry["metrics"], entry["epoch"], entry["time"])
-    else:
+    elif isinstance(files, Path):
         run.log_folder(files)
+    else:
+        with TemporaryDirectory() as folder:
+            copy_folder(files, Path(folder))
+            run.log_folder(Path(folder))
 
 
 @dataclass(slots=True)
@@ -254,9 +258,13 @@ def _send_late(
 def fetch_file(
     folder: StudyFolder, target: TrackingTarget, trial_id: str, name: str, to: Path
 ) -> Path:
-    """Return an artifact of a trial, taken there or still waiting. Side effects: may copy it."""
+    """Return an artifact of a trial, taken there or still waiting. Side effects: copies it."""
     waiting = Spool.of(folder, trial_id).find_file(name)
-    return waiting or tracking.fetch_file(target, trial_id, name, to)
+    if waiting is None:
+        return tracking.fetch_file(target, trial_id, name, to)
+    copy = to / trial_id / name
+    write_bytes(copy, waiting.read_bytes())
+    return copy
 
 
 def deliver_all(folder: StudyFolder, target: TrackingTarget) -> int:
@@ -264,5 +272,5 @@ def deliver_all(folder: StudyFolder, target: TrackingTarget) -> int:
 
     Side effects: changes the runs, and removes what was sent.
     """
-    spools = [Spool(path, path.name) for path in sorted(folder.spool.glob("*"))]
+    spools = [Spool(path, path.name) for path in folder.spool.glob("*")]
     return sum(not spool.deliver(target) for spool in spools)

@@ -11,6 +11,8 @@ from psvae_tune.config import TrialConfig, end_problem
 from psvae_tune.data.types import Session
 from psvae_tune.errors import CutOffError, StudyError
 from psvae_tune.halving import reductions, shorten, survivors
+from psvae_tune.nodes import list_nodes
+from psvae_tune.packing import measure_gpu_share
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
 from psvae_tune.rules import SEED_PARAMETER, total_shortfall
@@ -58,7 +60,10 @@ def run_study(
     base = study.base
     digests = tuple(session.digest for session in sessions)
     n_labels = sessions[0].header.n_labels
-    shared = Shared(ray.put(list(sessions)), digests, n_labels, study.resources, watcher)
+    stored, gpus = ray.put(list(sessions)), study.resources.gpus_per_trial
+    if gpus == "auto":
+        gpus = measure_gpu_share(study, stored, list_nodes())
+    shared = Shared(stored, digests, n_labels, study.resources, gpus, watcher)
     outcomes: list[StageOutcome] = []
     for stage in study.stages:
         job = TrialJob(base, stage.name, folder, target, study.tracking.movies)

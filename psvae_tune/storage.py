@@ -1,19 +1,19 @@
-"""Where results lie on disk, and how they are written: beside, then renamed.
+"""Where results lie, and how they are written: on disk beside, then renamed.
 
 ::
 
-    DIR/                          the output folder
+    DIR/                          the output folder, or a URL that fsspec knows
       mlflow.db  artifacts/       the default tracking store
       STUDY/
         study.yaml                the search-space file as it was run, with absolute paths
-        journal.jsonl             what is decided: how trials ended, what they had at each rung
+        journal.jsonl             what is decided: how trials ended, what they had at each rung;
+                                  behind a URL a folder `journal` with an object an event
         selection.json            the choice of every stage, with its reasons
         tracking.json             where its runs are
-        lock                      held by the process that runs it
+        lock                      held by the process that runs it, on disk
         checkpoints/TRIAL.pt      where an unfinished trial goes on
         unlogged                  is there if the tracking server does not know of the choice
         spool/TRIAL/              what the tracking server has not taken yet
-        ray/                      what Ray Tune writes for itself
 """
 
 import fcntl
@@ -21,6 +21,7 @@ import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,17 +31,22 @@ from typing import Any
 import yaml
 
 from psvae_tune.errors import StorageError
+from psvae_tune.journal import Journal, open_journal
+from psvae_tune.remote import Location, told_as_storage_error, write_object
 from psvae_tune.study_file import parse_yaml
 
 MIN_FREE_BYTES = 200 * 2**20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Location, content: bytes) -> None:
     """Write a file so that nobody ever sees a part of it under its name.
 
     Side effects: creates the folder of the file.
     """
+    if not isinstance(path, Path):
+        write_object(path, content)  # which is there as a whole or not at all
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -53,21 +59,60 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def read_bytes(path: Location) -> bytes:
+    """Return the contents of a file.
+
+    Raises
+    ------
+    StorageError
+        If the place behind a URL cannot be reached, or has no such file.
+    """
+    if isinstance(path, Path):
+        return path.read_bytes()
+    with told_as_storage_error(str(path)):
+        return bytes(path.read_bytes())
+
+
+def copy_folder(source: Location, to: Location) -> None:
+    """Copy every file of a folder to its place in another. Side effects: writes there."""
+    for file in source.rglob("*"):
+        if file.is_file():
+            write_bytes(to / str(file)[len(str(source)) + 1 :], file.read_bytes())
+
+
+def remove_folder(folder: Location) -> None:
+    """Remove a folder, if it is there. Side effects: removes its files."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
+        folder.fs.rm(folder.path, recursive=True)
+
+
 @dataclass(frozen=True, slots=True)
 class OutputFolder:
     """The folder of all studies and of the default tracking store."""
 
-    root: Path
+    root: Location
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a path, and so can hold the default tracking store."""
+        return isinstance(self.root, Path)
 
     @property
     def artifacts(self) -> Path:
         """Where the default tracking store keeps files."""
-        return self.root / "artifacts"
+        return self._path / "artifacts"
 
     @property
     def database(self) -> Path:
         """The default tracking store."""
-        return self.root / "mlflow.db"
+        return self._path / "mlflow.db"
+
+    @property
+    def _path(self) -> Path:
+        assert isinstance(self.root, Path)
+        return self.root
 
     @property
     def default_tracking_uri(self) -> str:
@@ -90,9 +135,23 @@ class OutputFolder:
             )
         return StudyFolder(self.root / name)
 
+    def has_study(self, name: str) -> bool:
+        """Return whether a study of this name was ever started here.
+
+        Raises
+        ------
+        StorageError
+            If a URL cannot be reached.
+        """
+        file = self.study(name).study_file
+        if isinstance(file, Path):
+            return file.exists()
+        with told_as_storage_error(str(file)):
+            return file.exists()
+
     def studies(self) -> list[str]:
         """Return the names of the studies here, the latest first."""
-        files = sorted(
+        files: list[Any] = sorted(
             self.root.glob("*/study.yaml"), key=lambda file: file.stat().st_mtime, reverse=True
         )
         return [file.parent.name for file in files]
@@ -107,9 +166,14 @@ class OutputFolder:
         StorageError
             If the folder cannot be written, or its disk is full.
         """
+        probe = self.root / f".writable.{socket.gethostname()}.{os.getpid()}"
+        if not self.is_here:
+            with told_as_storage_error(str(self.root)):
+                write_bytes(probe, b"")
+                probe.unlink()
+            return
         try:
-            self.artifacts.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".writable.{os.getpid()}"
+            self._path.mkdir(parents=True, exist_ok=True)
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -118,7 +182,7 @@ class OutputFolder:
                 f"cannot be written: {error.strerror}",
                 hint="choose another folder with --output",
             ) from error
-        free = shutil.disk_usage(self.root).free
+        free = shutil.disk_usage(self._path).free
         if free < MIN_FREE_BYTES:
             raise StorageError(
                 str(self.root),
@@ -131,7 +195,7 @@ class OutputFolder:
 class StudyFolder:
     """The folder of one study."""
 
-    root: Path
+    root: Location
 
     @property
     def name(self) -> str:
@@ -139,42 +203,39 @@ class StudyFolder:
         return self.root.name
 
     @property
-    def study_file(self) -> Path:
+    def study_file(self) -> Location:
         """The search-space file as it was run."""
         return self.root / "study.yaml"
 
     @property
-    def ray(self) -> Path:
-        """What Ray Tune writes for itself."""
-        return self.root / "ray"
-
-    @property
-    def spool(self) -> Path:
+    def spool(self) -> Location:
         """What the tracking server has not taken yet, a folder a trial."""
         return self.root / "spool"
 
     @property
-    def unlogged(self) -> Path:
+    def unlogged(self) -> Location:
         """Is there if the study has ended, and the tracking server does not know of it."""
         return self.root / "unlogged"
 
     @property
-    def selection(self) -> Path:
+    def selection(self) -> Location:
         """The choice of every stage."""
         return self.root / "selection.json"
 
     @property
-    def journal(self) -> "Journal":
+    def journal(self) -> Journal:
         """What has been decided."""
-        return Journal(self.root / "journal.jsonl")
+        return open_journal(self.root)
 
-    def checkpoint(self, trial_id: str) -> Path:
+    def checkpoint(self, trial_id: str) -> Location:
         """Return where an unfinished trial goes on."""
         return self.root / "checkpoints" / f"{trial_id}.pt"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from running the study; the end of this one, however, frees it.
+
+        Behind a URL there are no locks: there the journal tells that another process goes on.
 
         Side effects: creates the folder.
 
@@ -183,6 +244,9 @@ class StudyFolder:
         StorageError
             If another process runs it.
         """
+        if not isinstance(self.root, Path):
+            yield
+            return
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "lock").open("w") as file:
             try:
@@ -209,7 +273,8 @@ class StudyFolder:
             If there is no such study.
         """
         try:
-            raw = parse_yaml(self.study_file.read_text(encoding="utf-8"), str(self.study_file))
+            text = read_bytes(self.study_file).decode()
+            raw = parse_yaml(text, str(self.study_file))
         except (OSError, ValueError) as error:
             others = OutputFolder(self.root.parent).studies()
             raise StorageError(
@@ -237,7 +302,7 @@ class StudyFolder:
         """
         path = self.root / "tracking.json"
         try:
-            kept = json.loads(path.read_bytes())
+            kept = json.loads(read_bytes(path))
             return {name: str(kept[name]) for name in ("uri", "experiment_id")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"study {self.name!r}", f"no readable {path}") from error
@@ -245,37 +310,3 @@ class StudyFolder:
     def save_selection(self, selection: dict[str, Any]) -> None:
         """Keep the choice of every stage. Side effects: writes ``selection.json``."""
         write_bytes(self.selection, json.dumps(selection, indent=2).encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Journal:
-    """Events of a study, one JSON object a line, appended and never changed."""
-
-    path: Path
-
-    def append(self, event: dict[str, Any]) -> None:
-        """Add an event; when this returns it is on disk. Side effects: writes the file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            # A line that a crash cut short would swallow the next one.
-            is_torn = file.tell() > 0 and not self._ends_with_newline()
-            file.write((b"\n" if is_torn else b"") + json.dumps(event).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _ends_with_newline(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield every event that was written whole, in order."""
-        if not self.path.exists():
-            return
-        for line in self.path.read_bytes().splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                yield event

@@ -22,6 +22,7 @@ from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
 from psvae_tune.naming import name_trial
+from psvae_tune.remote import Location
 from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, TrialRun
@@ -105,7 +106,7 @@ def run_trial(
 
 
 def _go_on(
-    checkpoint: Path, config: TrialConfig, data: PreparedData, device: torch.device
+    checkpoint: Location, config: TrialConfig, data: PreparedData, device: torch.device
 ) -> TrainState:
     """Return where a trial was, or its start if nothing usable was kept."""
     state = start(config, data, device)

@@ -3,18 +3,23 @@
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
 import torch
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.data.types import Session
+from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.models.registry import build_model
+from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
 from psvae_tune.sampling import Sampling
@@ -23,9 +28,9 @@ from psvae_tune.searchers import StudySearcher
 from psvae_tune.trial import TrialJob, run_trial
 from psvae_tune.watch import DriverCallback, Watcher, to_result
 
-# Small models leave most of a GPU idle, so several trials share one.
-GPU_SHARE = 0.25
 MAX_FAILURES = 2
+# On several machines a trial also loses its worker whenever a node goes away.
+MAX_FAILURES_ON_NODES = 10
 
 # Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind before
 # Tune takes the worker that it wants to reuse for lost.
@@ -47,6 +52,7 @@ class Shared:
     digests: tuple[str, ...]
     n_labels: int
     resources: Resources
+    gpus_per_trial: float
     watcher: Watcher
 
 
@@ -59,6 +65,12 @@ def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: 
         tune.report(to_result(progress))
 
 
+def set_driver_environment() -> None:
+    """Make Ray Tune quiet. Side effects: changes the environment, but nothing that is set."""
+    os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
 def start_ray(n_bytes: int) -> None:
     """Start Ray on this machine alone. Side effects: starts processes; `ray.shutdown` ends them.
 
@@ -67,7 +79,7 @@ def start_ray(n_bytes: int) -> None:
     n_bytes
         Of the recordings, which the object store must hold.
     """
-    os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
+    set_driver_environment()
     # A token of this cluster's own keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
@@ -79,7 +91,6 @@ def start_ray(n_bytes: int) -> None:
         object_store_memory=int(1.2 * n_bytes) + 2**28,
         runtime_env={"env_vars": WORKER_ENVIRONMENT},
     )
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:
@@ -112,17 +123,15 @@ def train(
 
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
     """
-    resources = shared.resources
-    gpus = resources.gpus_per_trial
-    if gpus == "auto":
-        gpus = GPU_SHARE if ray.cluster_resources().get("GPU") else 0.0
+    resources, nodes = shared.resources, list_nodes()
+    gpus = shared.gpus_per_trial
     searcher, space = None, {}
     n_concurrent = resources.max_concurrent_trials
     limit = None if n_concurrent == "auto" else n_concurrent
     if isinstance(work, Sampling):
         searcher = StudySearcher(work)
         # A sampler must not be asked for more than can run: it would know less.
-        limit = limit or _count_slots(resources.cpus_per_trial, gpus)
+        limit = limit or max(1, nodes.count_slots(resources.cpus_per_trial, gpus))
     else:
         space = {"point": tune.grid_search([asdict(point) for point in work])}
     trainable = tune.with_parameters(
@@ -131,32 +140,41 @@ def train(
         job=job,
         n_threads=max(1, int(resources.cpus_per_trial)),
     )
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            scheduler=scheduler,
-            search_alg=searcher,
-            num_samples=1 if searcher is None else -1,
-            max_concurrent_trials=limit,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=job.stage,
-            storage_path=str(job.folder.ray.resolve()),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            callbacks=[DriverCallback(record, job.target, shared.watcher)],
-        ),
-    )
-    tuner.fit()
+    # What Tune keeps for itself is of no use to a study that goes on: the journal is.
+    with TemporaryDirectory() as scratch, _own_errors():
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                scheduler=scheduler,
+                search_alg=searcher,
+                num_samples=1 if searcher is None else -1,
+                max_concurrent_trials=limit,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=job.stage,
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(
+                    max_failures=MAX_FAILURES if len(nodes.nodes) == 1 else MAX_FAILURES_ON_NODES
+                ),
+                callbacks=[DriverCallback(record, job.target, shared.watcher)],
+            ),
+        )
+        tuner.fit()
 
 
-def _count_slots(cpus: float, gpus: float) -> int:
-    """Return how many trials fit on the cluster at a time."""
-    total = ray.cluster_resources()
-    slots = [total.get("CPU", 0) / cpus]
-    if gpus:
-        slots.append(total.get("GPU", 0) / gpus)
-    return max(1, int(min(slots)))
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Let what this project raises in a callback through, which Tune wraps in its own error."""
+    try:
+        yield
+    except TuneError as error:
+        inner: BaseException | None = error
+        while inner is not None and not isinstance(inner, PsvaeTuneError):
+            inner = inner.__cause__ or inner.__context__
+        if inner is None:
+            raise
+        raise inner from error

@@ -225,5 +225,5 @@ def test_a_budget_of_epochs_waits_for_trials_that_run(tmp_path):
 def test_a_budget_of_hours_goes_on_counting_after_a_crash(tmp_path):
     sampling = make_sampling(tmp_path, num_trials=None, time_budget_h=1)
     assert sampling.budget() == "left"
-    sampling.record.folder.journal.append({"event": "rung", "stage": "search", "hours": 2.0})
+    sampling.record.journal.append({"event": "rung", "stage": "search", "hours": 2.0})
     assert make_sampling(tmp_path, num_trials=None, time_budget_h=1).budget() == "spent"

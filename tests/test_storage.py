@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from psvae_tune.errors import StorageError
+from psvae_tune.journal import FileJournal
 from psvae_tune.record import StageRecord
-from psvae_tune.storage import Journal, OutputFolder, StudyFolder, write_bytes
+from psvae_tune.storage import OutputFolder, StudyFolder, write_bytes
 
 
 def test_a_file_replaces_the_one_before(tmp_path):
@@ -28,7 +29,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
 
 
 def test_a_journal_returns_what_was_appended(tmp_path):
-    journal = Journal(tmp_path / "study" / "journal.jsonl")
+    journal = FileJournal(tmp_path / "study" / "journal.jsonl")
     assert list(journal.events()) == []
     events = [{"event": "end", "name": "ümlaut\n'quote'"}, {"event": "rung", "costs": [0.1, None]}]
     for event in events:
@@ -38,7 +39,7 @@ def test_a_journal_returns_what_was_appended(tmp_path):
 
 @pytest.mark.parametrize("n_lost", range(1, 20))
 def test_a_torn_line_loses_only_itself(tmp_path, n_lost):
-    journal = Journal(tmp_path / "journal.jsonl")
+    journal = FileJournal(tmp_path / "journal.jsonl")
     for index in range(2):
         journal.append({"event": "end", "index": index})
     journal.path.write_bytes(journal.path.read_bytes()[:-n_lost])

@@ -15,9 +15,11 @@ from psvae_tune.cli.behavenet import import_behavenet
 from psvae_tune.cli.check import check
 from psvae_tune.cli.choose import export, predict, promote, select
 from psvae_tune.cli.data import data
+from psvae_tune.cli.jobs import jobs
 from psvae_tune.cli.recommend import recommend
 from psvae_tune.cli.report import compare, report
 from psvae_tune.cli.run import resume, run, sync
+from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui
 from psvae_tune.errors import PsvaeTuneError
 
@@ -56,5 +58,17 @@ def main() -> None:
 
 
 REPORTING = (report, select, promote, export, predict, compare)
-for command in (run, resume, sync, check, ui, *REPORTING, data, recommend, import_behavenet):
+for command in (
+    run,
+    resume,
+    sync,
+    submit,
+    jobs,
+    check,
+    ui,
+    *REPORTING,
+    data,
+    recommend,
+    import_behavenet,
+):
     main.add_command(command)

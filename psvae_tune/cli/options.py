@@ -33,6 +33,18 @@ output = click.option(
     show_default=True,
     help="The folder that holds everything.",
 )
+storage = click.option(
+    "--output",
+    metavar="FOLDER",
+    default=str(DEFAULT_OUTPUT),
+    show_default=True,
+    help="The folder that holds everything: a path, or a URL such as s3://bucket/studies.",
+)
+cluster = click.option(
+    "--address",
+    metavar="auto|HOST:PORT|ray://HOST:10001",
+    help="Run on this Ray cluster instead of this machine alone.",
+)
 tracking_uri = click.option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
@@ -40,6 +52,15 @@ tracking_uri = click.option(
     metavar="URI",
     help="An MLflow server or store, instead of one in the output folder.",
 )
+jobs_address = click.option(
+    "--address",
+    envvar="RAY_API_SERVER_ADDRESS",
+    show_envvar=True,
+    required=True,
+    metavar="http://HEAD:8265",
+    help="Where the cluster's head takes jobs.",
+)
+follow = click.option("--follow", is_flag=True, help="Show what the study prints until it ends.")
 
 
 def _set_verbosity(context: click.Context, parameter: click.Parameter, is_verbose: bool) -> None:

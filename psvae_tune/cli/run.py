@@ -11,14 +11,16 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from psvae_tune.cli import options
-from psvae_tune.cli.studies import find_store
-from psvae_tune.errors import StorageError, TrackingError
+from psvae_tune.cli.studies import kept_uri
+from psvae_tune.errors import ConfigError, StorageError, TrackingError
 from psvae_tune.plan import Plan, make_plan
+from psvae_tune.remote import locate
 from psvae_tune.storage import OutputFolder
 from psvae_tune.study_file import apply_settings, read_study_file
 
 if TYPE_CHECKING:
     from psvae_tune.data.types import Session
+    from psvae_tune.nodes import Nodes
     from psvae_tune.run import StudyOutcome
 
 
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 @options.study_file
 @options.sessions
 @options.settings
-@options.output
+@options.storage
 @options.tracking_uri
+@options.cluster
 @click.option("--name", help="Of the study; by default that of the experiment and the time.")
 @click.option("--inline", is_flag=True, help="Train one configuration here, without Ray.")
 @click.option("--json", "as_json", is_flag=True, help="Print the selection as JSON.")
@@ -36,28 +39,36 @@ def run(
     file: Path,
     sessions: tuple[str, ...],
     settings: tuple[str, ...],
-    output: Path,
+    output: str,
     tracking_uri: str | None,
+    address: str | None,
     name: str | None,
     inline: bool,
     as_json: bool,
 ) -> None:
     """Run the study of a search-space file."""
+    if inline and address:
+        raise ConfigError("--inline", f"trains in this process, not on the cluster {address}")
     plan = make_plan(read_study_file(file, settings, sessions), str(file))
-    folder = OutputFolder(output.resolve())
-    slug = plan.study.experiment_name.strip().replace(" ", "-")
-    name = name or f"{slug}-{datetime.now():%Y%m%d-%H%M%S}"
-    if folder.study(name).study_file.exists():
+    folder = OutputFolder(locate(output))
+    name = name or name_study(plan.study.experiment_name)
+    if folder.has_study(name):
+        again = shlex.quote(str(folder.root / name))
         raise StorageError(
             f"study {name!r}",
             f"exists in {output}",
-            hint=f"psvae-tune resume {shlex.quote(str(output / name))}, or choose another --name",
+            hint=f"psvae-tune resume {again}, or choose another --name",
         )
-    _run(plan, folder, name, tracking_uri, inline, as_json)
+    _run(plan, folder, name, tracking_uri, as_json, address=address, inline=inline)
+
+
+def name_study(experiment_name: str) -> str:
+    """Return what a study is called that was given no name."""
+    return f"{experiment_name.strip().replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 @click.command()
-@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("study")
 @options.settings
 @click.option(
     "--accept-changes",
@@ -65,45 +76,55 @@ def run(
     help="Go on although settings or recordings are not those that the study began with.",
 )
 @options.tracking_uri
+@options.cluster
 @click.option("--json", "as_json", is_flag=True, help="Print the selection as JSON.")
 @options.verbose
 def resume(
-    study: Path,
+    study: str,
     settings: tuple[str, ...],
     accept_changes: bool,
     tracking_uri: str | None,
+    address: str | None,
     as_json: bool,
 ) -> None:
     """Go on with a study that was interrupted, or give one a larger budget.
 
-    STUDY is its folder. Budgets (num_trials, num_epochs, time_budget_h) and resources may be
-    changed with --set.
+    STUDY is its folder or the URL of it. Budgets (num_trials, num_epochs, time_budget_h) and
+    resources may be changed with --set.
     """
-    root = study.resolve()
+    root = locate(study)
     output = OutputFolder(root.parent)
     raw = output.study(root.name).read_study_file()
     apply_settings(raw, settings)
     plan = make_plan(raw, str(output.study(root.name).study_file))
-    _run(plan, output, root.name, tracking_uri, False, as_json, accept_changes)
+    _run(
+        plan,
+        output,
+        root.name,
+        tracking_uri,
+        as_json,
+        address=address,
+        accept_changes=accept_changes,
+    )
 
 
 @click.command()
-@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("study")
 @options.tracking_uri
 @options.verbose
-def sync(study: Path, tracking_uri: str | None) -> None:
+def sync(study: str, tracking_uri: str | None) -> None:
     """Deliver what a tracking server that was away has not taken.
 
-    STUDY is its folder. Nothing is delivered twice, and nothing is trained.
+    STUDY is its folder or the URL of it. Nothing is delivered twice, and nothing is trained.
     """
     from psvae_tune.spool import deliver_all
     from psvae_tune.tracking import TrackingTarget, hide_password
 
-    root = study.resolve()
+    root = locate(study)
     output = OutputFolder(root.parent)
     folder = output.study(root.name)
-    uri, name = find_store(str(root), root.parent, tracking_uri)
-    target = TrackingTarget(uri, folder.read_tracking()["experiment_id"], name)
+    uri = tracking_uri or kept_uri(folder)
+    target = TrackingTarget(uri, folder.read_tracking()["experiment_id"], folder.name)
     with folder.lock():
         n_waiting = deliver_all(folder, target)
     if n_waiting:
@@ -115,7 +136,7 @@ def sync(study: Path, tracking_uri: str | None) -> None:
     if folder.unlogged.exists():
         # All of its trials have ended, so that nothing is left of it but to tell the choice.
         plan = make_plan(folder.read_study_file(), str(folder.study_file))
-        _run(plan, output, name, uri, False, False)
+        _run(plan, output, folder.name, uri, False, address=None)
     click.echo("everything is delivered", err=True)
 
 
@@ -124,15 +145,20 @@ def _run(
     output: OutputFolder,
     name: str,
     tracking_uri: str | None,
-    inline: bool,
     as_json: bool,
+    *,
+    address: str | None,
+    inline: bool = False,
     accept_changes: bool = False,
 ) -> None:
-    from psvae_tune.run import open_place, run_inline
+    from psvae_tune.run import join, open_place, run_inline
     from psvae_tune.run import run as run_study
 
-    place = open_place(plan, output, name, tracking_uri)
+    place = open_place(plan, output, name, tracking_uri, is_shared=address is not None)
     console = Console(stderr=True)
+    if address:
+        nodes = join(address, plan, output, place)
+        console.print(_describe_nodes(nodes, plan), highlight=False, markup=False, soft_wrap=True)
     sessions = _read(plan, console)
     if inline:
         for progress in run_inline(plan, sessions, place):
@@ -148,6 +174,18 @@ def _run(
         click.echo(json.dumps(stages, indent=2))
     else:
         _print_outcome(outcome, output)
+
+
+def _describe_nodes(nodes: "Nodes", plan: Plan) -> str:
+    """Return the line that tells that every node has been looked at, and is fit."""
+    resources = plan.study.resources
+    gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
+    n_slots = nodes.count_slots(resources.cpus_per_trial, gpus)
+    return (
+        f"cluster    {len(nodes.nodes)} nodes, {nodes.total('CPU'):g} CPUs, "
+        f"{nodes.total('GPU'):g} GPUs: up to {n_slots} trials at a time. The others wait, "
+        "and nodes that join later take them up"
+    )
 
 
 def _read(plan: Plan, console: Console) -> "list[Session]":
@@ -185,7 +223,7 @@ def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
 
 def _print_link(outcome: "StudyOutcome", output: OutputFolder) -> None:
     target = outcome.place.target
-    if target.uri == output.default_tracking_uri:
+    if output.is_here and target.uri == output.default_tracking_uri:
         click.echo(f"look       psvae-tune ui --output {shlex.quote(str(output.root))}")
         click.echo(f"           then {target.url('http://127.0.0.1:5000')}")
     else:

@@ -29,14 +29,7 @@ def find_store(study: str, output: Path, tracking_uri: str | None) -> tuple[str,
     name = Path(study).name
     for folder in (Path(study), output / study):
         if tracking_uri is None and (folder / "tracking.json").exists():
-            uri = StudyFolder(folder).read_tracking()["uri"]
-            if "***@" in uri:
-                raise StorageError(
-                    str(folder),
-                    "is logged to a store with a password, which is not kept",
-                    hint="give it with --tracking-uri or MLFLOW_TRACKING_URI",
-                )
-            return uri, name
+            return kept_uri(StudyFolder(folder)), name
     if tracking_uri is not None:
         return tracking_uri, name
     store = OutputFolder(output.resolve())
@@ -47,3 +40,21 @@ def find_store(study: str, output: Path, tracking_uri: str | None) -> tuple[str,
             hint="name the folder with --output, or a server with --tracking-uri",
         )
     return store.default_tracking_uri, name
+
+
+def kept_uri(folder: StudyFolder) -> str:
+    """Return the tracking URI that a study was logged to.
+
+    Raises
+    ------
+    StorageError
+        If none was kept, or it holds a password, which is not kept.
+    """
+    uri = folder.read_tracking()["uri"]
+    if "***@" in uri:
+        raise StorageError(
+            str(folder.root),
+            "is logged to a store with a password, which is not kept",
+            hint="give it with --tracking-uri or MLFLOW_TRACKING_URI",
+        )
+    return uri

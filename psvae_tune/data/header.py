@@ -17,7 +17,8 @@ import numpy as np
 
 from psvae_tune.data.caution import piece_problem, rehearse_texts
 from psvae_tune.data.types import SessionHeader
-from psvae_tune.errors import DataError
+from psvae_tune.errors import DataError, StorageError
+from psvae_tune.remote import is_url, open_url
 
 # What h5py raises where the bytes of a file contradict themselves.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -88,7 +89,7 @@ def read_header(path: str | Path, *, needs_labels: bool) -> SessionHeader:
 
 
 def open_session(path: str | Path) -> h5py.File:
-    """Open a session file for reading.
+    """Open a session file for reading, here or behind a URL.
 
     Raises
     ------
@@ -99,7 +100,9 @@ def open_session(path: str | Path) -> h5py.File:
     if os.path.isdir(path):
         raise DataError(where, "must be an HDF5 file, got a folder")
     try:
-        return h5py.File(path, "r")
+        return h5py.File(open_url(where) if is_url(where) else where, "r")
+    except StorageError as error:
+        raise DataError(where, error.problems, error.hint) from error
     except FileNotFoundError:
         raise DataError(where, "no such file") from None
     except PermissionError:

@@ -12,30 +12,31 @@ from pathlib import Path
 
 from psvae_tune.data.demo import demo_path
 from psvae_tune.errors import DataError
+from psvae_tune.remote import is_url
 
 DEMO = re.compile(r"demo(?::(\d{1,9}))?")
 FIELDS = ("lab", "expt", "animal", "session")
 FILE_NAME = "data.hdf5"
 
 
-def session_path(name: str) -> Path:
-    """Return the file of a session; ``demo`` and ``demo:SEED`` are generated once.
+def session_path(name: str) -> str | Path:
+    """Return the path or URL of a session; ``demo`` and ``demo:SEED`` are generated once.
 
     Side effects: writes a demo recording into the user's cache if it is not there.
     """
     match = DEMO.fullmatch(name)
-    return Path(name) if match is None else demo_path(int(match[1] or 0))
+    return name if match is None else demo_path(int(match[1] or 0))
 
 
 def list_sessions(
     names: Sequence[str], folder: Path, data_folder: Path | None = None
 ) -> list[str]:
-    """Return the recordings that names stand for, as absolute paths or demo names.
+    """Return the recordings that names stand for, as absolute paths, URLs or demo names.
 
     Parameters
     ----------
     names
-        HDF5 files, ``demo``, ``demo:SEED``, or files whose name ends in ``.csv``.
+        HDF5 files, URLs of some, ``demo``, ``demo:SEED``, or files whose name ends in ``.csv``.
     folder
         What relative names are relative to.
     data_folder
@@ -50,7 +51,7 @@ def list_sessions(
 
 
 def _expand(name: str, folder: Path, data_folder: Path | None) -> list[str]:
-    if DEMO.fullmatch(name):
+    if DEMO.fullmatch(name) or is_url(name):
         return [name]
     path = absolute_path(name, folder, "data.sessions")
     return read_sessions_csv(path, data_folder) if path.suffix.lower() == ".csv" else [str(path)]
@@ -104,8 +105,10 @@ def read_sessions_csv(path: Path, data_folder: Path | None = None) -> list[str]:
     if problems := list(_row_problems(rows, needed)):
         raise DataError(str(path), problems)
     if by_path:
+        names = [str(row["path"]).strip() for row in rows]
         return [
-            str((path.parent / Path(row["path"].strip()).expanduser()).resolve()) for row in rows
+            name if is_url(name) else str((path.parent / Path(name).expanduser()).resolve())
+            for name in names
         ]
     root = (data_folder or path.parent).resolve()
     return [str(root.joinpath(*(row[name].strip() for name in FIELDS), FILE_NAME)) for row in rows]

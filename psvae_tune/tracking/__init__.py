@@ -1,6 +1,7 @@
 """Everything that is written to MLflow; the only folder that imports it."""
 
 from psvae_tune.tracking.models import download_model, find_model, log_model, register_model
+from psvae_tune.tracking.reach import check_answers, check_shareable, is_loopback
 from psvae_tune.tracking.runs import (
     DESCRIPTION,
     KIND,
@@ -39,11 +40,14 @@ __all__ = [
     "StudyRun",
     "TrackingTarget",
     "TrialRun",
+    "check_answers",
+    "check_shareable",
     "close_trial",
     "download_model",
     "fetch_file",
     "find_model",
     "hide_password",
+    "is_loopback",
     "log_metrics",
     "log_model",
     "metric_key",

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -139,13 +140,13 @@ def open_target(
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
             f"tracking URI {hide_password(uri)}",
-            f"does not answer: {_reason(error, uri)}",
+            f"does not answer: {reason(error, uri)}",
             hint="start the server, or leave --tracking-uri out to log beside the study",
         ) from error
     return TrackingTarget(uri, experiment_id, study)
 
 
-def _reason(error: Exception, uri: str) -> str:
+def reason(error: Exception, uri: str) -> str:
     """Return what went wrong, without the wrappings of the HTTP library and without secrets."""
     text = str(error).replace(uri, hide_password(uri)).splitlines()[0]
     system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
@@ -346,6 +347,10 @@ class StudyRun:
         client = self.target.client()
         client.set_tag(self.run_id, DESCRIPTION, text)
         client.set_experiment_tag(self.target.experiment_id, DESCRIPTION, text)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact of the study's run."""
+        self.target.client().log_text(self.run_id, text, name)
 
     def log_file(self, path: Path) -> None:
         """Keep a file as an artifact of the study's run."""

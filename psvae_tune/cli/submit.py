@@ -1,0 +1,109 @@
+"""``psvae-tune submit``: a study on a Ray cluster that this machine is no part of."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+
+from psvae_tune.cli import options
+from psvae_tune.cli.jobs import start_job
+from psvae_tune.cli.run import name_study
+from psvae_tune.data.sessions import DEMO
+from psvae_tune.errors import StorageError
+from psvae_tune.plan import make_plan
+from psvae_tune.remote import is_url, locate
+from psvae_tune.search_space import parse_study
+from psvae_tune.storage import OutputFolder
+from psvae_tune.study_file import read_study_file
+
+STUDY_FILE = "study.yaml"
+
+
+@click.command()
+@options.study_file
+@options.jobs_address
+@options.sessions
+@options.settings
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    required=True,
+    help="Holds everything: a path that all nodes share, or a URL such as s3://bucket/studies.",
+)
+@options.tracking_uri
+@click.option("--name", help="Of the study; by default that of the experiment and the time.")
+@click.option("--upload", "has_upload", is_flag=True, help="The recordings are here: send them.")
+@click.option(
+    "--package",
+    metavar="WHEEL|REQUIREMENT",
+    help="Have nodes install this, for example psvae-tune==0.1.0, instead of sending this code.",
+)
+@options.follow
+@options.verbose
+def submit(
+    file: Path,
+    address: str,
+    sessions: tuple[str, ...],
+    settings: tuple[str, ...],
+    output: str,
+    tracking_uri: str | None,
+    name: str | None,
+    has_upload: bool,
+    package: str | None,
+    follow: bool,
+) -> None:
+    """Run the study of a search-space file on a Ray cluster.
+
+    Recordings are paths on the cluster, or URLs that it reaches. Keys and passwords do not go
+    along: the nodes need their own.
+    """
+    raw = read_study_file(file, settings, sessions)
+    study = parse_study(raw, str(file))
+    name = name or name_study(study.experiment_name)
+    from psvae_tune.cluster import Cluster, Order, check_job_output, check_job_uri
+
+    output = check_job_output(output)
+    uri = check_job_uri(tracking_uri or study.tracking.uri, address)
+    cluster = Cluster.reach(address)
+    cluster.check_room(study.resources)
+    if is_url(output) and OutputFolder(locate(output)).has_study(name):
+        again = shlex.quote(f"{output}/{name}")
+        raise StorageError(
+            f"study {name!r}",
+            f"exists in {output}",
+            hint=f"psvae-tune jobs resume {again}, or choose another --name",
+        )
+    if has_upload:
+        _upload(raw, file, OutputFolder(locate(output)))
+    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+    arguments = ("run", STUDY_FILE, "--output", output, "--name", name)
+    order = Order(name, output, arguments, uri, {STUDY_FILE: text}, package)
+    start_job(cluster, order, follow, raw["data"]["sessions"])
+
+
+def _upload(raw: dict[str, Any], file: Path, output: OutputFolder) -> None:
+    """Send the recordings of a study, and name them by where they went.
+
+    Side effects: writes to the output folder; modifies ``raw`` in place.
+    """
+    make_plan(raw, str(file))  # a recording that cannot be used is not worth sending
+    console = Console(stderr=True)
+    with ProgressBar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        raw["data"]["sessions"] = [
+            name if is_url(name) or DEMO.fullmatch(name) else _send(Path(name), output, bar)
+            for name in raw["data"]["sessions"]
+        ]
+
+
+def _send(path: Path, output: OutputFolder, bar: ProgressBar) -> str:
+    from psvae_tune.uploads import upload
+
+    task = bar.add_task(f"sending {path.name}", total=path.stat().st_size)
+    url, n_sent = upload(path, output, lambda n: bar.update(task, completed=n))
+    size = f"{n_sent / 2**20:.1f} MB" if n_sent else "nothing, it is there already"
+    bar.console.print(f"sent       {path.name}: {size}", highlight=False, markup=False)
+    return url

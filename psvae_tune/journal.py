@@ -1,0 +1,152 @@
+"""The events of a study: appended and never changed, so that what is known is what was written.
+
+On this machine a journal is a file with one JSON object a line. Behind a URL nothing can be
+appended to, so there every event is an object of its own, numbered; its number can be taken only
+once, and so a study that is run by two processes is noticed by the one that began earlier.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from upath import UPath
+
+from psvae_tune.errors import StorageError
+from psvae_tune.remote import Location, make_folder, told_as_storage_error
+
+Event = dict[str, Any]
+
+
+class Journal(Protocol):
+    """Events of a study, in order."""
+
+    def append(self, event: Event) -> None:
+        """Add an event; when this returns it is kept. Side effects: writes."""
+
+    def events(self) -> Iterator[Event]:
+        """Yield every event that was written whole, in order."""
+
+
+def open_journal(folder: Location) -> Journal:
+    """Return the journal of a study, which need not exist."""
+    if isinstance(folder, Path):
+        return FileJournal(folder / "journal.jsonl")
+    return ObjectJournal(folder / "journal")
+
+
+class FileJournal:
+    """A journal that is a file. It remembers what it has read, and reads on from there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._events: list[Event] = []
+        self._n_bytes_read = 0
+
+    def append(self, event: Event) -> None:
+        """Add an event; when this returns it is on disk. Side effects: writes the file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            # A line that a crash cut short would swallow the next one.
+            is_torn = file.tell() > 0 and not self._ends_with_newline()
+            file.write((b"\n" if is_torn else b"") + json.dumps(event).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _ends_with_newline(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def events(self) -> Iterator[Event]:
+        """Yield every event that was written whole, in order."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                file.seek(self._n_bytes_read)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._n_bytes_read += len(line)
+                    self._events += _parse(line)
+        return iter(tuple(self._events))
+
+
+class ObjectJournal:
+    """A journal behind a URL: one object an event. What was read once is not read again."""
+
+    def __init__(self, folder: UPath) -> None:
+        self.folder = folder
+        self._events: list[Event] = []
+        self._number: int | None = None
+        """Of the next event; None before anything was read."""
+
+    def append(self, event: Event) -> None:
+        """Add an event. Side effects: writes an object.
+
+        Raises
+        ------
+        StorageError
+            If another process has added an event since: it has taken the study over.
+        """
+        if self._number is None:
+            self._read_on()
+            make_folder(self.folder)
+        assert self._number is not None
+        path = self._path(self._number)
+        with told_as_storage_error(str(path)):
+            try:
+                path.fs.pipe_file(path.path, json.dumps(event).encode(), mode="create")
+            except FileExistsError as error:
+                raise StorageError(
+                    f"study {self.folder.parent.name!r}",
+                    "is being run by another process, which began later",
+                    hint="let that one end; this one has stopped, and nothing is lost",
+                ) from error
+        self._events.append(event)
+        self._number += 1
+
+    def events(self) -> Iterator[Event]:
+        """Yield every event, in order."""
+        self._read_on()
+        return iter(tuple(self._events))
+
+    def _path(self, number: int) -> UPath:
+        return self.folder / f"{number:08}.json"
+
+    def _read_on(self) -> None:
+        with told_as_storage_error(str(self.folder)):
+            if self._number is None:
+                self._read_all()
+            assert self._number is not None
+            # Asking for the next one is quicker than listing them all again.
+            while (content := _read(self._path(self._number))) is not None:
+                self._events += _parse(content)
+                self._number += 1
+
+    def _read_all(self) -> None:
+        file_system = self.folder.fs
+        try:
+            names = sorted(file_system.ls(self.folder.path, detail=False))
+        except FileNotFoundError:
+            names = []
+        contents = file_system.cat(names) if names else {}
+        self._events = [event for name in names for event in _parse(contents[name])]
+        self._number = int(Path(names[-1]).stem) + 1 if names else 0
+
+
+def _parse(line: bytes) -> list[Event]:
+    """Return the event of a line, or nothing if it was not written whole."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return []
+    return [event] if isinstance(event, dict) else []
+
+
+def _read(path: UPath) -> bytes | None:
+    try:
+        content: bytes = path.fs.cat_file(path.path)
+    except FileNotFoundError:
+        return None
+    return content

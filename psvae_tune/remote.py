@@ -1,0 +1,97 @@
+"""Files and folders that are a path on this machine or a URL, which fsspec reaches."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from upath import UPath
+from upath.implementations.cloud import CloudPath
+
+from psvae_tune.errors import PsvaeTuneError, StorageError
+
+Location = Path | UPath
+"""A file or a folder; what is here is a `Path`, anything else a `UPath`."""
+
+# Larger than most clips: one request a clip, not one a block of HDF5.
+READ_AHEAD_BYTES = 8 * 2**20
+
+
+def is_url(name: str) -> bool:
+    """Return whether a name is a URL, and no path on this machine."""
+    return "://" in name
+
+
+def locate(name: str) -> Location:
+    """Return the file or folder that a path or a URL names.
+
+    Raises
+    ------
+    StorageError
+        If nothing can reach URLs of its kind.
+    """
+    if not is_url(name):
+        return Path(name).resolve()
+    with told_as_storage_error(name):
+        # Other machines write there too, so what a listing said is never kept.
+        return UPath(name, use_listings_cache=False)
+
+
+def open_url(url: str) -> IO[bytes]:
+    """Open a file behind a URL for reading, any part of it in any order.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be reached, or cannot be read in parts.
+    """
+    with told_as_storage_error(url):
+        file_system, path = fsspec.url_to_fs(url)
+        file: IO[bytes] = file_system.open(path, "rb", block_size=READ_AHEAD_BYTES)
+        if not file.seekable():
+            raise StorageError(url, "cannot be read in parts: its server knows no ranges")
+        return file
+
+
+def write_object(path: UPath, content: bytes) -> None:
+    """Write a file behind a URL. Side effects: writes it, and the folder where there are any."""
+    make_folder(path.parent)
+    path.write_bytes(content)
+
+
+def make_folder(folder: UPath) -> None:
+    """Make a folder behind a URL. Side effects: creates it.
+
+    Object stores have none, and would make a bucket of a name that was mistyped.
+    """
+    if not isinstance(folder, CloudPath):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def told_as_storage_error(where: str) -> Iterator[None]:
+    """Tell whatever a file system raises as what is wrong with a place.
+
+    Raises
+    ------
+    StorageError
+        If anything else was raised inside.
+    """
+    try:
+        yield
+    except PsvaeTuneError:
+        raise
+    except ImportError as error:
+        raise StorageError(
+            where, f"cannot be reached: {error}", hint="pip install 'psvae-tune[cluster]'"
+        ) from error
+    except FileNotFoundError as error:
+        raise StorageError(where, "does not exist") from error
+    except Exception as error:  # every service has exceptions of its own
+        raise StorageError(where, f"cannot be reached: {_reason(error)}") from error
+
+
+def _reason(error: Any) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,81 @@
+"""Recordings sent to where a cluster can read them, under the hash of what they contain."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fsspec.callbacks import Callback
+
+from psvae_tune.errors import DataError, StorageError
+from psvae_tune.remote import make_folder, told_as_storage_error
+from psvae_tune.storage import OutputFolder
+
+FOLDER = "recordings"
+OnBytes = Callable[[int], None]
+
+
+class _Progress(Callback):
+    """Passes on how many bytes have been sent."""
+
+    def __init__(self, on_bytes: OnBytes) -> None:
+        super().__init__()
+        self._on_bytes = on_bytes
+
+    def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
+        """Be told of progress."""
+        self._on_bytes(self.value)
+
+
+def upload(path: Path, output: OutputFolder, on_bytes: OnBytes) -> tuple[str, int]:
+    """Send a recording, unless the same contents are there already.
+
+    Parameters
+    ----------
+    path
+        The file here.
+    output
+        A URL; the recording goes below it.
+    on_bytes
+        Is told how many bytes have been sent.
+
+    Returns
+    -------
+    tuple
+        The URL of the recording, and how many bytes were sent.
+
+    Side effects: writes to the output folder.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    StorageError
+        If it cannot be sent, or does not arrive whole.
+    """
+    if isinstance(output.root, Path):
+        raise StorageError(
+            str(output.root),
+            "is a path, which names another folder on the cluster than here",
+            hint="--upload needs an --output that both reach, such as s3://bucket/studies",
+        )
+    target = output.root / FOLDER / _hash(path) / path.name
+    n_bytes = path.stat().st_size
+    with told_as_storage_error(str(target)):
+        # A file behind a URL is there as a whole or not at all; its name says what it contains.
+        if target.exists() and target.stat().st_size == n_bytes:
+            return str(target), 0
+        make_folder(target.parent)
+        target.fs.put_file(str(path), target.path, callback=_Progress(on_bytes))
+        n_arrived = target.stat().st_size
+    if n_arrived != n_bytes:
+        raise StorageError(str(target), f"must hold {n_bytes} bytes once sent, got {n_arrived}")
+    return str(target), n_bytes
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {error.strerror}") from error

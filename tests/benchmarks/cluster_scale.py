@@ -1,0 +1,122 @@
+"""What a study of many short trials costs its driver: the table of the README on scale.
+
+    python tests/benchmarks/cluster_scale.py [N_TRIALS] [N_SLOTS]
+
+Trials train nothing. Each logs five epochs and ends, so that what is left is what it takes to
+start, follow and close one. Slots are those of a cluster that claims more cores than there are.
+"""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import ray
+from ray import tune
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
+from loopback import AWAKE, serve_mlflow
+
+import psvae_tune.tune
+from psvae_tune.config import parse_trial_config
+from psvae_tune.nodes import list_nodes
+from psvae_tune.points import Point
+from psvae_tune.record import StageRecord
+from psvae_tune.search_space import Resources
+from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking import TrackingTarget, TrialRun, open_target
+from psvae_tune.trial import Progress, TrialJob
+from psvae_tune.tune import Shared, train
+from psvae_tune.watch import to_result
+
+N_EPOCHS = 5
+METRICS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(10)]
+
+
+class Unwatched:
+    """Shows nothing."""
+
+    def trial_progressed(self, name, progress):
+        """Pass."""
+
+    def trial_ended(self, name, outcome, reason, metrics):
+        """Pass."""
+
+
+def epochs(params, target: TrackingTarget) -> Iterator[Progress]:
+    """Log what a trial would, as fast as the server takes it."""
+    trial_id = f"{params['number']:08}"
+    run = TrialRun.open(target, "stage", trial_id, trial_id, {"number": params["number"]}, [])
+    for epoch in range(1, N_EPOCHS + 1):
+        run.log(dict.fromkeys(METRICS, float(epoch)), epoch)
+        yield Progress(trial_id, epoch, {"val/frame_mse": 1 / epoch})
+    yield Progress(trial_id, N_EPOCHS, {"val/frame_mse": 1.0}, is_finished=True)
+
+
+def short_trial(config, sessions, job, n_threads) -> None:
+    """Stand in for the trial that fits a model."""
+    for progress in epochs(config["point"]["params"], job.target):
+        tune.report(to_result(progress))
+
+
+def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -> None:
+    """Run a study of trials that do nothing, and print what it cost."""
+    base = parse_trial_config({"model": {"model_class": "ae", "n_ae_latents": 2}}, "benchmark")
+    study = StudyFolder(folder / "study")
+    record = StageRecord(study, "stage")
+    job = TrialJob(base, "stage", study, target)
+    points = [Point({"number": n}, f"{n:08}", f"trial {n}") for n in range(n_trials)]
+    shared = Shared(ray.put([]), (), 0, Resources(), 0.0, Unwatched())
+    # Pickled by value, because this file is run as a script: workers need not know it.
+    psvae_tune.tune._trainable = short_trial
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    begin = time.perf_counter()
+    train(points, job, shared, record, None)
+    seconds = time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    ends = record.ended()
+    assert len(ends) == n_trials
+    begin = time.perf_counter()
+    StageRecord(study, "stage").ended()
+    reading = time.perf_counter() - begin
+    runs = target.client().search_runs([target.experiment_id], max_results=n_trials + 1)
+    assert len(runs) == n_trials
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    n_values = n_trials * N_EPOCHS * len(METRICS)
+    size = (study.root / "journal.jsonl").stat().st_size
+    print(f"trials {n_trials}, slots {list_nodes().count_slots(1, 0)}")
+    print(f"wall                {seconds:.0f} s, {n_trials / seconds:.2f} trials a second")
+    print(f"driver              {1000 * cpu / n_trials:.0f} ms of CPU a trial")
+    memory, at_start = after.ru_maxrss / 2**10, before.ru_maxrss / 2**10
+    print(f"driver's memory     {memory:.0f} MB at most, {at_start:.0f} before")
+    print(f"values to MLflow    {n_values / seconds:.0f} a second")
+    print(f"journal             {size / n_trials:.0f} bytes a trial, read in {reading:.2f} s")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    n_trials, n_slots = (int(text) for text in (*sys.argv[1:], "1000", "16")[:2])
+    os.environ.update(AWAKE)
+    psvae_tune.tune.set_driver_environment()
+    with TemporaryDirectory() as name, serve_mlflow(Path(name)) as uri:
+        target = open_target(uri, "scale", "scale", None)
+        ray.init(
+            address="local",
+            num_cpus=n_slots,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            runtime_env={"env_vars": psvae_tune.tune.WORKER_ENVIRONMENT},
+        )
+        try:
+            measure(n_trials, n_slots, Path(name), target)
+        finally:
+            ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

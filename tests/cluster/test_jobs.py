@@ -1,0 +1,133 @@
+"""Submitting, watching, stopping and resuming studies on a cluster of three nodes."""
+
+import re
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SUBMIT = ("submit", "study.yaml", "--output", "s3://lab/studies")
+
+
+@pytest.fixture(scope="module")
+def cluster(make_cluster):
+    return make_cluster()
+
+
+@pytest.fixture(scope="module")
+def followed(laptop, cluster):
+    """Return what following a study from its submission to its end printed."""
+    return laptop.run(*SUBMIT, "--upload", "--name", "followed", "--follow", on=cluster)
+
+
+def test_a_study_runs_over_all_nodes_as_it_does_on_one_machine(laptop, followed, alone):
+    laptop.check_whole("followed")
+    assert laptop.metrics("followed") == alone
+    workers = {run.data.tags["psvae_tune.worker"] for run in laptop.runs("followed")}
+    assert len(workers) == 3
+
+
+def test_following_shows_the_nodes_the_trials_and_the_pick(followed):
+    assert "cluster    3 nodes, 3 CPUs, 0 GPUs: up to 3 trials at a time" in followed
+    assert len(re.findall(r"^  \d/3 +alpha=\d+ +finished", followed, re.M)) == 3
+    assert re.search(r"^pick +alpha=\d+$", followed, re.M)
+    assert "Traceback" not in followed
+
+
+def test_a_study_that_is_stopped_goes_on_where_it_was(laptop, cluster, followed, alone):
+    out = laptop.run(*SUBMIT, "--upload", "--name", "stopped", on=cluster)
+    job_id = re.search(r"^job +(\S+)$", out, re.M)[1]
+    laptop.wait_for_checkpoint("stopped")
+    assert laptop.run("jobs", "stop", job_id, on=cluster) == f"{job_id} STOPPED\n"
+    states = {run.info.status for run in laptop.runs("stopped")}
+    assert "RUNNING" not in states
+    assert "KILLED" in states
+    assert "status     STOPPED" in laptop.run("jobs", "status", "stopped", on=cluster)
+    assert "those cut off go on" in laptop.run("jobs", "logs", "stopped", on=cluster)
+    resumed = ("jobs", "resume", "s3://lab/studies/stopped", "--follow")
+    assert re.search(r"^pick +alpha", laptop.run(*resumed, on=cluster), re.M)
+    laptop.check_whole("stopped")
+    assert laptop.metrics("stopped") == alone
+    listed = laptop.run("jobs", "list", on=cluster).splitlines()
+    assert [line.split()[-1] for line in listed] == ["stopped", "stopped", "followed"]
+
+
+def test_a_study_is_looked_at_from_elsewhere_with_the_tracking_uri_alone(laptop, followed):
+    laptop.run("report", "followed", "--file", "report.html")
+    assert "alpha=21" in (laptop.folder / "report.html").read_text()
+    chosen = laptop.run("select", "followed", "--trial", "alpha=1", "--reason", "because")
+    assert chosen.startswith("chosen: alpha=1, run ")
+
+
+def test_a_path_that_nodes_share_serves_as_well(laptop, cluster, tmp_path):
+    few = ("--set", "search.space.ps_vae.alpha={grid_search: [1]}")
+    few += ("--set", "training.max_n_epochs=4", "--name", "path")
+    data = ("--data", str(laptop.folder / "demo.h5"))
+    laptop.run(
+        "submit", "study.yaml", "--output", str(tmp_path), *data, *few, "--follow", on=cluster
+    )
+    assert (tmp_path / "path" / "selection.json").exists()
+    assert {run.info.status for run in laptop.runs("path")} == {"FINISHED"}
+
+
+def test_a_cluster_can_be_used_interactively(laptop, cluster):
+    few = ("--set", "search.space.ps_vae.alpha={grid_search: [1, 11]}")
+    few += ("--set", "training.max_n_epochs=4", "--name", "client")
+    at = ("--address", f"ray://127.0.0.1:{cluster.client_port}")
+    out = laptop.run("run", "study.yaml", "--output", "s3://lab/studies", *at, *few, on=cluster)
+    assert re.search(r"^pick +alpha", out, re.M)
+    assert {run.info.status for run in laptop.runs("client")} == {"FINISHED"}
+
+
+REFUSALS = {
+    "an address that is silent": (
+        ["--address", "http://127.0.0.1:1"],
+        {},
+        "error: http://127.0.0.1:1: does not answer",
+    ),
+    "a wrong token": ([], {"RAY_AUTH_TOKEN": "ab" * 32}, "refuses the token"),
+    "no token": ([], {"RAY_AUTH_TOKEN": "", "RAY_AUTH_MODE": "disabled"}, "asks for a token"),
+    "a tracking server that is silent": (
+        ["--tracking-uri", "http://127.0.0.1:1"],
+        {},
+        "error: on the cluster: tracking URI http://127.0.0.1:1: does not answer",
+    ),
+    "more CPUs than any node has": (
+        ["--set", "resources.cpus_per_trial=2"],
+        {},
+        "a trial needs 2 CPU, 0 GPU, no node has as much: got nodes of 1 CPU, 0 GPU",
+    ),
+    "a recording that is nowhere": (
+        ["--data", "/nowhere/mouse.h5"],
+        {},
+        "error: on the cluster: /nowhere/mouse.h5: no such file",
+    ),
+    "an upload to where this machine cannot write": (
+        ["--output", "/scratch", "--upload"],
+        {},
+        "/scratch: is a path, which names another folder on the cluster",
+    ),
+    "a bucket that does not exist": (
+        ["--output", "s3://absent/studies", "--upload"],
+        {},
+        "error: s3://absent/studies",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_cannot_run_is_refused_and_leaves_nothing(laptop, cluster, case):
+    options, environment, message = REFUSALS[case]
+    command = [*SUBMIT, "--name", "refused", *options]
+    err = laptop.run(*command, on=cluster, rc=2, **environment)
+    assert message in err
+    assert "Traceback" not in err
+    assert not laptop.runs("refused")
+
+
+def test_a_job_that_is_gone_is_told_as_such(laptop, cluster, followed):
+    for command in ("status", "logs", "stop"):
+        err = laptop.run("jobs", command, "refused", on=cluster, rc=2)
+        assert "error: job refused: is not known at http://127.0.0.1" in err
+    err = laptop.run("jobs", "stop", "followed", on=cluster, rc=2)
+    assert "is over already: SUCCEEDED" in err

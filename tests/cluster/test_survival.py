@@ -1,0 +1,38 @@
+"""What a study on a cluster survives: the loss of nodes, new ones, and the end of the head."""
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SUBMIT = ("submit", "study.yaml", "--output", "s3://lab/studies", "--upload")
+
+
+@pytest.fixture(scope="module")
+def cluster(make_cluster):
+    return make_cluster()
+
+
+def test_a_node_that_dies_and_one_that_joins_change_no_result(laptop, cluster, alone):
+    process = laptop.start(*SUBMIT, "--name", "node", "--follow", on=cluster)
+    laptop.wait_for_checkpoint("node")
+    cluster.kill("first")
+    cluster.add_node("third")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, out + err
+    laptop.check_whole("node")
+    assert laptop.metrics("node") == alone
+
+
+def test_when_the_head_dies_the_study_goes_on_at_another_cluster(
+    laptop, cluster, make_cluster, alone
+):
+    process = laptop.start(*SUBMIT, "--name", "head", "--follow", on=cluster)
+    laptop.wait_for_checkpoint("head")
+    cluster.close()
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2, err
+    assert f"error: {cluster.address}: does not answer" in err
+    another = make_cluster()
+    laptop.run("jobs", "resume", "s3://lab/studies/head", "--follow", on=another)
+    laptop.check_whole("head")
+    assert laptop.metrics("head") == alone
