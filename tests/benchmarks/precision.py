@@ -1,0 +1,61 @@
+"""Is a fit in bfloat16 as good as one in float32, and how much quicker is it?
+
+    python tests/benchmarks/precision.py
+
+Fits the PS-VAE of the shipped guide to the demo recording in both, three seeds each, one after
+the other in turn on one core. Prints a Markdown table and writes ``precision.json``. Two minutes
+where the processor multiplies in bfloat16; where it does not, the second row says what emulating
+costs.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from command import ROOT
+
+from psvae_tune.batches import prepare_data
+from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.sessions import session_path
+from psvae_tune.evaluate import final_metrics
+from psvae_tune.search_space import parse_study
+from psvae_tune.train import best_model, fit, start
+
+CPU = torch.device("cpu")
+ALPHA, SEEDS = 50, (0, 1, 2)
+COLUMNS = ("test/label_r2", "test/frame_mse", "test/latent_correlation")
+
+
+def main() -> None:
+    """Fit, print and write."""
+    torch.set_num_threads(1)
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    base = parse_study(raw, "ps_vae.yaml", n_labels=4).base.with_params({"ps_vae.alpha": ALPHA})
+    sessions = [read_session(session_path("demo"), needs_labels=True)]
+    rows: dict[str, list[dict[str, float]]] = {"float32": [], "bfloat16": []}
+    for seed in SEEDS:
+        for precision, found in rows.items():
+            config = base.with_params({"precision": precision, "rng_seed_model": seed})
+            data = prepare_data(sessions, config)
+            state = start(config, data, CPU)
+            begin = time.process_time()
+            for _ in fit(state, data, config):
+                pass
+            seconds = time.process_time() - begin
+            found.append({**final_metrics(best_model(state), data, CPU), "seconds": seconds})
+    print("| | CPU seconds | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 2) + "|")
+    for precision, found in rows.items():
+        cells = [f"{np.mean([row['seconds'] for row in found]):.1f}"]
+        for key in COLUMNS:
+            values = [row[key] for row in found]
+            cells.append(f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}")
+        print(f"| {precision} | " + " | ".join(cells) + " |")
+    Path("precision.json").write_text(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
