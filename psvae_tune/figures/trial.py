@@ -58,7 +58,13 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
     names.sort(key=lambda name: (name not in ("loss", "frame_mse", "label_r2"), name))
     n_columns = min(4, len(names))
     n_rows = -(-len(names) // n_columns)
-    figure = new_figure(3.0 * n_columns, 2.1 * n_rows)
+    width, height = 3.0 * n_columns, 2.1 * n_rows + 0.5
+    figure = new_figure(width, height)
+    # Every trial draws this grid, and laying it out would take as long as drawing it.
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(
+        0.6 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.6 / height, wspace=0.28, hspace=0.5
+    )
     for index, name in enumerate(names):
         axes = figure.add_subplot(n_rows, n_columns, index + 1)
         for split, ink, line in (("train", BLUE, "-"), ("val", ORANGE, "--")):
@@ -209,7 +215,7 @@ def _draw_sheet(
     page = sheet([[to_colour(tile) for tile in row] for row in tiles])
     height, width = tiles[0][0].shape[:2]
     longest = max(len(line) for name in row_names for line in name.split("\n"))
-    margin = 0.075 * longest + 0.1  # inches
+    margin = 0.085 * longest + 0.2  # inches
     total_height = page.shape[0] / 100 + 0.75
     figure = new_figure(max(page.shape[1] / 100 + margin, 7.0), total_height)
     axes = figure.add_subplot()
