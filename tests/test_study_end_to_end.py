@@ -213,11 +213,17 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def whole(tmp_path_factory):
+    """Return the folder of a study all of whose trials were trained to their end."""
     folder = tmp_path_factory.mktemp("undisturbed")
     file = make_study(folder, 3, max_n_epochs=40)
     finish(command(folder, "run", str(file), "--output", "out", "--name", "study"))
-    return metrics_of(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole):
+    return metrics_of(whole)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -258,25 +264,21 @@ def test_resuming_a_study_that_has_ended_trains_nothing(sixteen):
     assert models[0] == models[1]
 
 
-def test_the_choice_of_a_person_stands_when_the_study_goes_on(sixteen):
-    folder, first, _ = sixteen
-    pick = re.search(r"^pick +(\S+)$", first, re.M)[1]
-    finished = [
-        run.info.run_name
-        for run in runs_of(folder, "trial")
-        if "test/label_r2" in run.data.metrics and run.info.run_name != pick
-    ]
-    call = ("select", "out/study", "--trial", finished[0], "--reason", "one latent, one movement")
-    finish(command(folder, *call))
-    out, _ = finish(command(folder, "resume", "out/study"))
-    assert re.search(r"^pick +(\S+)$", out, re.M)[1] == pick
-    stands = re.search(r"^stands +(\S+), chosen by .+: one latent, one movement$", out, re.M)
-    assert stands[1] == finished[0]
-    chosen = [r for r in runs_of(folder, "trial") if "psvae_tune.selected" in r.data.tags]
-    assert [run.info.run_name for run in chosen] == [finished[0]]
-    (study,) = runs_of(folder, "study")
-    assert "one latent, one movement" in study.data.tags["mlflow.note.content"]
-    finish(command(folder, "select", "out/study", "--trial", pick))
+def test_the_choice_of_a_person_stands_when_the_study_goes_on(whole):
+    (pick,) = [r for r in runs_of(whole, "trial") if "psvae_tune.selected" in r.data.tags]
+    other = next(r for r in runs_of(whole, "trial") if r.info.run_id != pick.info.run_id)
+    reason = "one latent, one movement"
+    finish(
+        command(whole, "select", "out/study", "--trial", other.info.run_name, "--reason", reason)
+    )
+    out, _ = finish(command(whole, "resume", "out/study"))
+    assert re.search(r"^pick +(\S+)$", out, re.M)[1] == pick.info.run_name
+    stands = re.search(rf"^stands +(\S+), chosen by .+: {reason}$", out, re.M)
+    assert stands[1] == other.info.run_name
+    chosen = [r for r in runs_of(whole, "trial") if "psvae_tune.selected" in r.data.tags]
+    assert [run.info.run_id for run in chosen] == [other.info.run_id]
+    (study,) = runs_of(whole, "study")
+    assert reason in study.data.tags["mlflow.note.content"]
 
 
 def test_a_name_that_is_taken_is_refused(sixteen):
