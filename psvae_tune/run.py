@@ -145,7 +145,7 @@ def open_place(
     else:
         output.prepare()
         target = open_target(output.default_tracking_uri, experiment, name, output.artifacts)
-    if not folder.study_file.exists() and target.find_run(KIND, "study") is not None:
+    if not output.has_study(name) and target.find_run(KIND, "study") is not None:
         # Its runs would be taken for those of this study.
         raise TrackingError(
             f"study {name!r}",

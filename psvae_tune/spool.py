@@ -8,8 +8,8 @@ epochs, files by their names. So an entry counts once, whatever dies between two
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -17,7 +17,7 @@ from typing import Any, Self
 from psvae_tune import tracking
 from psvae_tune.remote import Location
 from psvae_tune.storage import StudyFolder, copy_folder, remove_folder, write_bytes
-from psvae_tune.tracking import RunStatus, TrackingTarget, TrialRun
+from psvae_tune.tracking import Opening, RunStatus, TrackingTarget, TrialRun
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ class Spool:
     def _opening(self) -> Location:
         return self.root / "opening"
 
+    def _read_opening(self) -> Opening:
+        return Opening(**json.loads(self._opening.read_bytes()))
+
     def entries(self) -> list[Location]:
         """Return what waits, the oldest first."""
         return sorted(self.root.glob("*.json"), key=lambda path: path.name)
@@ -48,7 +51,7 @@ class Spool:
     def add(
         self,
         entry: Mapping[str, Any],
-        opening: Mapping[str, Any] | None = None,
+        opening: Opening | None = None,
         files: Path | None = None,
     ) -> None:
         """Keep an entry.
@@ -58,14 +61,14 @@ class Spool:
         entry
             What `_apply` knows.
         opening
-            The arguments that make the run of the trial, where it may not exist yet.
+            What makes the run of the trial, where it may not exist yet.
         files
             A folder that belongs to the entry; it is copied.
 
         Side effects: writes to the spool.
         """
         if opening is not None and not self._opening.exists():
-            write_bytes(self._opening, json.dumps(opening).encode())
+            write_bytes(self._opening, json.dumps(asdict(opening)).encode())
         last = max((int(path.stem) for path in self.entries()), default=0)
         path = self.root / f"{last + 1:08d}.json"
         if files is not None:
@@ -97,7 +100,7 @@ class Spool:
                 elif entry["kind"] == "late":
                     tracking.log_metrics(target, self.trial_id, entry["metrics"])
                 else:
-                    run = run or TrialRun.open(target, **json.loads(self._opening.read_bytes()))
+                    run = run or TrialRun.open(target, self._read_opening())
                     _apply(run, entry, path.with_suffix(""))
             except Exception as error:  # whatever it is, a fit must not end because of it
                 logger.warning("trial %s waits for the tracking server: %s", self.trial_id, error)
@@ -128,37 +131,19 @@ class SpooledRun:
 
     target: TrackingTarget
     spool: Spool
-    opening: Mapping[str, Any]
+    opening: Opening
     last_step: int
     """Epochs up to this one are logged, or wait."""
     _run: TrialRun | None = field(default=None, repr=False)
     _next_try: float = 0.0
 
     @classmethod
-    def open(
-        cls,
-        folder: StudyFolder,
-        target: TrackingTarget,
-        stage: str,
-        trial_id: str,
-        name: str,
-        params: Mapping[str, Any],
-        datasets: Sequence[Mapping[str, str]],
-        rung: str | None = None,
-    ) -> Self:
+    def open(cls, folder: StudyFolder, target: TrackingTarget, opening: Opening) -> Self:
         """Go on with the run of a trial, or create it; see `TrialRun.open`.
 
         Side effects: sends what waits from before. The run is RUNNING if the server is there.
         """
-        opening = {
-            "stage": stage,
-            "trial_id": trial_id,
-            "name": name,
-            "params": dict(params),
-            "datasets": [dict(item) for item in datasets],
-            "rung": rung,
-        }
-        spool = Spool.of(folder, trial_id)
+        spool = Spool.of(folder, opening.trial_id)
         last_step = max((entry["epoch"] for entry in spool.metrics()), default=0)
         run = cls(target, spool, opening, last_step)
         if run.spool.deliver(target):
@@ -169,7 +154,7 @@ class SpooledRun:
         """Return the run on the server, or None where that is away."""
         if self._run is None and time.monotonic() >= self._next_try:
             try:
-                self._run = TrialRun.open(self.target, **self.opening)
+                self._run = TrialRun.open(self.target, self.opening)
                 self.last_step = max(self.last_step, self._run.last_step)
             except Exception as error:  # stores raise what their database or HTTP library raises
                 self._note_away(error)

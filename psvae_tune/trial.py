@@ -25,7 +25,7 @@ from psvae_tune.naming import name_trial
 from psvae_tune.remote import Location
 from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder, write_bytes
-from psvae_tune.tracking import TrackingTarget, TrialRun
+from psvae_tune.tracking import Opening, TrackingTarget, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
 
 logger = logging.getLogger(__name__)
@@ -77,12 +77,14 @@ def run_trial(
     run = SpooledRun.open(
         job.folder,
         job.target,
-        job.stage,
-        trial_id,
-        name_trial(params, job.rung),
-        config.params | scaled_weights(config, data),
-        [describe_session(session) for session in sessions],
-        job.rung,
+        Opening(
+            job.stage,
+            trial_id,
+            name_trial(params, job.rung),
+            config.params | scaled_weights(config, data),
+            [describe_session(session) for session in sessions],
+            job.rung,
+        ),
     )
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
     epoch = state.epoch

@@ -13,7 +13,7 @@ import pytest
 
 from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
 from psvae_tune.storage import OutputFolder, write_bytes
-from psvae_tune.tracking import open_target
+from psvae_tune.tracking import Opening, open_target
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,9 @@ def test_what_a_trial_logs_waits_for_a_server_that_is_away(tmp_path):
     folder, port = OutputFolder(tmp_path / "out").study("study"), free_port()
 
     def begin(trial_id="trial"):
-        return SpooledRun.open(folder, target, "stage", trial_id, "alpha=1", {"alpha": 1}, [])
+        return SpooledRun.open(
+            folder, target, Opening("stage", trial_id, "alpha=1", {"alpha": 1}, [])
+        )
 
     def values(run, key="train/loss"):
         history = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, key)

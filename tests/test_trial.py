@@ -12,6 +12,7 @@ from psvae_tune.models.saved import load_model
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking import (
     TRIAL,
+    Opening,
     TrialRun,
     close_trial,
     hide_password,
@@ -153,7 +154,7 @@ def test_passwords_are_not_shown(uri, shown):
 
 def test_label_names_become_metric_names_that_mlflow_takes(store):
     target = open_target(store[0], "names", "study", store[1])
-    run = TrialRun.open(target, "stage", "id", "name", {}, [])
+    run = TrialRun.open(target, Opening("stage", "id", "name", {}, []))
     names = ["paw left", "<b>x</b>", "ohr%", "ümlaut", "a/b", "x!"]
     run.log({f"test/label_r2/{name}": 1.0 for name in names}, 1)
     found = mlflow.MlflowClient(store[0]).get_run(run.run_id)

@@ -25,7 +25,7 @@ from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
 from psvae_tune.naming import name_trial
 from psvae_tune.settings import setting_names
-from psvae_tune.tracking import TrackingTarget, TrialRun, close_trial
+from psvae_tune.tracking import Opening, TrackingTarget, TrialRun, close_trial
 from psvae_tune.trial import describe_session, keep_model, scaled_weights
 
 WEIGHTS_FILE = "best_val_model.pt"
@@ -143,11 +143,13 @@ def import_version(
     }
     run = TrialRun.open(
         target,
-        STAGE,
-        trial_id,
-        f"behavenet {name_trial(weights)}",
-        config.params | scaled_weights(config, data),
-        [describe_session(session) for session in sessions],
+        Opening(
+            STAGE,
+            trial_id,
+            f"behavenet {name_trial(weights)}",
+            config.params | scaled_weights(config, data),
+            [describe_session(session) for session in sessions],
+        ),
     )
     try:
         run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")

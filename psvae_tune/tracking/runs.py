@@ -189,6 +189,20 @@ def metric_key(key: str) -> str:
     return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the run of a trial is created with."""
+
+    stage: str
+    trial_id: str
+    name: str
+    params: Mapping[str, Any]
+    datasets: Sequence[Mapping[str, str]]
+    """What MLflow shows of each recording."""
+    rung: str | None = None
+    """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
+
+
 @dataclass(slots=True)
 class TrialRun:
     """The run of one trial, as its worker sees it."""
@@ -200,39 +214,31 @@ class TrialRun:
     _client: Any = field(repr=False)
 
     @classmethod
-    def open(
-        cls,
-        target: TrackingTarget,
-        stage: str,
-        trial_id: str,
-        name: str,
-        params: Mapping[str, Any],
-        datasets: Sequence[Mapping[str, str]],
-        rung: str | None = None,
-    ) -> Self:
-        """Find the run of a trial and go on in it, or create it; ``rung`` marks short ones.
+    def open(cls, target: TrackingTarget, opening: Opening) -> Self:
+        """Find the run of a trial and go on in it, or create it.
 
         Side effects: the run exists and is RUNNING when this returns.
         """
         client = target.client()
-        run_id = target.find_run(TRIAL, trial_id)
+        run_id = target.find_run(TRIAL, opening.trial_id)
         last_step = 0
         if run_id is None:
             worker = f"{socket.gethostname()}:{os.getpid()}"
             tags = {
                 KIND: "trial",
                 STUDY: target.study,
-                STAGE: stage,
-                TRIAL: trial_id,
+                STAGE: opening.stage,
+                TRIAL: opening.trial_id,
                 WORKER: worker,
-                **({RUNG: rung} if rung else {}),
+                **({RUNG: opening.rung} if opening.rung else {}),
             }
-            run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
+            run = client.create_run(target.experiment_id, tags=tags, run_name=opening.name)
+            run_id = run.info.run_id
         else:
             client.update_run(run_id, status="RUNNING")
             history = client.get_metric_history(run_id, "train/loss")
             last_step = max((item.step for item in history), default=0)
-        _describe(client, run_id, params, datasets)
+        _describe(client, run_id, opening.params, opening.datasets)
         return cls(target, run_id, last_step, client)
 
     def log(self, metrics: Mapping[str, float], epoch: int, time_ms: int | None = None) -> None:

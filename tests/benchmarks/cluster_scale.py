@@ -27,7 +27,7 @@ from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
 from psvae_tune.search_space import Resources
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import TrackingTarget, TrialRun, open_target
+from psvae_tune.tracking import Opening, TrackingTarget, TrialRun, open_target
 from psvae_tune.trial import Progress, TrialJob
 from psvae_tune.tune import Shared, train
 from psvae_tune.watch import to_result
@@ -49,7 +49,9 @@ class Unwatched:
 def epochs(params, target: TrackingTarget) -> Iterator[Progress]:
     """Log what a trial would, as fast as the server takes it."""
     trial_id = f"{params['number']:08}"
-    run = TrialRun.open(target, "stage", trial_id, trial_id, {"number": params["number"]}, [])
+    run = TrialRun.open(
+        target, Opening("stage", trial_id, trial_id, {"number": params["number"]}, [])
+    )
     for epoch in range(1, N_EPOCHS + 1):
         run.log(dict.fromkeys(METRICS, float(epoch)), epoch)
         yield Progress(trial_id, epoch, {"val/frame_mse": 1 / epoch})

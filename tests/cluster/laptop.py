@@ -9,27 +9,16 @@ from pathlib import Path
 import fsspec
 import mlflow
 from loopback import AWAKE, RayCluster, wait_for
+from test_study_end_to_end import STUDY as TINY
 
 COMMAND = [sys.executable, "-m", "psvae_tune"]
 BUCKET = "lab"
 STUDY = {
-    "experiment_name": "tiny",
-    "data": {"sessions": ["demo.h5"]},
-    "model": {
-        "model_class": "ps-vae",
-        "n_ae_latents": "n_labels + 2",
-        "ps_vae.beta": 1,
-        "ps_vae.anneal_epochs": 2,
-        "ae_arch_json": {
-            "ae_encoding_n_channels": [4, 8],
-            "ae_encoding_kernel_size": [5, 5],
-            "ae_encoding_stride_size": [2, 2],
-        },
-    },
-    "training": {"max_n_epochs": 40, "learning_rate": 0.003, "checkpoint_every": 2},
+    **TINY,
+    "training": {**TINY["training"], "max_n_epochs": 40},
     "search": {
         "space": {"ps_vae.alpha": {"grid_search": [1, 11, 21]}},
-        "objectives": {"val/frame_mse": "min", "val/label_r2": "max"},
+        "objectives": TINY["search"]["objectives"],
     },
 }
 
