@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from psvae_tune.models import products
 from psvae_tune.models.architecture import Layer, Plan, Size
 
 SLOPE = 0.05
@@ -50,13 +51,16 @@ class Block(nn.Module):
         overlaps = [
             max(0, self.layer.overlap(*pair)) for pair in zip(x.shape[2:], inner, strict=True)
         ]
-        before = [overlap // 2 for overlap in overlaps]
-        if any(overlap % 2 for overlap in overlaps):
-            x = F.pad(x, (0, overlaps[1] % 2, 0, overlaps[0] % 2))
+        before = (overlaps[0] // 2, overlaps[1] // 2)
 
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
             x, weight, bias = self._cast(x, conv)
-            return F.conv2d(x, weight, bias, self.layer.stride, before)
+            stride = self.layer.stride
+            if self.training and products.are_quicker(weight, inner):
+                return products.shrink(x, weight, stride, before, inner) + _channelwise(bias)
+            if any(overlap % 2 for overlap in overlaps):
+                x = F.pad(x, (0, overlaps[1] % 2, 0, overlaps[0] % 2))
+            return F.conv2d(x, weight, bias, stride, before)
 
         x = by_session(self.conv, convolve, x, session_index)
         return x if self.norm is None else self.norm(x)
@@ -64,11 +68,14 @@ class Block(nn.Module):
     def grow(self, x: Tensor, outer: Size, session_index: Tensor | None) -> Tensor:
         """Convolve outwards, to exactly the size that `shrink` came from."""
         overlaps = [self.layer.overlap(*pair) for pair in zip(outer, x.shape[2:], strict=True)]
-        before = [max(0, overlap) // 2 for overlap in overlaps]
+        before = (max(0, overlaps[0]) // 2, max(0, overlaps[1]) // 2)
         left_over = [max(0, -overlap) for overlap in overlaps]
 
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
             x, weight, bias = self._cast(x, conv)
+            if self.training and products.are_quicker(weight, (x.shape[2], x.shape[3])):
+                grown = products.grow(x, weight, self.layer.stride, before, outer)
+                return grown + _channelwise(bias)
             x = F.conv_transpose2d(x, weight, bias, self.layer.stride, before, left_over)
             return x[..., : outer[0], : outer[1]]
 
@@ -82,6 +89,10 @@ class Block(nn.Module):
         assert isinstance(bias, Tensor)
         dtype = self.training_dtype if self.training and self.training_dtype else weight.dtype
         return x.to(dtype), weight.to(dtype), bias.to(dtype)
+
+
+def _channelwise(bias: Tensor) -> Tensor:
+    return bias[:, None, None]
 
 
 def by_session(

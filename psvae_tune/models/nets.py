@@ -122,7 +122,7 @@ class Encoder(nn.Module):
                 x = next(blocks).shrink(x, inner, session_index)
             # Pooling comes before the nonlinearity, as published.
             if i + 1 == len(self.plan.encoder) or self.plan.encoder[i + 1].kind == "conv":
-                x = F.leaky_relu(x, SLOPE)
+                x = F.leaky_relu(x, SLOPE, inplace=True)
         return x.flatten(1), tuple(switches)
 
 
