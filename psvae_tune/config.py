@@ -32,6 +32,11 @@ class TrainingConfig(Settings):
     """Epochs from one validation to the next."""
     precision: Precision = "auto"
     """Of the convolutions while training; ``auto``: bfloat16 where the hardware computes in it."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Frames whose activations are held at a time, for batches too large for the memory.
+
+    The loss is of the whole batch all the same; a step takes a third longer. None: all frames.
+    """
     rng_seed_train: Seed = 0
     train_frac: Positive = 1.0
     """Fraction of the training clips, or their number where above 1."""

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from studies import make_config, make_session
+from studies import ARCHITECTURE, make_config, make_session
 
 from psvae_tune.batches import prepare_data
-from psvae_tune.errors import DivergedError, StorageError
+from psvae_tune.errors import ConfigError, DivergedError, StorageError
 from psvae_tune.evaluate import evaluate
 from psvae_tune.train import best_model, dump_state, fit, load_state, pick_dtype, ramp, start
 
@@ -44,6 +44,38 @@ def test_another_seed_is_another_fit(changed):
     first, _ = run()
     second, _ = run(**changed)
     assert first[-1].metrics != second[-1].metrics
+
+
+def test_micro_batches_give_the_numbers_of_the_whole_batch():
+    """Design: terms over pairs of frames are of the whole batch."""
+    training = {"max_n_epochs": 2, "precision": "float32"}
+    whole, _ = run(training=training)
+    parts, _ = run(training={**training, "micro_batch_size": 3})
+    for one, other in zip(whole, parts, strict=True):
+        assert other.metrics == pytest.approx(one.metrics, rel=1e-3, abs=1e-5)
+
+
+def test_micro_batches_hold_the_activations_of_a_few_frames():
+    held = {}
+    for size in (None, 2):
+        state, data, _ = begin(training={"micro_batch_size": size})
+        batch = data.batch(data.clips("train")[:1], CPU)
+        n_bytes = []
+
+        def note(tensor, n_bytes=n_bytes):
+            n_bytes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            state.model.train().terms(batch, 1.0, torch.Generator())
+        held[size] = sum(n_bytes)
+    assert held[2] < 0.6 * held[None]
+
+
+def test_micro_batches_are_refused_with_batch_normalisation():
+    model = {"ae_arch_json": {**ARCHITECTURE, "ae_batch_norm": True}}
+    with pytest.raises(ConfigError, match=r"training\.micro_batch_size"):
+        begin(model, {"micro_batch_size": 4})
 
 
 @pytest.mark.parametrize("n_before", [1, 2, 5])

@@ -1,12 +1,14 @@
 """The networks between frames and latents: one convolutional, one linear."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from psvae_tune.model_config import ModelConfig
 from psvae_tune.models.architecture import Plan, Size, plan_network
@@ -44,6 +46,8 @@ class ConvNet(nn.Module):
     """
 
     has_session_layers: ClassVar[bool] = True
+    micro_batch_size: int | None = None
+    """Frames whose activations are held at a time while training; None for all of a batch."""
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class ConvNet(nn.Module):
 
     def encode(self, frames: Tensor, session_index: Tensor | None) -> Posterior:
         """Return the posterior of (frame, channel, height, width)."""
-        features, switches = self.encoder(frames, session_index)
+        features, switches = self._in_parts(self.encoder, frames, session_index)
         features = features.to(self.mean.weight.dtype)
         logvar = None if self.logvar is None else self.logvar(features)
         size = (frames.shape[2], frames.shape[3])
@@ -91,8 +95,33 @@ class ConvNet(nn.Module):
         switches: Sequence[Tensor],
     ) -> Tensor:
         """Return frames of a size from (frame, latent and condition)."""
-        frames: Tensor = self.decoder(z, frame_size, session_index, switches)
-        return frames
+
+        def decode(
+            z: Tensor, session_index: Tensor | None, *switches: Tensor
+        ) -> tuple[Tensor, tuple[Tensor, ...]]:
+            return self.decoder(z, frame_size, session_index, switches), ()
+
+        return self._in_parts(decode, z, session_index, *switches)[0]
+
+    def _in_parts(
+        self,
+        apply: Callable[..., tuple[Tensor, tuple[Tensor, ...]]],
+        *inputs: Tensor | None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Apply to one micro-batch after the other, each computed again for its gradient.
+
+        So the terms of the loss, those over pairs of frames among them, see the whole batch.
+        """
+        size = self.micro_batch_size
+        if not self.training or size is None:
+            return apply(*inputs)
+        columns = [repeat(None) if each is None else torch.split(each, size) for each in inputs]
+        parts = [
+            checkpoint(apply, *part, use_reentrant=False, preserve_rng_state=False)
+            for part in zip(*columns, strict=False)
+        ]
+        found, others = zip(*parts, strict=True)
+        return torch.cat(found), tuple(torch.cat(each) for each in zip(*others, strict=True))
 
 
 class Encoder(nn.Module):

@@ -4,9 +4,9 @@
 
 Trains the PS-VAE with the published network on generated clips of 200 frames, in turn by a plain
 loop (float32, the HDF5 file opened for every clip, every loss read at once) and by `train.fit`, in
-float32 and in the precision that ``auto`` picks here, each in processes of its own. Then holds what `train.fit` computes against
-the quickest matrix product of the machine. Prints two Markdown tables and writes
-``training_step.json``. Uses the GPU if there is one; ten minutes on two cores.
+float32 and in the precision that ``auto`` picks, each in processes of its own. Then holds what
+`train.fit` computes against the quickest matrix product of the machine. Prints two Markdown tables
+and writes ``training_step.json``. Uses the GPU if there is one; ten minutes on two cores.
 """
 
 import argparse
