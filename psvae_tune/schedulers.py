@@ -37,9 +37,11 @@ class ParetoAsha(FIFOScheduler):
     """Asynchronous successive halving for one or several objectives.
 
     At each rung a trial goes on if it is among the best 1/η of those that have reached the rung
-    so far. Trials are ordered by non-domination, within a front by the spread they give it; with
-    one objective that is the order of its values. Trials that miss what their stage requires are
-    behind all others: a model that has given its latents up has beautifully independent ones.
+    so far. At a rung that only a few have reached, η² count, or as many as the stage has: of two
+    trials, neither of which dominates the other, chance would stop the one that the stage is going
+    to choose. Trials are ordered by non-domination, within a front by the spread they give it;
+    with one objective that is the order of its values. Trials that miss what their stage requires
+    are behind all others: a model that has given its latents up has beautifully independent ones.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ class ParetoAsha(FIFOScheduler):
         Epochs at which trials are compared, ascending.
     reduction_factor
         η.
+    n_trials
+        Of the stage; None where its budget is of another kind.
     seen
         What earlier runs of the study had at each rung: {rung: {trial: values}}, the first
         value being what was missed.
@@ -69,6 +73,7 @@ class ParetoAsha(FIFOScheduler):
         missed: Missed,
         rung_epochs: list[int],
         reduction_factor: float,
+        n_trials: int | None,
         seen: Mapping[int, Mapping[str, list[float]]],
         on_rung: OnRung,
     ) -> None:
@@ -76,6 +81,8 @@ class ParetoAsha(FIFOScheduler):
         self._objectives = dict(objectives)
         self._missed = missed
         self._factor = reduction_factor
+        few = reduction_factor**2
+        self._n_counted = few if n_trials is None else min(n_trials, few)
         self._table = {rung: dict(seen.get(rung, {})) for rung in rung_epochs}
         self._on_rung = on_rung
 
@@ -106,7 +113,7 @@ class ParetoAsha(FIFOScheduler):
         table = self._table[max(reached)]
         values = np.array(list(table.values()))
         order = best_first(values[:, 1:], values[:, 0])
-        n_kept = int(np.ceil(len(table) / self._factor))
+        n_kept = int(np.ceil(max(len(table), self._n_counted) / self._factor))
         return list(table).index(name) in order[:n_kept]
 
 

@@ -27,13 +27,13 @@ class Recorder(list):
         self.append(event)
 
 
-def scheduler(objectives, epochs=(2, 4), factor=2, seen=None):
+def scheduler(objectives, epochs=(2, 4), factor=2, seen=None, n_trials=1):
     kept = Recorder()
 
     def missed(trial, metrics):
         return max(0.0, -metrics.get("val/room", 0))
 
-    return ParetoAsha(objectives, missed, list(epochs), factor, seen or {}, kept), kept
+    return ParetoAsha(objectives, missed, list(epochs), factor, n_trials, seen or {}, kept), kept
 
 
 def report(asha, name, epoch, **metrics):
@@ -71,6 +71,17 @@ def test_several_objectives_keep_the_front():
     for name, (mse, r2) in {**behind, **front}.items():
         report(asha, name, 2, mse=mse, r2=r2)
     assert {name for name in [*front, *behind] if asha.goes_on(name)} == set(front)
+
+
+@pytest.mark.parametrize(("n_trials", "n_kept"), [(4, 2), (9, 3), (100, 3), (None, 3)])
+def test_where_few_have_come_the_share_is_of_those_to_come(n_trials, n_kept):
+    """Of a front of two, chance would stop the one that the rule chooses."""
+    asha, _ = scheduler({"val/mse": "min", "val/r2": "max"}, factor=3, n_trials=n_trials)
+    for i in range(4):
+        report(asha, str(i), 2, mse=i, r2=i / 10)
+    kept = [name for name in "0123" if asha.goes_on(name)]
+    assert len(kept) == n_kept
+    assert {"0", "3"} <= set(kept)
 
 
 def test_what_misses_a_requirement_is_behind_what_meets_it_however_good():
