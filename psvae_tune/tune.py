@@ -26,7 +26,7 @@ from psvae_tune.sampling import Sampling
 from psvae_tune.search_space import Resources, Study
 from psvae_tune.searchers import StudySearcher
 from psvae_tune.trial import TrialJob, run_trial
-from psvae_tune.watch import DriverCallback, Watcher, to_result
+from psvae_tune.watch import DriverCallback, Watcher, reach_back, to_result
 
 MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
@@ -141,7 +141,11 @@ def train(
         n_threads=max(1, int(resources.cpus_per_trial)),
     )
     # What Tune keeps for itself is of no use to a study that goes on: the journal is.
-    with TemporaryDirectory() as scratch, _own_errors():
+    with (
+        TemporaryDirectory() as scratch,
+        reach_back(shared.watcher) as watcher,
+        _own_errors(),
+    ):
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
             param_space=space,
@@ -160,10 +164,14 @@ def train(
                 failure_config=tune.FailureConfig(
                     max_failures=MAX_FAILURES if len(nodes.nodes) == 1 else MAX_FAILURES_ON_NODES
                 ),
-                callbacks=[DriverCallback(record, job.target, shared.watcher)],
+                callbacks=[DriverCallback(record, job.target, watcher)],
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            # Ray Tune ends its trials at Ctrl-C by itself, but not those of a client.
+            ray.shutdown()
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SUBMIT = ("submit", "study.yaml", "--output", "s3://lab/studies")
+OUTPUT = "s3://lab/studies"
+SUBMIT = ("submit", "study.yaml", "--output", OUTPUT)
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +72,15 @@ def test_a_path_that_nodes_share_serves_as_well(laptop, cluster, tmp_path):
 
 
 def test_a_cluster_can_be_used_interactively(laptop, cluster):
-    few = ("--set", "search.space.ps_vae.alpha={grid_search: [1, 11]}")
-    few += ("--set", "training.max_n_epochs=4", "--name", "client")
+    """Ray Tune then runs on the cluster: what is suggested, noted and shown must not mind."""
+    few = ("--set", "search.space.ps_vae.alpha={uniform: [1, 11]}", "--name", "client")
+    few += ("--set", "search.algorithm=random", "--set", "search.num_trials=2")
+    few += ("--set", "training.max_n_epochs=4")
     at = ("--address", f"ray://127.0.0.1:{cluster.client_port}")
-    out = laptop.run("run", "study.yaml", "--output", "s3://lab/studies", *at, *few, on=cluster)
-    assert re.search(r"^pick +alpha", out, re.M)
+    process = laptop.start("run", "study.yaml", "--output", OUTPUT, *at, *few, on=cluster)
+    out, err = process.communicate(timeout=300)
+    assert re.search(r"^pick +alpha", out, re.M), err
+    assert len(re.findall(r"^  [12]/2 +alpha=\S+ +finished +epoch 4", err, re.M)) == 2
     assert {run.info.status for run in laptop.runs("client")} == {"FINISHED"}
 
 
