@@ -16,8 +16,8 @@ from psvae_tune.search_space import Resources
 from psvae_tune.storage import OutputFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, check_answers
 
-ANSWER_S = 120
-"""How long a node may take to start a worker and look around."""
+ANSWER_S = 600
+"""How long a node may take to start a worker and look around; it may have to install packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def _look_around(
             open_session(path).close()
         except PsvaeTuneError as error:
             problems.append(
-                f"{path}, which is larger than memory and is read from its file, cannot be read "
-                f"there: {error.problems[0]}; give a path that all nodes share, or a URL"
+                f"{path} is too large for memory and cannot be read from its file there: "
+                f"{error.problems[0]}; give a path that all nodes share, or a URL"
             )
     return problems

@@ -1,7 +1,7 @@
 """What the driver does when Ray Tune tells it of a trial."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any, Protocol
 
@@ -96,12 +96,11 @@ def reach_back(watcher: Watcher) -> Iterator[Watcher | Relay]:
 
 def _listen(mailbox: Any, watcher: Watcher, is_over: Event) -> None:
     is_last = False
-    while not is_last:
-        is_last = is_over.wait(LISTEN_S)
-        if not ray.is_initialized():  # Ctrl-C
-            return
-        for method, *arguments in ray.get(mailbox.take.remote()):
-            getattr(watcher, method)(*arguments)
+    with suppress(ConnectionError):  # whoever waits for the trials is told as well
+        while not is_last:
+            is_last = is_over.wait(LISTEN_S)
+            for method, *arguments in ray.get(mailbox.take.remote()):
+                getattr(watcher, method)(*arguments)
 
 
 class DriverCallback(tune.Callback):

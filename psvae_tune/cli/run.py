@@ -196,7 +196,7 @@ def _read(plan: Plan, streamed: Sequence[str], console: Console) -> "list[Sessio
     from psvae_tune.reading import read_sessions
 
     for path in streamed:
-        line = f"recording  {path} is larger than memory: its clips are read as they are needed"
+        line = f"recording  {path} is too large for memory: its clips are read as they are needed"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     n_frames = sum(header.n_frames for header in plan.headers)
     with ProgressBar(console=console, transient=True) as bar:

@@ -2,7 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
+from loopback import STORE_BYTES
+
+from psvae_tune.data.demo import write_demo
+from psvae_tune.data.hdf5 import read_session, write_session
+from psvae_tune.reading import STORE_SHARE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -82,6 +88,37 @@ def test_a_cluster_can_be_used_interactively(laptop, cluster):
     assert re.search(r"^pick +alpha", out, re.M), err
     assert len(re.findall(r"^  [12]/2 +alpha=\S+ +finished +epoch 4", err, re.M)) == 2
     assert {run.info.status for run in laptop.runs("client")} == {"FINISHED"}
+
+
+@pytest.fixture
+def larger_than_a_store(laptop):
+    """Write a recording that no object store of the cluster has room for."""
+    write_demo(laptop.folder / "demo_64.h5", n_clips=22, clip_length=200)
+    session = read_session(laptop.folder / "demo_64.h5", needs_labels=True)
+    path = laptop.folder / "large.h5"
+    frames = (session.frames / np.float32(255)).repeat(2, axis=2).repeat(2, axis=3)
+    write_session(
+        path,
+        frames,
+        session.header.clip_lengths,
+        label_names=session.header.label_names,
+        labels=session.labels,
+        label_masks=session.label_masks,
+    )
+    assert frames.nbytes > STORE_SHARE * STORE_BYTES
+    return path
+
+
+def test_a_recording_larger_than_the_stores_is_read_from_where_it_was_sent(
+    laptop, cluster, larger_than_a_store
+):
+    few = ("--set", "search.space.ps_vae.alpha={grid_search: [1, 11]}", "--name", "large")
+    few += ("--set", "training.max_n_epochs=2", "--set", "tracking.movies=none")
+    sent = ("--data", str(larger_than_a_store), "--upload")
+    out = laptop.run(*SUBMIT, *sent, *few, "--follow", on=cluster)
+    assert re.search(r"^recording +s3://\S+/large.h5 is too large for memory", out, re.M)
+    assert {run.info.status for run in laptop.runs("large")} == {"FINISHED"}
+    assert len({run.data.tags["psvae_tune.worker"] for run in laptop.runs("large")}) == 2
 
 
 REFUSALS = {

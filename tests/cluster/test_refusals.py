@@ -33,6 +33,10 @@ REFUSALS = {
         [*CLUSTER, *SERVER, "--output", "/shared", "--set", "training.epochs=3"],
         "training.epochs: not a known setting",
     ),
+    "a wheel that is not there": (
+        [*CLUSTER, *SERVER, "--output", "/shared", "--package", "absent.whl"],
+        "error: --package: no such file, got absent.whl",
+    ),
     "a URL that nothing can reach": (
         [*CLUSTER, *SERVER, "--output", "gopher://burrow/studies"],
         "error: gopher://burrow/studies: cannot be reached",
