@@ -1,5 +1,6 @@
 """Frames that stay in their file and are read clip by clip: of recordings larger than memory."""
 
+import atexit
 import operator
 import zlib
 from dataclasses import dataclass
@@ -81,7 +82,10 @@ def _read_clip(
 @lru_cache
 def _open(path: str) -> h5py.File:
     """Open a file once a process: what HDF5 knows of it is dear to find out, over a network."""
-    return open_session(path)
+    file = open_session(path)
+    # Behind a URL it is read by Python, which HDF5 would still call upon when that is gone.
+    atexit.register(file.close)
+    return file
 
 
 def read_into(part: NDArray[Any], file: h5py.File, name: str, where: str) -> list[str]:

@@ -101,7 +101,7 @@ def test_a_job_without_an_error_of_ours_shows_the_end_of_its_log():
 def test_a_job_whose_packages_cannot_be_installed_tells_which():
     message = summarise(
         "runtime_env setup failed: Failed to set up runtime environment.\nTraceback\n"
-        "  Last lines of stdout:\n    ERROR: No matching distribution found for psvae-tune==9.9.9\n"
+        "  Last lines:\n    ERROR: No matching distribution found for psvae-tune==9.9.9\n"
     )
     error = str(refusal("", [], message))
     assert "Failed to set up runtime environment.; ERROR: No matching distribution" in error
