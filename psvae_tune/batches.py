@@ -11,7 +11,7 @@ from torch import Tensor
 from psvae_tune.config import TrialConfig
 from psvae_tune.data.splits import split_clips, take_fraction
 from psvae_tune.data.standardize import LabelScaler, fit_label_scaler
-from psvae_tune.data.types import Session, SplitName, Splits
+from psvae_tune.data.types import Frames, Session, SplitName, Splits
 from psvae_tune.models.types import Batch, DataShape
 
 
@@ -80,7 +80,7 @@ class PreparedData:
         item = self.sessions[index]
         session, frames = item.session, item.session.clip(clip)
 
-        def tensor(array: np.ndarray[Any, Any] | None) -> Tensor | None:
+        def tensor(array: Frames | None) -> Tensor | None:
             # torch.tensor copies: the arrays may be read-only memory shared with other trials.
             return None if array is None else torch.tensor(array[frames]).to(device)
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import platform
+import re
 import shlex
 import shutil
 import time
@@ -261,17 +262,24 @@ def _to_job(details: Any) -> Job:
     def at(milliseconds: int | None) -> datetime | None:
         return None if not milliseconds else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
-    message = (details.message or "").strip().splitlines()
     return Job(
         job_id=details.submission_id,
         study=details.metadata[STUDY],
         output=details.metadata.get(OUTPUT, ""),
         status=str(getattr(details.status, "value", details.status)),
-        # Of a failure the message goes on with the log, which is told elsewhere.
-        message=message[0].partition(", last available logs")[0] if message else "",
+        message=summarise(details.message or ""),
         started=at(details.start_time),
         ended=at(details.end_time),
     )
+
+
+def summarise(message: str) -> str:
+    """Return what a cluster says of a job, without the log that goes with a failure.
+
+    Of packages that cannot be installed it keeps what pip says of them.
+    """
+    first = message.strip().partition("\n")[0].partition(", last available logs")[0]
+    return "; ".join([first, *re.findall(r"ERROR: .*", message)])
 
 
 def check_job_output(place: str) -> str:

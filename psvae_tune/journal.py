@@ -8,6 +8,7 @@ once, and so a study that is run by two processes is noticed by the one that beg
 import json
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,6 +82,10 @@ class ObjectJournal:
         self._number: int | None = None
         """Of the next event; None before anything was read."""
 
+    def __reduce__(self) -> Any:
+        # Copies that come to one process apart from each other must count as one.
+        return _receive, (self.folder,)
+
     def append(self, event: Event) -> None:
         """Add an event. Side effects: writes an object.
 
@@ -133,6 +138,12 @@ class ObjectJournal:
         contents = file_system.cat(names) if names else {}
         self._events = [event for name in names for event in _parse(contents[name])]
         self._number = int(Path(names[-1]).stem) + 1 if names else 0
+
+
+@lru_cache
+def _receive(folder: UPath) -> ObjectJournal:
+    """Return the one journal of this process that was sent here from another."""
+    return ObjectJournal(folder)
 
 
 def _parse(line: bytes) -> list[Event]:

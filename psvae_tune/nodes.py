@@ -10,13 +10,14 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from psvae_tune.data.header import open_session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.search_space import Resources
 from psvae_tune.storage import OutputFolder, write_bytes
 from psvae_tune.tracking import TrackingTarget, check_answers
 
-ANSWER_S = 120
-"""How long a node may take to start a worker and look around."""
+ANSWER_S = 600
+"""How long a node may take to start a worker and look around; it may have to install packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class Nodes:
     def total(self, resource: str) -> float:
         """Return how much of a resource all nodes have."""
         return sum(node.resources.get(resource, 0) for node in self.nodes)
+
+    def store_bytes(self) -> int:
+        """Return what the smallest object store of them all holds."""
+        return int(min(node.resources.get("object_store_memory", 0) for node in self.nodes))
 
     def check_room(self, resources: Resources) -> None:
         """Make sure that some node can hold a trial.
@@ -137,8 +142,19 @@ def list_nodes() -> Nodes:
     )
 
 
-def check_nodes(nodes: Nodes, output: OutputFolder, target: TrackingTarget) -> None:
+def check_nodes(
+    nodes: Nodes, output: OutputFolder, target: TrackingTarget, recordings: Sequence[str]
+) -> None:
     """Make sure that a trial on any node could write its checkpoints and log its numbers.
+
+    Parameters
+    ----------
+    nodes
+        All of them.
+    output, target
+        Where trials write and log.
+    recordings
+        Those that trials read from their files.
 
     Side effects: writes a file to the output folder for as long as it takes; starts a worker on
     every node.
@@ -153,7 +169,7 @@ def check_nodes(nodes: Nodes, output: OutputFolder, target: TrackingTarget) -> N
         answers = {
             node.name: task.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-            ).remote(output, mark, target)
+            ).remote(output, mark, target, recordings)
             for node in nodes.nodes
         }
         ray.wait(list(answers.values()), num_returns=len(answers), timeout=ANSWER_S)
@@ -189,7 +205,9 @@ def _collect(answer: Any) -> Sequence[str]:
     return problems
 
 
-def _look_around(output: OutputFolder, mark: str, target: TrackingTarget) -> list[str]:
+def _look_around(
+    output: OutputFolder, mark: str, target: TrackingTarget, recordings: Sequence[str]
+) -> list[str]:
     """Run on a node: say what a trial would miss there."""
     problems = []
     try:
@@ -205,4 +223,12 @@ def _look_around(output: OutputFolder, mark: str, target: TrackingTarget) -> lis
         check_answers(target)
     except PsvaeTuneError as error:
         problems.append(f"{error.where} {error.problems[0]}")
+    for path in recordings:
+        try:
+            open_session(path).close()
+        except PsvaeTuneError as error:
+            problems.append(
+                f"{path} is too large for memory and cannot be read from its file there: "
+                f"{error.problems[0]}; give a path that all nodes share, or a URL"
+            )
     return problems

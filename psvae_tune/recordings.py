@@ -39,7 +39,10 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
         session = read_session(path, needs_labels=False)
         header = session.header
         clip_names, clip_lengths = header.clip_names, header.clip_lengths
-        parts = [encoder.predict(session.frames, session_index)]
+        parts = [
+            encoder.predict(session.frames[start : start + N_FRAMES_AT_ONCE], session_index)
+            for start in range(0, header.n_frames, N_FRAMES_AT_ONCE)
+        ]
     else:
         parts = [encoder.predict(chunk, session_index) for chunk in _read_video(saved, path)]
         clip_names = ("trial_0000",)

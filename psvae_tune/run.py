@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 import ray
 import torch
 
-from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.logged import open_study
 from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
+from psvae_tune.reading import choose_streamed
 from psvae_tune.request import check_request, note_request
 from psvae_tune.spool import close_trial, deliver_all
 from psvae_tune.stages import StageOutcome, run_study
@@ -44,27 +44,6 @@ from psvae_tune.tune import (
 from psvae_tune.watch import Watcher
 
 logger = logging.getLogger(__name__)
-
-OnFrames = Callable[[int], None]
-
-
-def read_sessions(plan: Plan, on_frames: OnFrames | None = None) -> list[Session]:
-    """Read the recordings of a study into memory.
-
-    Parameters
-    ----------
-    plan
-        Names them.
-    on_frames
-        Is told how many frames of all recordings have been read.
-    """
-    sessions: list[Session] = []
-    needs_labels = plan.study.base.model.needs_labels
-    for header in plan.headers:
-        n_before = sum(session.header.n_frames for session in sessions)
-        progress = None if on_frames is None else lambda n, first=n_before: on_frames(first + n)
-        sessions.append(read_session(header.path, needs_labels=needs_labels, progress=progress))
-    return sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +134,9 @@ def open_place(
     return Place(folder, target)
 
 
-def join(address: str, plan: Plan, output: OutputFolder, place: Place) -> Nodes:
+def join(
+    address: str, plan: Plan, output: OutputFolder, place: Place
+) -> tuple[Nodes, tuple[str, ...]]:
     """Join a cluster, and make sure that the study can run on every node of it.
 
     Parameters
@@ -166,6 +147,11 @@ def join(address: str, plan: Plan, output: OutputFolder, place: Place) -> Nodes:
         What is to be run there.
     output, place
         Where it is kept and logged.
+
+    Returns
+    -------
+    tuple
+        The nodes, and what `choose_streamed` returns for them.
 
     Side effects: connects this process to the cluster until a `run` ends.
 
@@ -178,8 +164,9 @@ def join(address: str, plan: Plan, output: OutputFolder, place: Place) -> Nodes:
     join_cluster(address, WORKER_ENVIRONMENT)
     nodes = list_nodes()
     nodes.check_room(plan.study.resources)
-    check_nodes(nodes, output, place.target)
-    return nodes
+    streamed = choose_streamed(plan, nodes)
+    check_nodes(nodes, output, place.target, streamed)
+    return nodes, streamed
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from psvae_tune.sampling import Sampling
 from psvae_tune.search_space import Resources, Study
 from psvae_tune.searchers import StudySearcher
 from psvae_tune.trial import TrialJob, run_trial
-from psvae_tune.watch import DriverCallback, Watcher, to_result
+from psvae_tune.watch import DriverCallback, Watcher, reach_back, to_result
 
 MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
@@ -148,29 +148,39 @@ def train(
         n_threads=max(1, int(resources.cpus_per_trial)),
     )
     # What Tune keeps for itself is of no use to a study that goes on: the journal is.
-    with TemporaryDirectory() as scratch, _own_errors():
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
-            param_space=space,
-            tune_config=tune.TuneConfig(
-                scheduler=scheduler,
-                search_alg=searcher,
-                num_samples=1 if searcher is None else -1,
-                max_concurrent_trials=limit,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name=job.stage,
-                storage_path=scratch,
-                verbose=0,
-                failure_config=tune.FailureConfig(
-                    max_failures=MAX_FAILURES if len(nodes.nodes) == 1 else MAX_FAILURES_ON_NODES
+    try:
+        with (
+            TemporaryDirectory() as scratch,
+            reach_back(shared.watcher) as watcher,
+            _own_errors(),
+        ):
+            tuner = tune.Tuner(
+                tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
+                param_space=space,
+                tune_config=tune.TuneConfig(
+                    scheduler=scheduler,
+                    search_alg=searcher,
+                    num_samples=1 if searcher is None else -1,
+                    max_concurrent_trials=limit,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
-                callbacks=[DriverCallback(record, job.target, shared.watcher)],
-            ),
-        )
-        tuner.fit()
+                run_config=tune.RunConfig(
+                    name=job.stage,
+                    storage_path=scratch,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(
+                        max_failures=MAX_FAILURES
+                        if len(nodes.nodes) == 1
+                        else MAX_FAILURES_ON_NODES
+                    ),
+                    callbacks=[DriverCallback(record, job.target, watcher)],
+                ),
+            )
+            tuner.fit()
+    except KeyboardInterrupt:
+        # Once its trials run, Ray Tune ends them by itself, unless this process is a client.
+        ray.shutdown()
 
 
 @contextmanager

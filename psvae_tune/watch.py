@@ -1,8 +1,11 @@
 """What the driver does when Ray Tune tells it of a trial."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Any, Protocol
 
+import ray
 from ray import tune
 
 from psvae_tune.record import StageRecord
@@ -11,6 +14,8 @@ from psvae_tune.spool import close_trial
 from psvae_tune.stage import Stage
 from psvae_tune.tracking import RunStatus, TrackingTarget
 from psvae_tune.trial import Progress
+
+LISTEN_S = 0.5
 
 
 class Watcher(Protocol):
@@ -36,21 +41,86 @@ class Watcher(Protocol):
         """A stage has made its choice."""
 
 
+class _Mailbox:
+    """An actor: what was said and not yet heard."""
+
+    def __init__(self) -> None:
+        self._said: list[tuple[Any, ...]] = []
+
+    def put(self, *words: Any) -> None:
+        self._said.append(words)
+
+    def take(self) -> list[tuple[Any, ...]]:
+        said, self._said = self._said, []
+        return said
+
+
+class Relay:
+    """Tells a watcher on another machine of trials; the stages are told there anyway."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self.mailbox = mailbox
+
+    def trial_progressed(self, name: str, progress: Progress) -> None:
+        """Pass it on."""
+        self.mailbox.put.remote("trial_progressed", name, progress)
+
+    def trial_ended(
+        self, name: str, outcome: str, reason: str, metrics: Mapping[str, float]
+    ) -> None:
+        """Pass it on."""
+        self.mailbox.put.remote("trial_ended", name, outcome, reason, metrics)
+
+
+@contextmanager
+def reach_back(watcher: Watcher) -> Iterator[Watcher | Relay]:
+    """Return what tells a watcher here of trials from wherever Ray Tune runs.
+
+    That is this process, unless it is a client: then it is a node of the cluster.
+
+    Side effects: starts an actor there, and a thread here, for as long as it takes.
+    """
+    if not ray.util.client.ray.is_connected():
+        yield watcher
+        return
+    mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+    is_over = Event()
+    listener = Thread(target=_listen, args=(mailbox, watcher, is_over))
+    listener.start()
+    try:
+        yield Relay(mailbox)
+    finally:
+        is_over.set()
+        listener.join()
+
+
+def _listen(mailbox: Any, watcher: Watcher, is_over: Event) -> None:
+    is_last = False
+    with suppress(ConnectionError):  # whoever waits for the trials is told as well
+        while not is_last:
+            is_last = is_over.wait(LISTEN_S)
+            for method, *arguments in ray.get(mailbox.take.remote()):
+                getattr(watcher, method)(*arguments)
+
+
 class DriverCallback(tune.Callback):
     """Keeps what Ray Tune learns of trials: in the journal, in MLflow and before the user.
 
     An exception in a callback would end the whole study, so all that can fail here is caught.
     """
 
-    def __init__(self, record: StageRecord, target: TrackingTarget, watcher: Watcher) -> None:
+    def __init__(
+        self, record: StageRecord, target: TrackingTarget, watcher: Watcher | Relay
+    ) -> None:
         self.record = record
         self.target = target
-        self.watcher: Watcher | None = watcher
+        self.watcher: Watcher | Relay | None = watcher
         self.latest: dict[str, Progress] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves callbacks beside its own state; a live terminal cannot be saved.
-        return {**self.__dict__, "watcher": None}
+        watcher = self.watcher if isinstance(self.watcher, Relay) else None
+        return {**self.__dict__, "watcher": watcher}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -36,7 +36,7 @@ ROWS = [
     ["points"],
     ["sampling", "seeds"],
     ["searchers", "watch", "behavenet", "nodes"],
-    ["packing"],
+    ["packing", "reading"],
     ["tune"],
     ["stages", "recommend"],
     ["run"],

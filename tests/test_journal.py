@@ -45,6 +45,15 @@ def test_a_journal_survives_a_copy_to_another_process(folder):
     assert [event["number"] for event in journal.events()] == [0, 1]
 
 
+def test_copies_that_come_to_a_process_one_by_one_do_not_take_each_other_for_strangers(folder):
+    journal = open_journal(folder)
+    journal.append({"number": 0})
+    first, second = (pickle.loads(pickle.dumps(journal)) for _ in range(2))
+    for number in (1, 2, 3, 4):
+        (first if number % 2 else second).append({"number": number})
+    assert [event["number"] for event in journal.events()] == [0, 1, 2, 3, 4]
+
+
 def test_a_second_process_takes_a_remote_study_over():
     folder = remote()
     first, second = open_journal(folder), open_journal(folder)

@@ -64,10 +64,10 @@ def _describe_epochs(estimate: Estimate) -> str:
 
 def _describe_probe(plan: Plan) -> Iterator[str]:
     from psvae_tune.probe import count_slots, probe
-    from psvae_tune.run import read_sessions
+    from psvae_tune.reading import choose_streamed, read_sessions
     from psvae_tune.tune import check_buildable
 
-    sessions = read_sessions(plan)
+    sessions = read_sessions(plan, choose_streamed(plan))
     check_buildable(plan.study, sessions)
     found = probe(sessions, plan.study.base, max(1, int(plan.study.resources.cpus_per_trial)))
     n_slots = count_slots(plan.study.resources)

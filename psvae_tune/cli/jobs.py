@@ -154,7 +154,7 @@ def start_job(
     job = cluster.find(job_id)
     if job.is_over and STARTED not in seen:
         cluster.forget(job_id)
-        raise refusal(seen, sessions)
+        raise refusal(seen, sessions, job.message)
     click.echo(next(line for line in seen.splitlines() if line.startswith(STARTED)))
     click.echo(f"watch      psvae-tune jobs logs {job_id} --follow --address {cluster.address}")
     click.echo(f"stop       psvae-tune jobs stop {job_id} --address {cluster.address}")
@@ -163,13 +163,13 @@ def start_job(
         _follow(cluster, job)
 
 
-def refusal(log: str, sessions: Sequence[str]) -> ClusterError:
-    """Return the error that a job told before it had begun."""
+def refusal(log: str, sessions: Sequence[str], message: str) -> ClusterError:
+    """Return the error that a job told before it had begun, or else what the cluster says."""
     from psvae_tune.cluster import last_error, last_lines
 
     text = last_error(log)
     if text is None:
-        return ClusterError("on the cluster", ["the job did not start", *last_lines(log)])
+        return ClusterError("on the cluster", ["the job did not start", message, *last_lines(log)])
     for path in sessions:
         if text.startswith(f"{path}: no such file") and Path(path).exists():
             return ClusterError(

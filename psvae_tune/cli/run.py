@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,15 +152,18 @@ def _run(
     inline: bool = False,
     accept_changes: bool = False,
 ) -> None:
+    from psvae_tune.reading import choose_streamed
     from psvae_tune.run import join, open_place, run_inline
     from psvae_tune.run import run as run_study
 
     place = open_place(plan, output, name, tracking_uri, is_shared=address is not None)
     console = Console(stderr=True)
     if address:
-        nodes = join(address, plan, output, place)
+        nodes, streamed = join(address, plan, output, place)
         console.print(_describe_nodes(nodes, plan), highlight=False, markup=False, soft_wrap=True)
-    sessions = _read(plan, console)
+    else:
+        streamed = choose_streamed(plan)
+    sessions = _read(plan, streamed, console)
     if inline:
         for progress in run_inline(plan, sessions, place):
             numbers = "  ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items())
@@ -188,13 +192,16 @@ def _describe_nodes(nodes: "Nodes", plan: Plan) -> str:
     )
 
 
-def _read(plan: Plan, console: Console) -> "list[Session]":
-    from psvae_tune.run import read_sessions
+def _read(plan: Plan, streamed: Sequence[str], console: Console) -> "list[Session]":
+    from psvae_tune.reading import read_sessions
 
+    for path in streamed:
+        line = f"recording  {path} is too large for memory: its clips are read as they are needed"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     n_frames = sum(header.n_frames for header in plan.headers)
     with ProgressBar(console=console, transient=True) as bar:
         task = bar.add_task("reading frames", total=n_frames)
-        return read_sessions(plan, lambda n: bar.update(task, completed=n))
+        return read_sessions(plan, streamed, lambda n: bar.update(task, completed=n))
 
 
 def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:

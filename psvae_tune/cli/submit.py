@@ -13,7 +13,7 @@ from psvae_tune.cli import options
 from psvae_tune.cli.jobs import start_job
 from psvae_tune.cli.run import name_study
 from psvae_tune.data.sessions import DEMO
-from psvae_tune.errors import StorageError
+from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.plan import make_plan
 from psvae_tune.remote import is_url, locate
 from psvae_tune.search_space import parse_study
@@ -61,6 +61,8 @@ def submit(
     Recordings are paths on the cluster, or URLs that it reaches. Keys and passwords do not go
     along: the nodes need their own.
     """
+    if package and package.endswith(".whl") and not Path(package).is_file():
+        raise ConfigError("--package", f"no such file, got {package}")
     raw = read_study_file(file, settings, sessions)
     study = parse_study(raw, str(file))
     name = name or name_study(study.experiment_name)

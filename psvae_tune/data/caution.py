@@ -6,12 +6,10 @@ another process, which is ended when it takes too long.
 """
 
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -96,31 +94,6 @@ def find_foreign_parts(file: h5py.File) -> list[str]:
         if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
             foreign.append(name)
     return [name.decode(errors="replace") for name in foreign]
-
-
-def check_memory(n_bytes: int, path: str | os.PathLike[str]) -> None:
-    """Refuse what does not fit into the memory that is left.
-
-    Raises
-    ------
-    DataError
-        If it does not.
-    """
-    left = _count_memory()
-    if n_bytes > left:
-        problem = f"needs {n_bytes / 1e9:.1f} GB of memory, got a machine with {left / 1e9:.1f}"
-        hint = "store smaller frames, or split the recording"
-        raise DataError(os.fspath(path), problem, hint)
-
-
-def _count_memory() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:  # no Linux: then what the machine has
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def count_bytes(dataset: h5py.Dataset) -> int:

@@ -1,10 +1,11 @@
-"""Sessions in HDF5 files of the BehaveNet layout: read once into memory, written in one piece."""
+"""Sessions in HDF5 files of the BehaveNet layout: read and checked once, written in one piece."""
 
 import hashlib
 import json
 import math
 import os
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.caution import check_memory
-from psvae_tune.data.header import HDF5_ERRORS, inspect_session, open_session, read_header
+from psvae_tune.data.header import inspect_session, open_session, read_header
+from psvae_tune.data.memory import check_memory, room_for_recordings
 from psvae_tune.data.standardize import flat_label_problems
-from psvae_tune.data.types import Session, SessionHeader
+from psvae_tune.data.stored import StoredFrames, read_into
+from psvae_tune.data.types import Frames, Session, SessionHeader
 from psvae_tune.errors import DataError
 
 __all__ = ["ExtraGroup", "read_header", "read_session", "write_session"]
@@ -35,8 +37,9 @@ def read_session(
     *,
     needs_labels: bool,
     progress: Callable[[int], None] | None = None,
+    in_memory: bool | None = None,
 ) -> Session:
-    """Read a whole session into memory and check every value.
+    """Read a whole session and check every value.
 
     Parameters
     ----------
@@ -46,24 +49,30 @@ def read_session(
         Whether a file without labels, or with a label that never varies, is refused.
     progress
         Told after each clip how many frames have been read.
+    in_memory
+        Whether the frames are kept, or read again clip by clip wherever they are needed; None
+        for whichever the free memory allows.
 
     Raises
     ------
     DataError
-        If the layout or a value is wrong, or the session is larger than memory.
+        If the layout or a value is wrong, or memory does not hold what must be there at once.
     """
     with open_session(path) as file:
         header = inspect_session(file, path, needs_labels=needs_labels)
-        arrays = _allocate(file, header)
+        if in_memory is None:
+            in_memory = header.n_frames * header.frame_bytes <= room_for_recordings()
+        layout = _lay_out(header)
+        arrays = _allocate(header, layout, in_memory)
         problems: list[str] = []
+        digest = _begin_digest(header, layout)
+        checksums: dict[str, list[int]] = {name: [] for name in layout.keys() - arrays.keys()}
         for clip_name, rows in _iterate_clips(header.clip_names, header.clip_lengths):
-            clip = {name: array[rows] for name, array in arrays.items()}
-            for name, part in clip.items():
-                if name != "labels_masks" or header.has_label_masks:
-                    problems += _read_into(part, file, f"{name}/{clip_name}", header.path)
-            problems += _value_problems(clip_name, clip, header.label_names)
-            for name in clip.keys() & {"labels", "labels_sc"}:
-                clip[name][~clip["labels_masks"]] = 0
+            clip = _read_clip(file, header, clip_name, rows, layout, arrays, problems)
+            # In the order of the names, of which this is the first.
+            digest.update(clip["images"])
+            for name, found in checksums.items():
+                found.append(zlib.crc32(clip[name].data))
             if progress is not None:
                 progress(rows.stop)
     if problems:
@@ -74,14 +83,22 @@ def read_session(
         assert label_masks is not None
         if problems := flat_label_problems(header.label_names, labels, label_masks):
             raise DataError(header.path, problems, "leave the label out of the file")
+    stored = {
+        name: StoredFrames(header, name, layout[name].dtype, tuple(found))
+        for name, found in checksums.items()
+    }
+    groups: dict[str, Frames] = {**arrays, **stored}
+    for name in sorted(groups.keys() - {"images"}):
+        for _, rows in _iterate_clips(header.clip_names, header.clip_lengths):
+            digest.update(groups[name][rows])
     return Session(
         header=header,
-        frames=arrays["images"],
+        frames=groups["images"],
         labels=labels,
         label_masks=label_masks,
         labels_sc=arrays.get("labels_sc"),
-        frame_masks=arrays.get("masks"),
-        digest=_compute_digest(header, arrays),
+        frame_masks=groups.get("masks"),
+        digest=digest.hexdigest(),
     )
 
 
@@ -156,45 +173,74 @@ def _iterate_clips(
         start += length
 
 
-def _allocate(file: h5py.File, header: SessionHeader) -> dict[str, NDArray[Any]]:
-    """Make one array for each group, all clips one after another."""
-    stored = file["images"][header.clip_names[0]].dtype
-    frames_dtype = np.dtype(np.uint8 if stored.kind == "u" else np.float32)
+class _Layout(NamedTuple):
+    """Of the array of one group."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def _lay_out(header: SessionHeader) -> dict[str, _Layout]:
+    """Return what the array of each group is, all clips one after another."""
+    frames_dtype = np.dtype(np.float32 if header.has_float_frames else np.uint8)
     frames_shape = (header.n_frames, *header.frame_shape)
-    layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-        "images": (frames_shape, frames_dtype)
-    }
+    layout = {"images": _Layout(frames_shape, frames_dtype)}
     if header.has_frame_masks:
-        layout["masks"] = (frames_shape, np.dtype(bool))
+        layout["masks"] = _Layout(frames_shape, np.dtype(bool))
     if header.n_labels:
         labels_shape = (header.n_frames, header.n_labels)
-        layout["labels"] = (labels_shape, np.dtype(np.float32))
-        layout["labels_masks"] = (labels_shape, np.dtype(bool))
+        layout["labels"] = _Layout(labels_shape, np.dtype(np.float32))
+        layout["labels_masks"] = _Layout(labels_shape, np.dtype(bool))
         if header.has_labels_sc:
-            layout["labels_sc"] = (labels_shape, np.dtype(np.float32))
-    n_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
+            layout["labels_sc"] = _Layout(labels_shape, np.dtype(np.float32))
+    return layout
+
+
+def _allocate(
+    header: SessionHeader, layout: Mapping[str, _Layout], in_memory: bool
+) -> dict[str, NDArray[Any]]:
+    """Make one array for each group that is kept."""
+    kept = {
+        name: item for name, item in layout.items() if in_memory or name not in ("images", "masks")
+    }
+    n_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in kept.values())
+    longest = max(header.clip_lengths)
+    if not in_memory:
+        n_bytes += longest * header.frame_bytes
     if header.has_frame_masks:  # a clip of them is read as it is stored, 8 bytes at most a pixel
-        n_bytes += 8 * max(header.clip_lengths) * math.prod(header.frame_shape)
+        n_bytes += 8 * longest * math.prod(header.frame_shape)
     check_memory(n_bytes, header.path)
     return {
         name: np.ones(shape, dtype) if name == "labels_masks" else np.empty(shape, dtype)
-        for name, (shape, dtype) in layout.items()
+        for name, (shape, dtype) in kept.items()
     }
 
 
-def _read_into(part: NDArray[Any], file: h5py.File, name: str, where: str) -> list[str]:
-    """Read one dataset into its place; say which mask values are neither 0 nor 1."""
-    try:
-        if part.dtype != bool:
-            file[name].read_direct(part)
-            return []
-        values = file[name][()]
-    except HDF5_ERRORS as error:
-        hint = "the file is damaged or incomplete: copy it again from where it came"
-        raise DataError(where, f"`{name}` cannot be read, got {error}", hint) from error
-    part[:] = values
-    wrong = values[values != part]
-    return [f"`{name}` must be 0 or 1, got {wrong[0]:g}"] if wrong.size else []
+def _read_clip(
+    file: h5py.File,
+    header: SessionHeader,
+    clip_name: str,
+    rows: slice,
+    layout: Mapping[str, _Layout],
+    arrays: Mapping[str, NDArray[Any]],
+    problems: list[str],
+) -> dict[str, NDArray[Any]]:
+    """Read a clip into its place, and what has none beside it.
+
+    Side effects: adds what is wrong with its values to ``problems``.
+    """
+    n_frames = rows.stop - rows.start
+    clip = {
+        name: arrays[name][rows] if name in arrays else np.empty((n_frames, *shape[1:]), dtype)
+        for name, (shape, dtype) in layout.items()
+    }
+    for name, part in clip.items():
+        if name != "labels_masks" or header.has_label_masks:
+            problems += read_into(part, file, f"{name}/{clip_name}", header.path)
+    problems += _value_problems(clip_name, clip, header.label_names)
+    for name in clip.keys() & {"labels", "labels_sc"}:
+        clip[name][~clip["labels_masks"]] = 0
+    return clip
 
 
 def _value_problems(
@@ -223,11 +269,8 @@ def _value_problems(
             )
 
 
-def _compute_digest(header: SessionHeader, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Hash what a session contains, however the file stores it."""
-    layout = {name: [array.shape, array.dtype.str] for name, array in arrays.items()}
+def _begin_digest(header: SessionHeader, layout: Mapping[str, _Layout]) -> Any:
+    """Begin to hash what a session contains, however the file stores it."""
+    shapes = {name: [shape, dtype.str] for name, (shape, dtype) in layout.items()}
     names = [header.clip_names, header.clip_lengths, header.label_names]
-    digest = hashlib.sha256(json.dumps([names, layout], sort_keys=True).encode())
-    for name in sorted(arrays):
-        digest.update(arrays[name].data)
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps([names, shapes], sort_keys=True).encode())

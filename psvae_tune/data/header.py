@@ -148,6 +148,7 @@ def inspect_session(file: h5py.File, path: str | Path, *, needs_labels: bool) ->
         has_label_masks="labels_masks" in groups,
         has_labels_sc="labels_sc" in groups,
         has_frame_masks="masks" in groups,
+        has_float_frames=images[clip_names[0]].dtype.kind == "f",
     )
 
 

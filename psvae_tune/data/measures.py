@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
-from psvae_tune.data.caution import check_memory, count_bytes
+from psvae_tune.data.caution import count_bytes
 from psvae_tune.data.header import HDF5_ERRORS, inspect_session, open_session
+from psvae_tune.data.memory import check_memory
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import DataError
 

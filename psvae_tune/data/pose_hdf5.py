@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.caution import (
-    check_memory,
     count_bytes,
     find_foreign_parts,
     piece_problem,
     rehearse_texts,
 )
 from psvae_tune.data.header import HDF5_ERRORS, open_session
+from psvae_tune.data.memory import check_memory
 from psvae_tune.data.pose import Poses, make_poses
 from psvae_tune.data.pose_tables import LEVELS, Column, assemble
 from psvae_tune.errors import DataError

@@ -1,7 +1,8 @@
 """What a recording is once it is read: arrays, their names, and nothing else."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ class SessionHeader:
     has_label_masks: bool
     has_labels_sc: bool
     has_frame_masks: bool
+    has_float_frames: bool = False
+    """Float32 in [0, 1], not uint8."""
 
     @property
     def n_clips(self) -> int:
@@ -45,16 +48,43 @@ class SessionHeader:
         """(channel, height, width)."""
         return self.n_channels, self.height, self.width
 
+    @property
+    def frame_bytes(self) -> int:
+        """What one frame and its mask take in memory."""
+        pixel = (4 if self.has_float_frames else 1) + self.has_frame_masks
+        return math.prod(self.frame_shape) * pixel
+
+
+class Frames(Protocol):
+    """Frames or their masks: an array, or what stays in the file and reads like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(frame, channel, height, width)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One recording in memory: all clips of a session, one after another.
+    """One recording: all clips of a session, one after another.
 
-    Arrays may be read-only views of memory shared with other processes.
+    Arrays may be read-only views of memory shared with other processes. Frames and their masks
+    that do not fit into memory are read from the file, clip by clip.
     """
 
     header: SessionHeader
-    frames: NDArray[np.uint8] | NDArray[np.float32]
+    frames: Frames
     """(frame, channel, height, width); uint8, or float32 in [0, 1]."""
     labels: NDArray[np.float32] | None
     """(frame, label) in the user's units; 0 where masked."""
@@ -62,7 +92,7 @@ class Session:
     """(frame, label); False where the tracker lost the point. Present whenever labels are."""
     labels_sc: NDArray[np.float32] | None
     """(frame, label) in pixels of the stored frame: all x, then all y."""
-    frame_masks: NDArray[np.bool_] | None
+    frame_masks: Frames | None
     """(frame, channel, height, width); False where a pixel does not count."""
     digest: str
     """SHA-256 of the contents, independent of how the file stores them."""

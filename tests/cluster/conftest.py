@@ -48,7 +48,7 @@ def alone(laptop):
     return laptop.metrics("alone")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_cluster(servers):
     """Return a function that starts clusters of three nodes, one trial on each at a time."""
     started = []
@@ -68,3 +68,9 @@ def make_cluster(servers):
     for running in started:
         running.close()
         shutil.rmtree(running.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(make_cluster):
+    """Return the cluster that tests share, until the last of them ends it."""
+    return make_cluster()

@@ -18,6 +18,7 @@ from pathlib import Path
 AWAKE = {"RAY_worker_niceness": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
 START_S = 120
+STORE_BYTES = 80 * 2**20  # hardly more than the least that Ray allows
 
 
 def free_port() -> int:
@@ -100,7 +101,7 @@ class RayCluster:
             "num-cpus": cpus,
             "num-gpus": 0,
             "node-ip-address": "127.0.0.1",
-            "object-store-memory": 150 * 2**20,
+            "object-store-memory": STORE_BYTES,
             "temp-dir": place,
             "dashboard-agent-listen-port": free_port(),
         }

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -49,6 +50,71 @@ def test_the_pods_of_the_kuberay_manifest_are_valid(kuberay):
         spec = group["template"]["spec"]
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
         kubernetes_validate.validate(pod, "1.31", strict=True)
+
+
+def closed(required=(), **properties):
+    """Return the schema of an object that has no other fields than these."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+TEXT, COUNT, SWITCH, OBJECT = ({"type": t} for t in ("string", "integer", "boolean", "object"))
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+GROUP = {"rayStartParams": TEXTS, "template": closed(["spec"], metadata=OBJECT, spec=OBJECT)}
+# RayCluster in ray.io/v1, by the fields that KubeRay's types had before 1.3: no package holds its
+# definition. What lies in a pod is checked against the schemas of Kubernetes.
+RAY_CLUSTER = closed(
+    ["apiVersion", "kind", "metadata", "spec"],
+    apiVersion={"const": "ray.io/v1"},
+    kind={"const": "RayCluster"},
+    metadata=OBJECT,
+    spec=closed(
+        ["headGroupSpec"],
+        rayVersion=TEXT,
+        suspend=SWITCH,
+        headServiceAnnotations=TEXTS,
+        enableInTreeAutoscaling=SWITCH,
+        autoscalerOptions=closed(
+            idleTimeoutSeconds=COUNT,
+            upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
+            image=TEXT,
+            imagePullPolicy=TEXT,
+            env={"type": "array"},
+            envFrom={"type": "array"},
+            volumeMounts={"type": "array"},
+            resources=OBJECT,
+            securityContext=OBJECT,
+        ),
+        headGroupSpec=closed(
+            ["rayStartParams", "template"],
+            serviceType=TEXT,
+            headService=OBJECT,
+            enableIngress=SWITCH,
+            **GROUP,
+        ),
+        workerGroupSpecs={
+            "type": "array",
+            "items": closed(
+                ["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
+                groupName=TEXT,
+                replicas=COUNT,
+                minReplicas=COUNT,
+                maxReplicas=COUNT,
+                numOfHosts=COUNT,
+                scaleStrategy=OBJECT,
+                **GROUP,
+            ),
+        },
+    ),
+)
+
+
+def test_the_kuberay_manifest_has_the_fields_of_a_cluster_and_no_others(kuberay):
+    jsonschema.validate(kuberay, RAY_CLUSTER)
 
 
 def test_the_kuberay_manifest_uses_tokens_and_the_ray_that_the_package_needs(kuberay, root):

@@ -2,16 +2,19 @@
 
 import re
 
+import fsspec
+import numpy as np
 import pytest
+from loopback import STORE_BYTES
+
+from psvae_tune.data.demo import write_demo
+from psvae_tune.data.hdf5 import read_session, write_session
+from psvae_tune.reading import STORE_SHARE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SUBMIT = ("submit", "study.yaml", "--output", "s3://lab/studies")
-
-
-@pytest.fixture(scope="module")
-def cluster(make_cluster):
-    return make_cluster()
+OUTPUT = "s3://lab/studies"
+SUBMIT = ("submit", "study.yaml", "--output", OUTPUT)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,9 @@ def test_following_shows_the_nodes_the_trials_and_the_pick(followed):
 
 
 def test_a_study_that_is_stopped_goes_on_where_it_was(laptop, cluster, followed, alone):
-    out = laptop.run(*SUBMIT, "--upload", "--name", "stopped", on=cluster)
+    """Its recording is read from a path that means the same on the cluster."""
+    there = ("--data", str(laptop.folder / "demo.h5"))
+    out = laptop.run(*SUBMIT, *there, "--name", "stopped", on=cluster)
     job_id = re.search(r"^job +(\S+)$", out, re.M)[1]
     laptop.wait_for_checkpoint("stopped")
     assert laptop.run("jobs", "stop", job_id, on=cluster) == f"{job_id} STOPPED\n"
@@ -59,24 +64,50 @@ def test_a_study_is_looked_at_from_elsewhere_with_the_tracking_uri_alone(laptop,
     assert chosen.startswith("chosen: alpha=1, run ")
 
 
-def test_a_path_that_nodes_share_serves_as_well(laptop, cluster, tmp_path):
-    few = ("--set", "search.space.ps_vae.alpha={grid_search: [1]}")
-    few += ("--set", "training.max_n_epochs=4", "--name", "path")
-    data = ("--data", str(laptop.folder / "demo.h5"))
-    laptop.run(
-        "submit", "study.yaml", "--output", str(tmp_path), *data, *few, "--follow", on=cluster
-    )
-    assert (tmp_path / "path" / "selection.json").exists()
-    assert {run.info.status for run in laptop.runs("path")} == {"FINISHED"}
-
-
 def test_a_cluster_can_be_used_interactively(laptop, cluster):
-    few = ("--set", "search.space.ps_vae.alpha={grid_search: [1, 11]}")
-    few += ("--set", "training.max_n_epochs=4", "--name", "client")
+    """Ray Tune then runs on the cluster: what is suggested, noted and shown must not mind."""
+    few = ("--set", "search.space.ps_vae.alpha={uniform: [1, 11]}", "--name", "client")
+    few += ("--set", "search.algorithm=random", "--set", "search.num_trials=2")
+    few += ("--set", "training.max_n_epochs=4")
     at = ("--address", f"ray://127.0.0.1:{cluster.client_port}")
-    out = laptop.run("run", "study.yaml", "--output", "s3://lab/studies", *at, *few, on=cluster)
-    assert re.search(r"^pick +alpha", out, re.M)
+    process = laptop.start("run", "study.yaml", "--output", OUTPUT, *at, *few, on=cluster)
+    out, err = process.communicate(timeout=300)
+    assert re.search(r"^pick +alpha", out, re.M), err
+    assert len(re.findall(r"^  [12]/2 +alpha=\S+ +finished +epoch 4", err, re.M)) == 2
     assert {run.info.status for run in laptop.runs("client")} == {"FINISHED"}
+
+
+@pytest.fixture
+def larger_than_a_store(laptop, tmp_path):
+    """Return the URL of a recording that no object store of the cluster has room for."""
+    write_demo(tmp_path / "small.h5", n_clips=22, clip_length=200)
+    session = read_session(tmp_path / "small.h5", needs_labels=True)
+    frames = (session.frames / np.float32(255)).repeat(2, axis=2).repeat(2, axis=3)
+    assert frames.nbytes > STORE_SHARE * STORE_BYTES
+    write_session(
+        tmp_path / "large.h5",
+        frames,
+        session.header.clip_lengths,
+        label_names=session.header.label_names,
+        labels=session.labels,
+        label_masks=session.label_masks,
+    )
+    fsspec.filesystem("s3").put(str(tmp_path / "large.h5"), "lab/large.h5")
+    return "s3://lab/large.h5"
+
+
+def test_a_recording_larger_than_the_stores_is_read_clip_by_clip(
+    laptop, cluster, larger_than_a_store, tmp_path
+):
+    """The study is kept on a path that the nodes share, which serves as well as a URL."""
+    few = ("--set", "search.space.ps_vae.alpha={grid_search: [1, 11]}", "--name", "large")
+    few += ("--set", "training.max_n_epochs=2", "--set", "tracking.movies=none")
+    place = ("--data", larger_than_a_store, "--output", str(tmp_path))
+    out = laptop.run("submit", "study.yaml", *place, *few, "--follow", on=cluster)
+    assert f"recording  {larger_than_a_store} is too large for memory" in out
+    assert {run.info.status for run in laptop.runs("large")} == {"FINISHED"}
+    assert len({run.data.tags["psvae_tune.worker"] for run in laptop.runs("large")}) == 2
+    assert (tmp_path / "large" / "selection.json").exists()
 
 
 REFUSALS = {

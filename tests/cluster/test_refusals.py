@@ -11,7 +11,7 @@ from laptop import STUDY
 
 from psvae_tune.cli import main
 from psvae_tune.cli.jobs import refusal
-from psvae_tune.cluster import last_error
+from psvae_tune.cluster import last_error, summarise
 from psvae_tune.errors import ClusterError, TrackingError
 from psvae_tune.nodes import Node, Nodes
 from psvae_tune.search_space import Resources
@@ -32,6 +32,10 @@ REFUSALS = {
     "a mistake in the file": (
         [*CLUSTER, *SERVER, "--output", "/shared", "--set", "training.epochs=3"],
         "training.epochs: not a known setting",
+    ),
+    "a wheel that is not there": (
+        [*CLUSTER, *SERVER, "--output", "/shared", "--package", "absent.whl"],
+        "error: --package: no such file, got absent.whl",
     ),
     "a URL that nothing can reach": (
         [*CLUSTER, *SERVER, "--output", "gopher://burrow/studies"],
@@ -75,7 +79,7 @@ def test_a_recording_that_is_here_and_not_there_is_told_as_such(tmp_path):
     recording = tmp_path / "mouse.h5"
     recording.touch()
     log = f"Running entrypoint\n\nerror: {recording}: no such file\n"
-    error = refusal(log, [str(recording)])
+    error = refusal(log, [str(recording)], "")
     assert str(error) == (
         f"{recording}: is here, but not on the cluster\n\nhint: send it with --upload, or give "
         "--data the path that it has there, or a URL"
@@ -84,14 +88,24 @@ def test_a_recording_that_is_here_and_not_there_is_told_as_such(tmp_path):
 
 def test_the_error_of_a_job_is_passed_on_with_its_hint():
     log = "running\n\nerror: tracking URI x: does not answer\n\nhint: start it\n"
-    assert str(refusal(log, [])) == (
+    assert str(refusal(log, [], "")) == (
         "on the cluster: tracking URI x: does not answer\n\nhint: start it"
     )
 
 
 def test_a_job_without_an_error_of_ours_shows_the_end_of_its_log():
     assert last_error("Killed") is None
-    assert "Killed" in str(refusal("starting\nKilled\n", []))
+    assert "Killed" in str(refusal("starting\nKilled\n", [], ""))
+
+
+def test_a_job_whose_packages_cannot_be_installed_tells_which():
+    message = summarise(
+        "runtime_env setup failed: Failed to set up runtime environment.\nTraceback\n"
+        "  Last lines:\n    ERROR: No matching distribution found for psvae-tune==9.9.9\n"
+    )
+    error = str(refusal("", [], message))
+    assert "Failed to set up runtime environment.; ERROR: No matching distribution" in error
+    assert "Traceback" not in error
 
 
 def test_another_python_is_refused_with_both_versions(root):

@@ -7,11 +7,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SUBMIT = ("submit", "study.yaml", "--output", "s3://lab/studies", "--upload")
 
 
-@pytest.fixture(scope="module")
-def cluster(make_cluster):
-    return make_cluster()
-
-
 def test_a_node_that_dies_and_one_that_joins_change_no_result(laptop, cluster, alone):
     process = laptop.start(*SUBMIT, "--name", "node", "--follow", on=cluster)
     laptop.wait_for_checkpoint("node")

@@ -1,0 +1,67 @@
+"""The recordings of a study: which of them memory has room for, and reading them."""
+
+from collections.abc import Callable, Sequence
+
+from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.memory import room_for_recordings
+from psvae_tune.data.types import Session
+from psvae_tune.nodes import Nodes
+from psvae_tune.plan import Plan
+
+STORE_SHARE = 0.8
+"""Of the object store of a node, which holds what trials hand around as well."""
+
+OnFrames = Callable[[int], None]
+
+
+def choose_streamed(plan: Plan, nodes: Nodes | None = None) -> tuple[str, ...]:
+    """Return the recordings that memory has no room for, whose clips are read as they are needed.
+
+    Parameters
+    ----------
+    plan
+        Names all recordings.
+    nodes
+        Of the cluster that this process has joined, which must have room for them as well.
+    """
+    room = room_for_recordings()
+    if nodes is not None:
+        room = min(room, int(STORE_SHARE * nodes.store_bytes()))
+    streamed = []
+    for header in plan.headers:
+        n_bytes = header.n_frames * header.frame_bytes
+        if n_bytes > room:
+            streamed.append(header.path)
+        else:
+            room -= n_bytes
+    return tuple(streamed)
+
+
+def read_sessions(
+    plan: Plan, streamed: Sequence[str], on_frames: OnFrames | None = None
+) -> list[Session]:
+    """Read the recordings of a study, and check all that is in them.
+
+    Parameters
+    ----------
+    plan
+        Names them.
+    streamed
+        Those whose frames are not kept in memory.
+    on_frames
+        Is told how many frames of all recordings have been read.
+    """
+    sessions: list[Session] = []
+    needs_labels = plan.study.base.model.needs_labels
+    for header in plan.headers:
+        n_before = sum(session.header.n_frames for session in sessions)
+        progress = None if on_frames is None else lambda n, first=n_before: on_frames(first + n)
+        sessions.append(
+            read_session(
+                header.path,
+                needs_labels=needs_labels,
+                progress=progress,
+                in_memory=header.path not in streamed,
+            )
+        )
+    return sessions
