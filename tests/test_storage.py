@@ -8,7 +8,8 @@ import pytest
 from psvae_tune.errors import StorageError
 from psvae_tune.journal import FileJournal
 from psvae_tune.record import StageRecord
-from psvae_tune.storage import OutputFolder, StudyFolder, write_bytes
+from psvae_tune.remote import write_bytes
+from psvae_tune.storage import OutputFolder, StudyFolder
 
 
 def test_a_file_replaces_the_one_before(tmp_path):

@@ -14,7 +14,6 @@ from psvae_tune.tracking.runs import (
     TRIAL,
     Opening,
     RunStatus,
-    StudyRun,
     TrackingTarget,
     TrialRun,
     close_trial,
@@ -23,8 +22,10 @@ from psvae_tune.tracking.runs import (
     log_metrics,
     metric_key,
     open_target,
+    reason,
     writing,
 )
+from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.views import save_view
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "log_model",
     "metric_key",
     "open_target",
+    "reason",
     "register_model",
     "save_view",
     "writing",
