@@ -86,6 +86,15 @@ def copy_folder(source: Location, to: Location) -> None:
             write_bytes(to / str(file)[len(str(source)) + 1 :], file.read_bytes())
 
 
+def remove_remains(folder: Path) -> None:
+    """Remove what processes that were killed in `write_bytes` had begun to write.
+
+    Side effects: removes files below a folder that no other process writes to.
+    """
+    for path in folder.rglob(".*.[0-9]*"):
+        path.unlink(missing_ok=True)
+
+
 def is_disk_error(error: BaseException) -> bool:
     """Return whether the disk is at fault: making room, or mounting it again, helps."""
     return isinstance(error, OSError) and error.errno in DISK_ERRNOS

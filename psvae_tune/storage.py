@@ -32,7 +32,7 @@ import yaml
 
 from psvae_tune.errors import StorageError
 from psvae_tune.journal import Journal, open_journal
-from psvae_tune.remote import Location, told_as_storage_error, write_bytes
+from psvae_tune.remote import Location, remove_remains, told_as_storage_error, write_bytes
 from psvae_tune.study_file import parse_yaml
 
 MIN_FREE_BYTES = 200 * 2**20
@@ -210,7 +210,7 @@ class StudyFolder:
 
         Behind a URL there are no locks: there the journal tells that another process goes on.
 
-        Side effects: creates the folder.
+        Side effects: creates the folder; removes what killed processes had half-written there.
 
         Raises
         ------
@@ -230,6 +230,7 @@ class StudyFolder:
                     "is being run by another process",
                     hint="wait for it to end, or stop it with Ctrl-C",
                 ) from error
+            remove_remains(self.root)
             yield
 
     def save_study_file(self, raw: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.data.types import Session
-from psvae_tune.errors import PsvaeTuneError
+from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.interrupt import keep_ctrl_c
 from psvae_tune.models.registry import build_model
 from psvae_tune.nodes import list_nodes
@@ -87,19 +87,28 @@ def start_ray(n_bytes: int) -> None:
     ----------
     n_bytes
         Of the recordings, which the object store must hold.
+
+    Raises
+    ------
+    ClusterError
+        If it does not start.
     """
     set_driver_environment()
     # A token of this cluster's own keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        object_store_memory=int(1.2 * n_bytes) + 2**28,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            object_store_memory=int(1.2 * n_bytes) + 2**28,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        )
+    except Exception as error:  # plain ones, with a page of text
+        why = str(error).partition(". ")[0]
+        raise ClusterError("Ray", f"does not start on this machine: {why}") from error
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:

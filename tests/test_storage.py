@@ -29,6 +29,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_process_had_begun_to_write_is_removed(tmp_path):
+    folder = StudyFolder(tmp_path / "study")
+    checkpoint = folder.checkpoint("trial")
+    write_bytes(checkpoint, b"whole")
+    checkpoint.with_name(f".{checkpoint.name}.12345").write_bytes(b"ha")
+    with folder.lock():
+        assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
 def test_a_journal_returns_what_was_appended(tmp_path):
     journal = FileJournal(tmp_path / "study" / "journal.jsonl")
     assert list(journal.events()) == []

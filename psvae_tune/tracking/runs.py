@@ -21,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from psvae_tune.errors import PsvaeTuneError, TrackingError
-from psvae_tune.remote import copy_folder, write_bytes
+from psvae_tune.remote import copy_folder, remove_remains, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -320,7 +320,9 @@ def keep_files(client: Any, run_id: str, artifacts: str, folder: Path) -> None:
     """Keep every file of a folder as an artifact of a run, each whole or not at all."""
     if artifacts.startswith("file:"):
         # MLflow would write them under their own names from the start.
-        copy_folder(folder, Path(url2pathname(urlsplit(artifacts).path)))
+        there = Path(url2pathname(urlsplit(artifacts).path))
+        remove_remains(there)
+        copy_folder(folder, there)
     else:
         client.log_artifacts(run_id, str(folder))
 
