@@ -318,13 +318,18 @@ def describe(
 
 def keep_files(client: Any, run_id: str, artifacts: str, folder: Path) -> None:
     """Keep every file of a folder as an artifact of a run, each whole or not at all."""
-    if artifacts.startswith("file:"):
-        # MLflow would write them under their own names from the start.
-        there = Path(url2pathname(urlsplit(artifacts).path))
+    there = local_folder(artifacts)
+    if there is None:
+        client.log_artifacts(run_id, str(folder))
+    else:  # where MLflow would write them under their own names from the start
         remove_remains(there)
         copy_folder(folder, there)
-    else:
-        client.log_artifacts(run_id, str(folder))
+
+
+def local_folder(artifacts: str) -> Path | None:
+    """Return where the files of a run lie on this machine; None if elsewhere."""
+    is_here = artifacts.startswith("file:")
+    return Path(url2pathname(urlsplit(artifacts).path)) if is_here else None
 
 
 def _metrics(metrics: Mapping[str, float], step: int, time_ms: int | None = None) -> list[Any]:
