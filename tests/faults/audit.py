@@ -109,8 +109,9 @@ class Outcome:
 
     @classmethod
     def read(cls, folder: Path, store: Store, seconds: float = 0.0) -> "Outcome":
-        selection = json.loads((folder / "out/study/selection.json").read_text())
-        return cls(store.rows(), selection, seconds)
+        text = (folder / "out/study/selection.json").read_text()
+        # It names the recording, which every study has in a folder of its own.
+        return cls(store.rows(), json.loads(text.replace(str(folder), "")), seconds)
 
 
 def epochs_to_repeat(folder: Path, store: Store) -> list[int]:
@@ -175,6 +176,10 @@ def _read_journal(path: Path) -> None:
         json.loads(line)
 
 
+def _read_settings(path: Path) -> None:
+    assert isinstance(yaml.safe_load(path.read_bytes()), dict)
+
+
 def _read_page(path: Path) -> None:
     assert path.read_text().rstrip().endswith("</html>")
 
@@ -183,7 +188,7 @@ READERS = {
     ".pt": lambda path: torch.load(path, weights_only=True),
     ".json": lambda path: json.loads(path.read_bytes()),
     ".jsonl": _read_journal,
-    ".yaml": lambda path: yaml.safe_load(path.read_bytes())["model"],
+    ".yaml": _read_settings,
     ".png": lambda path: Image.open(path).load(),
     ".mp4": _read_movie,
     ".h5": lambda path: h5py.File(path).close(),
@@ -230,19 +235,17 @@ def enter(
             "equal" if is_equal else "differs",
         )
     )
+    assert max(repeated, default=0) <= CHECKPOINT_EVERY
     assert n_lost == n_twice == 0
     assert len(runs) == N_TRIALS + 1
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len({run.data.tags["psvae_tune.trial_id"] for run in store.trials()}) == N_TRIALS
     assert not partial
-    assert max(repeated, default=0) <= CHECKPOINT_EVERY
     assert is_equal
     assert not list((folder / "out/study/spool").glob("*"))
-    ends = Counter(
-        event["trial"]
-        for event in map(json.loads, (folder / "out/study/journal.jsonl").open())
-        if event["event"] == "end"
-    )
+    journal = (folder / "out/study/journal.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in journal]
+    ends = Counter(event["trial"] for event in events if event["event"] == "end")
     assert set(ends.values()) == {1}
 
 
