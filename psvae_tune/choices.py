@@ -16,7 +16,7 @@ from psvae_tune.figures.artifacts import COMPARISON
 from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial
 from psvae_tune.models.saved import load_model
 from psvae_tune.publish import publish
-from psvae_tune.storage import write_bytes
+from psvae_tune.remote import write_bytes
 from psvae_tune.tracking import (
     SELECTED,
     StudyRun,
@@ -64,9 +64,8 @@ def override(study: LoggedStudy, trial: LoggedTrial, user: str, reason: str) -> 
     history = [*history, _entry(study, trial, user, reason, now)]
     run = StudyRun(study.target, study.run_id)
     with writing(f"run {study.run_id}"), TemporaryDirectory() as folder:
-        path = Path(folder) / CHOICES
-        write_bytes(path, json.dumps(history, indent=2).encode())
-        run.log_file(path)
+        write_bytes(Path(folder) / CHOICES, json.dumps(history, indent=2).encode())
+        run.log_folder(Path(folder))
         run.mark([trial.trial_id], SELECTED)
     changed = logged.open_study(study.target.uri, study.name)
     publish(changed)

@@ -28,6 +28,7 @@ from psvae_tune.tracking import (
     TRIAL,
     TrackingTarget,
     hide_password,
+    local_folder,
 )
 
 SELECTION, CHOICES = "selection.json", "choices.json"
@@ -51,6 +52,8 @@ class LoggedTrial:
     is_selected: bool
     rung: str = ""
     """Of a training on a shorter schedule, how much shorter."""
+    artifacts: str = ""
+    """URI of the folder of its files."""
 
     @property
     def is_finished(self) -> bool:
@@ -82,6 +85,8 @@ class LoggedStudy:
     params: Mapping[str, Any]
     trials: tuple[LoggedTrial, ...]
     """In the order in which they began."""
+    artifacts: str = ""
+    """URI of the folder of its own files."""
 
     @property
     def name(self) -> str:
@@ -207,11 +212,18 @@ class LoggedStudy:
             hint=f"did you mean {near!r}?" if near else None,
         )
 
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        return {self.run_id: self.artifacts} | {t.run_id: t.artifacts for t in self.trials}
+
     def read_artifact(self, run_id: str, path: str) -> bytes | None:
         """Return a file of a run, or None if it has no such file."""
         client = self.target.client()
         folder = path.rpartition("/")[0]
         try:
+            if (here := local_folder(self._folders.get(run_id, ""))) is not None:
+                # MLflow would ask its database for the whole run, several times a file.
+                return (here / path).read_bytes() if (here / path).is_file() else None
             if path not in {item.path for item in client.list_artifacts(run_id, folder or None)}:
                 return None
             with TemporaryDirectory() as temporary:
@@ -272,6 +284,7 @@ def open_study(uri: str, name: str) -> LoggedStudy:
         experiment_name=experiments[run.info.experiment_id],
         params={key: _parse(value) for key, value in run.data.params.items()},
         trials=_read_trials(target),
+        artifacts=run.info.artifact_uri,
     )
 
 
@@ -298,6 +311,7 @@ def _read_trials(target: TrackingTarget) -> tuple[LoggedTrial, ...]:
             metrics=dict(run.data.metrics),
             is_selected=run.data.tags.get(SELECTED) == "true",
             rung=run.data.tags.get(RUNG, ""),
+            artifacts=run.info.artifact_uri,
         )
         for run in runs
     )

@@ -12,8 +12,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from psvae_tune.data.header import open_session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
+from psvae_tune.remote import write_bytes
 from psvae_tune.search_space import Resources
-from psvae_tune.storage import OutputFolder, write_bytes
+from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking import TrackingTarget, check_answers
 
 ANSWER_S = 600

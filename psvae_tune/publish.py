@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from psvae_tune.figures.gather import make_study_figures, recommend
 from psvae_tune.figures.report import make_report
 from psvae_tune.logged import LoggedStudy
-from psvae_tune.storage import write_bytes
+from psvae_tune.remote import write_bytes
 from psvae_tune.tracking import PARETO, StudyRun, save_view, writing
 
 REPORT = "report.html"

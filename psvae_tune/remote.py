@@ -1,5 +1,7 @@
 """Files and folders that are a path on this machine or a URL, which fsspec reaches."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ Location = Path | UPath
 
 # Larger than most clips: one request a clip, not one a block of HDF5.
 READ_AHEAD_BYTES = 8 * 2**20
+
+DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+"""Of a disk that is full, over its quota, broken, or no longer to be written."""
 
 
 def is_url(name: str) -> bool:
@@ -52,6 +57,47 @@ def open_url(url: str) -> IO[bytes]:
         if not file.seekable():
             raise StorageError(url, "cannot be read in parts: its server knows no ranges")
         return file
+
+
+def write_bytes(path: Location, content: bytes) -> None:
+    """Write a file so that nobody ever sees a part of it under its name.
+
+    Side effects: creates the folder of the file.
+    """
+    if not isinstance(path, Path):
+        write_object(path, content)  # which is there as a whole or not at all
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def copy_folder(source: Location, to: Location) -> None:
+    """Copy every file of a folder to its place in another. Side effects: writes there."""
+    for file in source.rglob("*"):
+        if file.is_file():
+            write_bytes(to / str(file)[len(str(source)) + 1 :], file.read_bytes())
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove what processes that were killed in `write_bytes` had begun to write.
+
+    Side effects: removes files below a folder that no other process writes to.
+    """
+    for path in folder.rglob(".*.[0-9]*"):
+        path.unlink(missing_ok=True)
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Return whether the disk is at fault: making room, or mounting it again, helps."""
+    return isinstance(error, OSError) and error.errno in DISK_ERRNOS
 
 
 def write_object(path: UPath, content: bytes) -> None:

@@ -1,8 +1,6 @@
 """A whole study: recordings in, a choice and its runs out."""
 
 import logging
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,15 +11,17 @@ import torch
 
 from psvae_tune.data.types import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
+from psvae_tune.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
 from psvae_tune.logged import open_study
 from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
 from psvae_tune.reading import choose_streamed
+from psvae_tune.remote import write_bytes
 from psvae_tune.request import check_request, note_request
 from psvae_tune.spool import close_trial, deliver_all
 from psvae_tune.stages import StageOutcome, run_study
-from psvae_tune.storage import OutputFolder, StudyFolder, write_bytes
+from psvae_tune.storage import OutputFolder, StudyFolder
 from psvae_tune.tracking import (
     KIND,
     SELECTED,
@@ -32,7 +32,9 @@ from psvae_tune.tracking import (
     hide_password,
     log_model,
     open_target,
+    reason,
     save_view,
+    writing,
 )
 from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.tune import (
@@ -220,13 +222,16 @@ def run(
         If it was interrupted, or no trial can be chosen.
     """
     with (
+        tell_how_to_go_on(place.folder),
         _claim(plan, sessions, place, accept_changes=accept_changes),
         _study_run(place.target, plan) as study_run,
     ):
         if not ray.is_initialized():
             start_ray(sum(session.frames.nbytes for session in sessions))
         try:
-            with _end_as_by_ctrl_c():  # after Ray's start, which would end the process instead
+            with (
+                take_sigterm_for_ctrl_c()
+            ):  # after Ray's start, which would end the process instead
                 stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
         finally:
             ray.shutdown()
@@ -244,7 +249,7 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
     trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
-    with _claim(plan, sessions, place):
+    with tell_how_to_go_on(place.folder), _claim(plan, sessions, place):
         try:
             for progress in run_trial({}, sessions, job, device):
                 yield progress
@@ -255,42 +260,26 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
 
 
 @contextmanager
-def _end_as_by_ctrl_c() -> Iterator[None]:
-    """Take the signal that batch systems and reboots send for Ctrl-C: save, and stop.
-
-    Side effects: changes what SIGTERM does, in the main thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(
-        signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT)
-    )
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
     """Open the run of the study, and close it as the study ended."""
-    study_run = StudyRun.open(target, plan.study.base.params)
     varied = dict.fromkeys(name for stage in plan.study.stages for name in stage.space)
     objectives = [key.partition("/")[2] for s in plan.study.stages for key in s.objectives]
-    save_view(target, list(varied), list(dict.fromkeys(objectives)))
+    with writing(f"tracking URI {hide_password(target.uri)}"):
+        study_run = StudyRun.open(target, plan.study.base.params)
+        save_view(target, list(varied), list(dict.fromkeys(objectives)))
     status: RunStatus = "FAILED"
     try:
         yield study_run
         status = "FINISHED"
-    except (CutOffError, KeyboardInterrupt):
+    except (CutOffError, KeyboardInterrupt, OSError):
         status = "KILLED"
         raise
     finally:
         try:
             study_run.close(status)
         except Exception as error:  # stores raise what their database or HTTP library raises
-            logger.warning("the run of the study could not be closed: %s", error)
+            why = reason(error, target.uri)
+            logger.warning("the run of the study could not be closed: %s", why)
 
 
 def _conclude(
@@ -313,7 +302,7 @@ def _conclude(
         logged = _log_choice(plan, sessions, place, stages, study_run)
         place.folder.unlogged.unlink()
     except Exception as error:  # stores raise what their database or HTTP library raises
-        logger.warning("the choice waits for the tracking server: %s", error)
+        logger.warning("the choice waits to be logged: %s", reason(error, place.target.uri))
     return StudyOutcome(place, tuple(stages), logged)
 
 

@@ -15,14 +15,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from psvae_tune import tracking
-from psvae_tune.remote import Location
-from psvae_tune.storage import StudyFolder, copy_folder, remove_folder, write_bytes
-from psvae_tune.tracking import Opening, RunStatus, TrackingTarget, TrialRun
+from psvae_tune.errors import CutOffError, TrackingError
+from psvae_tune.remote import Location, copy_folder, write_bytes
+from psvae_tune.storage import StudyFolder, remove_folder
+from psvae_tune.tracking import Opening, RunStatus, TrackingTarget, TrialRun, check_answers
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 """From one attempt to reach a server that is away to the next: each costs an epoch some time."""
+PATIENCE_S = 180.0
+"""For a server without which a study cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,10 @@ class Spool:
             copy_folder(files, path.with_suffix(""))
         write_bytes(path, json.dumps(entry).encode())
 
+    def add_close(self, status: RunStatus, reason: str) -> None:
+        """Keep that the trial has ended. Side effects: writes to the spool."""
+        self.add({"kind": "close", "status": status, "reason": reason})
+
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Yield the entries that hold the metrics of an epoch."""
         for path in self.entries():
@@ -103,7 +110,8 @@ class Spool:
                     run = run or TrialRun.open(target, self._read_opening())
                     _apply(run, entry, path.with_suffix(""))
             except Exception as error:  # whatever it is, a fit must not end because of it
-                logger.warning("trial %s waits for the tracking server: %s", self.trial_id, error)
+                why = tracking.reason(error, target.uri)
+                logger.warning("trial %s waits for the tracking server: %s", self.trial_id, why)
                 return False
             path.unlink()
             remove_folder(path.with_suffix(""))
@@ -161,7 +169,8 @@ class SpooledRun:
         return self._run
 
     def _note_away(self, error: Exception) -> None:
-        logger.warning("the tracking server does not answer: %s", error)
+        why = tracking.reason(error, self.target.uri)
+        logger.warning("the tracking server does not answer: %s", why)
         self._run, self._next_try = None, time.monotonic() + RETRY_S
 
     def _send(self, entry: Mapping[str, Any], files: Path = Path()) -> None:
@@ -204,8 +213,12 @@ class SpooledRun:
 
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """Return the (epoch, value) pairs of every metric that was logged more than once."""
-        run = self._reach()
-        found = {} if run is None else run.history()
+        found: dict[str, list[tuple[int, float]]] = {}
+        try:
+            if (run := self._reach()) is not None:
+                found = run.history()
+        except Exception as error:  # as above
+            self._note_away(error)
         for entry in self.spool.metrics():
             for key, value in entry["metrics"].items():
                 if key.startswith(("train/", "val/")):
@@ -221,35 +234,58 @@ def close_trial(
     folder: StudyFolder, target: TrackingTarget, trial_id: str, status: RunStatus, reason: str
 ) -> None:
     """End the run of a trial with its reason. Side effects: changes the run, or lets it wait."""
-    _send_late(folder, target, trial_id, {"kind": "close", "status": status, "reason": reason})
+    spool = Spool.of(folder, trial_id)
+    spool.add_close(status, reason)
+    spool.deliver(target)
 
 
 def log_metrics(
     folder: StudyFolder, target: TrackingTarget, trial_id: str, metrics: Mapping[str, float]
 ) -> None:
     """Log numbers known after a trial. Side effects: changes its run, or lets them wait."""
-    _send_late(folder, target, trial_id, {"kind": "late", "metrics": dict(metrics)})
-
-
-def _send_late(
-    folder: StudyFolder, target: TrackingTarget, trial_id: str, entry: Mapping[str, Any]
-) -> None:
-    """Send an entry from outside the worker of a trial, after all that waits of it."""
     spool = Spool.of(folder, trial_id)
-    spool.add(entry)
+    spool.add({"kind": "late", "metrics": dict(metrics)})
     spool.deliver(target)
 
 
 def fetch_file(
     folder: StudyFolder, target: TrackingTarget, trial_id: str, name: str, to: Path
 ) -> Path:
-    """Return an artifact of a trial, taken there or still waiting. Side effects: copies it."""
+    """Return an artifact of a trial, taken there or still waiting.
+
+    Side effects: copies it; waits a while for a server that is away.
+
+    Raises
+    ------
+    CutOffError
+        If the server stays away.
+    """
     waiting = Spool.of(folder, trial_id).find_file(name)
-    if waiting is None:
-        return tracking.fetch_file(target, trial_id, name, to)
+    deadline = time.monotonic() + PATIENCE_S
+    while waiting is None:
+        try:
+            return tracking.fetch_file(target, trial_id, name, to)
+        except Exception as error:  # stores raise what their database or HTTP library raises
+            if _answers(target):
+                raise
+            if time.monotonic() > deadline:
+                raise CutOffError(
+                    f"study {folder.name}",
+                    f"needs {name} of its trials, and the tracking server does not answer",
+                    hint=f"psvae-tune resume {folder.root}",
+                ) from error
+            time.sleep(RETRY_S)
     copy = to / trial_id / name
     write_bytes(copy, waiting.read_bytes())
     return copy
+
+
+def _answers(target: TrackingTarget) -> bool:
+    try:
+        check_answers(target)
+    except TrackingError:
+        return False
+    return True
 
 
 def deliver_all(folder: StudyFolder, target: TrackingTarget) -> int:

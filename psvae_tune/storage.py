@@ -32,31 +32,11 @@ import yaml
 
 from psvae_tune.errors import StorageError
 from psvae_tune.journal import Journal, open_journal
-from psvae_tune.remote import Location, told_as_storage_error, write_object
+from psvae_tune.remote import Location, remove_remains, told_as_storage_error, write_bytes
 from psvae_tune.study_file import parse_yaml
 
 MIN_FREE_BYTES = 200 * 2**20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-
-
-def write_bytes(path: Location, content: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it under its name.
-
-    Side effects: creates the folder of the file.
-    """
-    if not isinstance(path, Path):
-        write_object(path, content)  # which is there as a whole or not at all
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_bytes(path: Location) -> bytes:
@@ -71,13 +51,6 @@ def read_bytes(path: Location) -> bytes:
         return path.read_bytes()
     with told_as_storage_error(str(path)):
         return bytes(path.read_bytes())
-
-
-def copy_folder(source: Location, to: Location) -> None:
-    """Copy every file of a folder to its place in another. Side effects: writes there."""
-    for file in source.rglob("*"):
-        if file.is_file():
-            write_bytes(to / str(file)[len(str(source)) + 1 :], file.read_bytes())
 
 
 def remove_folder(folder: Location) -> None:
@@ -237,7 +210,7 @@ class StudyFolder:
 
         Behind a URL there are no locks: there the journal tells that another process goes on.
 
-        Side effects: creates the folder.
+        Side effects: creates the folder; removes what killed processes had half-written there.
 
         Raises
         ------
@@ -257,6 +230,7 @@ class StudyFolder:
                     "is being run by another process",
                     hint="wait for it to end, or stop it with Ctrl-C",
                 ) from error
+            remove_remains(self.root)
             yield
 
     def save_study_file(self, raw: dict[str, Any]) -> None:

@@ -22,9 +22,9 @@ from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
 from psvae_tune.naming import name_trial
-from psvae_tune.remote import Location
+from psvae_tune.remote import Location, write_bytes
 from psvae_tune.spool import SpooledRun
-from psvae_tune.storage import StudyFolder, write_bytes
+from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking import Opening, TrackingTarget, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
 
@@ -54,6 +54,8 @@ class Progress:
     """Keys as in `metric_names`: those of the best epoch so far, once the annealing is over."""
     is_finished: bool = False
     failure: str | None = None
+    disk_errno: int | None = None
+    """Of the disk error that ended it here and now; it can go on when there is room again."""
 
 
 def run_trial(
@@ -180,18 +182,15 @@ def keep_model(
 def _log_pictures(trial: FinishedTrial, run: TrialRun | SpooledRun, movies: MovieFormat) -> None:
     """Log everything there is to look at. Side effects: logs to the run.
 
-    Numbers and weights are safe by now, so nothing that goes wrong here may fail the trial.
+    Numbers and weights are safe by now, so no picture that cannot be made may fail the trial.
     """
-    try:
-        with TemporaryDirectory() as folder:
-            for name, make in make_files(trial, movies):
-                try:
-                    write_bytes(Path(folder) / name, make())
-                except Exception as error:
-                    logger.warning("%s cannot be made: %s", name, error)
-            run.log_folder(Path(folder))
-    except Exception as error:
-        logger.warning("figures cannot be made or kept: %s", error)
+    with TemporaryDirectory() as folder:
+        for name, make in make_files(trial, movies):
+            try:
+                write_bytes(Path(folder) / name, make())
+            except Exception as error:
+                logger.warning("%s cannot be made: %s", name, error)
+        run.log_folder(Path(folder))
 
 
 def describe_session(session: Session) -> dict[str, str]:

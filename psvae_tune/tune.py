@@ -17,15 +17,17 @@ from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.data.types import Session
-from psvae_tune.errors import PsvaeTuneError
+from psvae_tune.errors import ClusterError, PsvaeTuneError
+from psvae_tune.interrupt import keep_ctrl_c
 from psvae_tune.models.registry import build_model
 from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
+from psvae_tune.remote import is_disk_error
 from psvae_tune.sampling import Sampling
 from psvae_tune.search_space import Resources, Study
 from psvae_tune.searchers import StudySearcher
-from psvae_tune.trial import TrialJob, run_trial
+from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.watch import DriverCallback, Watcher, reach_back, to_result
 
 MAX_FAILURES = 2
@@ -68,8 +70,15 @@ def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: 
     # One thread a CPU given: trials beside each other must not fight for the same cores.
     torch.set_num_threads(n_threads)
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    for progress in run_trial(config["point"]["params"], sessions, job, device):
-        tune.report(to_result(progress))
+    point = config["point"]
+    try:
+        for progress in run_trial(point["params"], sessions, job, device):
+            tune.report(to_result(progress))
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        # To try again, as Tune would, is of no use before there is room.
+        tune.report(to_result(Progress(point["trial_id"], 0, {}, disk_errno=error.errno)))
 
 
 def set_driver_environment() -> None:
@@ -85,19 +94,28 @@ def start_ray(n_bytes: int) -> None:
     ----------
     n_bytes
         Of the recordings, which the object store must hold.
+
+    Raises
+    ------
+    ClusterError
+        If it does not start.
     """
     set_driver_environment()
     # A token of this cluster's own keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        object_store_memory=int(1.2 * n_bytes) + 2**28,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            object_store_memory=int(1.2 * n_bytes) + 2**28,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        )
+    except Exception as error:  # plain ones, with a page of text
+        why = str(error).partition(". ")[0]
+        raise ClusterError("Ray", f"does not start on this machine: {why}") from error
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:
@@ -153,6 +171,7 @@ def train(
             TemporaryDirectory() as scratch,
             reach_back(shared.watcher) as watcher,
             _own_errors(),
+            keep_ctrl_c(),
         ):
             tuner = tune.Tuner(
                 tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
@@ -180,17 +199,19 @@ def train(
             tuner.fit()
     except KeyboardInterrupt:
         # Once its trials run, Ray Tune ends them by itself, unless this process is a client.
+        if not ray.util.client.ray.is_connected():
+            raise
         ray.shutdown()
 
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """Let what this project raises in a callback through, which Tune wraps in its own error."""
+    """Let through what this project, or its disk, raises in a callback: Tune wraps it."""
     try:
         yield
     except TuneError as error:
         inner: BaseException | None = error
-        while inner is not None and not isinstance(inner, PsvaeTuneError):
+        while not (inner is None or isinstance(inner, PsvaeTuneError) or is_disk_error(inner)):
             inner = inner.__cause__ or inner.__context__
         if inner is None:
             raise

@@ -1,5 +1,7 @@
 """What the driver does when Ray Tune tells it of a trial."""
 
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
@@ -7,15 +9,18 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
 
 from psvae_tune.record import StageRecord
 from psvae_tune.select import Selection
-from psvae_tune.spool import close_trial
+from psvae_tune.spool import Spool
 from psvae_tune.stage import Stage
 from psvae_tune.tracking import RunStatus, TrackingTarget
 from psvae_tune.trial import Progress
 
 LISTEN_S = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -106,7 +111,8 @@ def _listen(mailbox: Any, watcher: Watcher, is_over: Event) -> None:
 class DriverCallback(tune.Callback):
     """Keeps what Ray Tune learns of trials: in the journal, in MLflow and before the user.
 
-    An exception in a callback would end the whole study, so all that can fail here is caught.
+    An exception in a callback ends the whole study. What is raised here is that the study cannot
+    be kept; what the tracking server does not take only waits.
     """
 
     def __init__(
@@ -127,6 +133,8 @@ class DriverCallback(tune.Callback):
     ) -> None:
         """Note the latest numbers of a trial."""
         progress = from_result(result)
+        if progress.disk_errno is not None:
+            raise OSError(progress.disk_errno, os.strerror(progress.disk_errno))
         self.latest[progress.trial_id] = progress
         if self.watcher:
             self.watcher.trial_progressed(trial.config["point"]["name"], progress)
@@ -148,20 +156,37 @@ class DriverCallback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial whose worker failed for the last time."""
         trial_id = trial.config["point"]["trial_id"]
-        error = trial.get_error() or "its worker was lost"
-        lines = str(error).strip().splitlines()
         progress = self.latest.get(trial_id, Progress(trial_id, 0, {}))
-        self._end(trial, progress, "failed", lines[-1] if lines else repr(error))
+        self._end(trial, progress, "failed", _tell(trial.get_error()))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say that a trial was cut off and goes on."""
+        name, why = trial.config["point"]["name"], _tell(trial.get_error())
+        logger.warning("%s goes on from its last checkpoint: %s", name, why)
 
     def _end(self, trial: Any, progress: Progress, outcome: str, reason: str) -> None:
         name = trial.config["point"]["name"]
+        status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
+        spool = Spool.of(self.record.folder, progress.trial_id)
+        # What waits is delivered whatever dies here; noted first, a run could stay open for ever.
+        spool.add_close(status, reason)
         self.record.note_end(progress.trial_id, outcome, reason, progress.epoch, progress.metrics)
         if outcome == "finished":
             self.record.folder.checkpoint(progress.trial_id).unlink(missing_ok=True)
-        status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
-        close_trial(self.record.folder, self.target, progress.trial_id, status, reason)
+        spool.deliver(self.target)
         if self.watcher:
             self.watcher.trial_ended(name, outcome, reason, progress.metrics)
+
+
+def _tell(error: Any) -> str:
+    """Return why a worker failed, in one line."""
+    if error is None or isinstance(error, RayActorError):
+        return (
+            "its worker died, as it does when memory runs out; fewer trials at a time "
+            "(resources.max_concurrent_trials) need less"
+        )
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else repr(error)
 
 
 def to_result(progress: Progress) -> dict[str, Any]:
@@ -171,6 +196,7 @@ def to_result(progress: Progress) -> dict[str, Any]:
         "epoch": progress.epoch,
         "is_finished": progress.is_finished,
         "failure": progress.failure,
+        "disk_errno": progress.disk_errno,
         **progress.metrics,
     }
 
@@ -183,4 +209,5 @@ def from_result(result: Mapping[str, Any]) -> Progress:
         {k: v for k, v in result.items() if k.startswith(("val/", "test/"))},
         result["is_finished"],
         result["failure"],
+        result["disk_errno"],
     )

@@ -27,7 +27,7 @@ ROWS = [
     ["evaluate", "predictions"],
     ["recordings"],
     ["train", "storage", "tracking", "selection_text"],
-    ["select", "record", "request", "spool"],
+    ["select", "record", "request", "spool", "interrupt"],
     ["logged"],
     ["figures"],
     ["publish"],

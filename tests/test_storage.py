@@ -8,7 +8,8 @@ import pytest
 from psvae_tune.errors import StorageError
 from psvae_tune.journal import FileJournal
 from psvae_tune.record import StageRecord
-from psvae_tune.storage import OutputFolder, StudyFolder, write_bytes
+from psvae_tune.remote import write_bytes
+from psvae_tune.storage import OutputFolder, StudyFolder
 
 
 def test_a_file_replaces_the_one_before(tmp_path):
@@ -26,6 +27,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
         write_bytes(path, "not bytes")
     assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_had_begun_to_write_is_removed(tmp_path):
+    folder = StudyFolder(tmp_path / "study")
+    checkpoint = folder.checkpoint("trial")
+    write_bytes(checkpoint, b"whole")
+    checkpoint.with_name(f".{checkpoint.name}.12345").write_bytes(b"ha")
+    with folder.lock():
+        assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
 def test_a_journal_returns_what_was_appended(tmp_path):

@@ -11,17 +11,18 @@ from contextlib import contextmanager
 import mlflow
 import pytest
 
+from psvae_tune.remote import write_bytes
 from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
-from psvae_tune.storage import OutputFolder, write_bytes
+from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking import Opening, open_target
 
 pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def server(folder, port):
+def server(folder, port, store=None):
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--backend-store-uri", store or f"sqlite:///{folder / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     process = subprocess.Popen(
         command,
@@ -30,7 +31,7 @@ def server(folder, port):
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):

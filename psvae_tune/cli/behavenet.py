@@ -8,7 +8,8 @@ import yaml
 from psvae_tune.behavenet.settings_files import import_settings
 from psvae_tune.cli import options
 from psvae_tune.errors import ConfigError
-from psvae_tune.storage import OutputFolder, write_bytes
+from psvae_tune.remote import write_bytes
+from psvae_tune.storage import OutputFolder
 
 EXAMPLES = """\b
 Examples:

@@ -9,7 +9,7 @@ import click
 from psvae_tune.cli import options
 from psvae_tune.cli.studies import find_store, find_study
 from psvae_tune.errors import StorageError
-from psvae_tune.storage import write_bytes
+from psvae_tune.remote import write_bytes
 
 
 @click.command()

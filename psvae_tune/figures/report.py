@@ -14,6 +14,7 @@ from psvae_tune.figures.images import Pixels, encode_image, resize
 from psvae_tune.logged import LoggedStudy, LoggedTrial
 from psvae_tune.metric_names import METRICS
 
+MAX_PICTURED = 100  # trials: a server is asked several times for the pictures of each
 STRIPS_BUDGET = 8_000_000  # bytes of the traversals of all trials on the front
 _STRIP_SCALES = (1.0, 0.75, 0.5, 0.35)
 _N_THUMBNAIL_ROWS = 6
@@ -44,8 +45,12 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
         )
     sentence, reasons = recommend(study)
     rows = trial_rows(study)
+    front = {trial.run_id for trial in study.front()}
+    first = sorted(study.finished, key=lambda t: not (t.is_selected or t.run_id in front))
     comparisons = {
-        trial.run_id: found for trial in study.finished if (found := read_comparison(study, trial))
+        trial.run_id: found
+        for trial in first[:MAX_PICTURED]
+        if (found := read_comparison(study, trial))
     }
     commands = {trial.run_id: reproduce_command(study, trial) for trial in study.trials}
     for row in rows:

@@ -14,17 +14,19 @@ from psvae_tune.tracking.runs import (
     TRIAL,
     Opening,
     RunStatus,
-    StudyRun,
     TrackingTarget,
     TrialRun,
     close_trial,
     fetch_file,
     hide_password,
+    local_folder,
     log_metrics,
     metric_key,
     open_target,
+    reason,
     writing,
 )
+from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.views import save_view
 
 __all__ = [
@@ -50,10 +52,12 @@ __all__ = [
     "find_model",
     "hide_password",
     "is_loopback",
+    "local_folder",
     "log_metrics",
     "log_model",
     "metric_key",
     "open_target",
+    "reason",
     "register_model",
     "save_view",
     "writing",

@@ -15,10 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import url2pathname
 
 from psvae_tune.errors import PsvaeTuneError, TrackingError
+from psvae_tune.remote import copy_folder, remove_remains, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,8 @@ def import_mlflow() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # They log with their tracebacks the errors that they raise, and that are told here.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
 
 
@@ -75,13 +79,21 @@ class TrackingTarget:
         return import_mlflow().MlflowClient(self.uri)
 
     def find_run(self, tag: str, value: str) -> str | None:
-        """Return the id of the run of this study with a tag, or None."""
-        quoted = value.replace("'", "\\'")
-        runs = self.client().search_runs(
+        """Return the id of the run of this study with a tag, or None.
+
+        Side effects: deletes other such runs. A server that answers late makes several, because
+        the request is sent again meanwhile; all but the first hold nothing.
+        """
+        quoted, client = value.replace("'", "\\'"), self.client()
+        runs = client.search_runs(
             [self.experiment_id],
             f"tags.`{STUDY}` = '{self.study}' AND tags.`{tag}` = '{quoted}'",
-            max_results=1,
+            order_by=["attributes.start_time ASC"],
         )
+        runs = sorted(runs, key=lambda run: not run.data.params)
+        for run in runs[1:]:
+            if not run.data.params:
+                client.delete_run(run.info.run_id)
         return runs[0].info.run_id if runs else None
 
     def url(self, server: str) -> str:
@@ -146,9 +158,11 @@ def open_target(
     return TrackingTarget(uri, experiment_id, study)
 
 
-def reason(error: Exception, uri: str) -> str:
-    """Return what went wrong, without the wrappings of the HTTP library and without secrets."""
-    text = str(error).replace(uri, hide_password(uri)).splitlines()[0]
+def reason(error: Exception, uri: str = "") -> str:
+    """Return what went wrong, without the wrappings of other libraries and without secrets."""
+    lines = str(error).replace(uri, hide_password(uri)).splitlines()
+    telling = (line for line in lines if line and not line.startswith("(raised as a result of"))
+    text = next(telling, type(error).__name__)
     system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
     return system_error[1] if system_error else text[:200]
 
@@ -174,8 +188,7 @@ def writing(what: str, hint: str | None = None) -> Iterator[None]:
     except PsvaeTuneError:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
-        reason = str(error).splitlines()[0][:300]
-        raise TrackingError(what, f"cannot be written: {reason}", hint) from error
+        raise TrackingError(what, f"cannot be written: {reason(error)}", hint) from error
 
 
 def metric_key(key: str) -> str:
@@ -212,6 +225,8 @@ class TrialRun:
     last_step: int
     """Epochs up to this one are logged already."""
     _client: Any = field(repr=False)
+    _artifacts: str = field(repr=False)
+    """URI of the folder of its files."""
 
     @classmethod
     def open(cls, target: TrackingTarget, opening: Opening) -> Self:
@@ -238,8 +253,8 @@ class TrialRun:
             client.update_run(run_id, status="RUNNING")
             history = client.get_metric_history(run_id, "train/loss")
             last_step = max((item.step for item in history), default=0)
-        _describe(client, run_id, opening.params, opening.datasets)
-        return cls(target, run_id, last_step, client)
+        run = describe(client, run_id, opening.params, opening.datasets)
+        return cls(target, run_id, last_step, client, run.info.artifact_uri)
 
     def log(self, metrics: Mapping[str, float], epoch: int, time_ms: int | None = None) -> None:
         """Log the metrics of an epoch, once; ``time_ms`` is when it ended, by default now."""
@@ -257,11 +272,13 @@ class TrialRun:
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
-        self._client.log_text(self.run_id, text, name)
+        with TemporaryDirectory() as folder:
+            write_bytes(Path(folder) / name, text.encode())
+            self.log_folder(Path(folder))
 
     def log_folder(self, folder: Path) -> None:
         """Keep every file of a folder, under its path there, as an artifact of the run."""
-        self._client.log_artifacts(self.run_id, str(folder))
+        keep_files(self._client, self.run_id, self._artifacts, folder)
 
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """Return the (epoch, value) pairs of every metric that was logged more than once."""
@@ -273,10 +290,16 @@ class TrialRun:
         return {key: points for key, points in found.items() if len(points) > 1}
 
 
-def _describe(
+def describe(
     client: Any, run_id: str, params: Mapping[str, Any], datasets: Sequence[Mapping[str, str]]
-) -> None:
-    """Log what a run is of, unless it is there; a crash may have come before it."""
+) -> Any:
+    """Log what a run is of, unless it is there; a crash may have come before it.
+
+    Returns
+    -------
+    mlflow.entities.Run
+        As it was before.
+    """
     entities = import_mlflow().entities
     run = client.get_run(run_id)
     if not run.data.params:
@@ -290,6 +313,23 @@ def _describe(
         client.log_inputs(
             run_id, [entities.DatasetInput(entities.Dataset(**item), []) for item in datasets]
         )
+    return run
+
+
+def keep_files(client: Any, run_id: str, artifacts: str, folder: Path) -> None:
+    """Keep every file of a folder as an artifact of a run, each whole or not at all."""
+    there = local_folder(artifacts)
+    if there is None:
+        client.log_artifacts(run_id, str(folder))
+    else:  # where MLflow would write them under their own names from the start
+        remove_remains(there)
+        copy_folder(folder, there)
+
+
+def local_folder(artifacts: str) -> Path | None:
+    """Return where the files of a run lie on this machine; None if elsewhere."""
+    is_here = artifacts.startswith("file:")
+    return Path(url2pathname(urlsplit(artifacts).path)) if is_here else None
 
 
 def _metrics(metrics: Mapping[str, float], step: int, time_ms: int | None = None) -> list[Any]:
@@ -308,9 +348,18 @@ def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason
 
 def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, float]) -> None:
     """Log numbers known after a trial; the latest count. Side effects: changes its run."""
-    run_id = target.find_run(TRIAL, trial_id)
+    run_id, client = target.find_run(TRIAL, trial_id), target.client()
     assert run_id is not None
-    target.client().log_batch(run_id, metrics=_metrics(metrics, 0))
+    now = int(time.time() * 1000)
+    new = []
+    for key, value in metrics.items():
+        before = client.get_metric_history(run_id, metric_key(key))
+        latest = max(before, key=lambda item: item.timestamp, default=None)
+        if latest is None or latest.value != value:
+            # At one step the latest counts, also if the clock has been put back since.
+            time_ms = now if latest is None else max(now, latest.timestamp + 1)
+            new += _metrics({key: value}, 0, time_ms)
+    client.log_batch(run_id, metrics=new)
 
 
 def fetch_file(target: TrackingTarget, trial_id: str, name: str, folder: Path) -> Path:
@@ -320,67 +369,3 @@ def fetch_file(target: TrackingTarget, trial_id: str, name: str, folder: Path) -
     place = folder / run_id
     place.mkdir(exist_ok=True)
     return Path(target.client().download_artifacts(run_id, name, str(place)))
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRun:
-    """The run that sums a study up, as the driver sees it."""
-
-    target: TrackingTarget
-    run_id: str
-
-    @classmethod
-    def open(cls, target: TrackingTarget, params: Mapping[str, Any]) -> Self:
-        """Find the run of a study and go on in it, or create it."""
-        client = target.client()
-        run_id = target.find_run(KIND, "study")
-        if run_id is None:
-            tags = {KIND: "study", STUDY: target.study}
-            run = client.create_run(
-                target.experiment_id, tags=tags, run_name=f"study {target.study}"
-            )
-            run_id = run.info.run_id
-            param = import_mlflow().entities.Param
-            client.log_batch(
-                run_id, params=[param(k, str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
-            )
-        else:
-            client.update_run(run_id, status="RUNNING")
-        return cls(target, run_id)
-
-    def describe(self, text: str) -> None:
-        """Set the description (Markdown) of the study's run and of its experiment."""
-        client = self.target.client()
-        client.set_tag(self.run_id, DESCRIPTION, text)
-        client.set_experiment_tag(self.target.experiment_id, DESCRIPTION, text)
-
-    def log_text(self, text: str, name: str) -> None:
-        """Keep a text as an artifact of the study's run."""
-        self.target.client().log_text(self.run_id, text, name)
-
-    def log_file(self, path: Path) -> None:
-        """Keep a file as an artifact of the study's run."""
-        self.target.client().log_artifact(self.run_id, str(path))
-
-    def log_folder(self, folder: Path) -> None:
-        """Keep every file of a folder, under its path there, as an artifact of the run."""
-        self.target.client().log_artifacts(self.run_id, str(folder))
-
-    def mark(self, trial_ids: Sequence[str], tag: str) -> None:
-        """Set ``tag`` on exactly these trials of the study."""
-        client = self.target.client()
-        runs = client.search_runs(
-            [self.target.experiment_id],
-            f"tags.`{STUDY}` = '{self.target.study}' AND tags.`{KIND}` = 'trial'",
-            max_results=5000,
-        )
-        for run in runs:
-            is_named = run.data.tags.get(TRIAL) in trial_ids
-            if is_named:
-                client.set_tag(run.info.run_id, tag, "true")
-            elif tag in run.data.tags:
-                client.delete_tag(run.info.run_id, tag)
-
-    def close(self, status: RunStatus) -> None:
-        """End the run."""
-        self.target.client().set_terminated(self.run_id, status)

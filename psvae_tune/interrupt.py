@@ -1,0 +1,79 @@
+"""What cuts a study off: Ctrl-C and other signals, and a disk that takes no more."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from psvae_tune.errors import CutOffError
+from psvae_tune.remote import is_disk_error
+from psvae_tune.storage import StudyFolder
+
+
+@contextmanager
+def tell_how_to_go_on(folder: StudyFolder) -> Iterator[None]:
+    """Turn what cuts a study off, wherever it has got to, into one error that says what helps.
+
+    Raises
+    ------
+    CutOffError
+        If it was stopped at once, or its folder cannot be written any more.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not folder.study_file.exists():
+            raise  # nothing has begun
+        raise CutOffError(
+            f"study {folder.name}",
+            "stopped at once: trials that were running go on from their last checkpoint",
+            hint=f"psvae-tune resume {folder.root}",
+        ) from error
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        raise CutOffError(
+            f"study {folder.name}",
+            f"cannot be kept: {error.strerror}; trials go on from their last checkpoint",
+            hint=f"make room for {folder.root}, then psvae-tune resume {folder.root}",
+        ) from error
+
+
+@contextmanager
+def take_sigterm_for_ctrl_c() -> Iterator[None]:
+    """Take the signal that batch systems and reboots send for Ctrl-C: save, and stop.
+
+    Side effects: changes what SIGTERM does, in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for `command &`
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def keep_ctrl_c() -> Iterator[None]:
+    """Put back what Ctrl-C did before.
+
+    Tune leaves it changed: whatever comes between two stages could not be stopped by one, and
+    the second stage not by two.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

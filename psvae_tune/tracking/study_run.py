@@ -1,0 +1,81 @@
+"""The run of a study, beside those of its trials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+from psvae_tune.remote import write_bytes
+from psvae_tune.tracking.runs import (
+    DESCRIPTION,
+    KIND,
+    STUDY,
+    TRIAL,
+    RunStatus,
+    TrackingTarget,
+    describe,
+    keep_files,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """The run that sums a study up, as the driver sees it."""
+
+    target: TrackingTarget
+    run_id: str
+
+    @classmethod
+    def open(cls, target: TrackingTarget, params: Mapping[str, Any]) -> Self:
+        """Find the run of a study and go on in it, or create it."""
+        client = target.client()
+        run_id = target.find_run(KIND, "study")
+        if run_id is None:
+            tags = {KIND: "study", STUDY: target.study}
+            run = client.create_run(
+                target.experiment_id, tags=tags, run_name=f"study {target.study}"
+            )
+            run_id = run.info.run_id
+        else:
+            client.update_run(run_id, status="RUNNING")
+        describe(client, run_id, params, [])
+        return cls(target, run_id)
+
+    def describe(self, text: str) -> None:
+        """Set the description (Markdown) of the study's run and of its experiment."""
+        client = self.target.client()
+        client.set_tag(self.run_id, DESCRIPTION, text)
+        client.set_experiment_tag(self.target.experiment_id, DESCRIPTION, text)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a text as an artifact of the study's run."""
+        with TemporaryDirectory() as folder:
+            write_bytes(Path(folder) / name, text.encode())
+            self.log_folder(Path(folder))
+
+    def log_folder(self, folder: Path) -> None:
+        """Keep every file of a folder, under its path there, as an artifact of the run."""
+        client = self.target.client()
+        artifacts = client.get_run(self.run_id).info.artifact_uri
+        keep_files(client, self.run_id, artifacts, folder)
+
+    def mark(self, trial_ids: Sequence[str], tag: str) -> None:
+        """Set ``tag`` on exactly these trials of the study."""
+        client = self.target.client()
+        runs = client.search_runs(
+            [self.target.experiment_id],
+            f"tags.`{STUDY}` = '{self.target.study}' AND tags.`{KIND}` = 'trial'",
+            max_results=5000,
+        )
+        for run in runs:
+            is_named = run.data.tags.get(TRIAL) in trial_ids
+            if is_named:
+                client.set_tag(run.info.run_id, tag, "true")
+            elif tag in run.data.tags:
+                client.delete_tag(run.info.run_id, tag)
+
+    def close(self, status: RunStatus) -> None:
+        """End the run."""
+        self.target.find_run(KIND, "study")  # which deletes what else a late answer made of it
+        self.target.client().set_terminated(self.run_id, status)

@@ -1,0 +1,27 @@
+"""A trial that trains nothing and logs as those do that train, as fast as it can.
+
+python logging_trial.py URI EXPERIMENT_ID FOLDER TRIAL N_EPOCHS
+"""
+
+import sys
+from pathlib import Path
+
+from psvae_tune.spool import SpooledRun, close_trial
+from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking import Opening, TrackingTarget
+
+KEYS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(6)]
+
+
+def main() -> None:
+    uri, experiment_id, folder, trial_id, n_epochs = sys.argv[1:]
+    target = TrackingTarget(uri, experiment_id, "load")
+    study = StudyFolder(Path(folder))
+    run = SpooledRun.open(study, target, Opening("stage", trial_id, trial_id, {"n": 1}, []))
+    for epoch in range(1, int(n_epochs) + 1):
+        run.log({"train/loss": 1 / epoch, **dict.fromkeys(KEYS, float(epoch))}, epoch)
+    close_trial(study, target, trial_id, "FINISHED", "trained to the end")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Eight trials that log at the same time, each epoch, as fast as they can."""
+
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import audit
+import pytest
+from logging_trial import KEYS
+from test_tracking_server import free_port, server
+
+from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking import open_target
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+N_TRIALS = 8
+N_EPOCHS = 20
+
+
+def log_at_once(folder: Path, uri: str, artifacts: Path | None) -> None:
+    """Log eight trials at once, and make sure that everything is there, once."""
+    target = open_target(uri, "load", "load", artifacts)
+    program = Path(__file__).with_name("logging_trial.py")
+    arguments = [uri, target.experiment_id, str(folder / "study")]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(program), *arguments, f"trial_{number}", str(N_EPOCHS)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(N_TRIALS)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert not any(errors), errors
+    assert [process.returncode for process in processes] == [0] * N_TRIALS
+    assert not list(StudyFolder(folder / "study").spool.glob("*"))
+    store = audit.Store(uri)
+    assert len(store.runs()) == N_TRIALS
+    assert {run.info.status for run in store.runs()} == {"FINISHED"}
+    expected = Counter()
+    for number in range(N_TRIALS):
+        for epoch in range(1, N_EPOCHS + 1):
+            expected[f"trial_{number}", "train/loss", epoch, 1 / epoch] = 1
+            for key in KEYS:
+                expected[f"trial_{number}", key, epoch, float(epoch)] = 1
+    assert store.rows() == expected
+
+
+def test_to_a_file_of_sqlite(tmp_path):
+    log_at_once(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts")
+
+
+@contextmanager
+def postgres(folder: Path):
+    """Start PostgreSQL on this machine alone; yield the URI of a database."""
+    psycopg2 = pytest.importorskip("psycopg2")
+    programs = [shutil.which("postgres"), *glob.glob("/usr/lib/postgresql/*/bin/postgres")]
+    found = [Path(os.path.realpath(path)) for path in programs if path]
+    if not found:
+        pytest.skip("needs PostgreSQL")
+    # It refuses to run as root, but its package brings a user, who must reach the folder.
+    user = "postgres" if os.geteuid() == 0 else None
+    data, port = folder / "data", free_port()
+    data.mkdir()
+    if user is not None:
+        os.chown(data, pwd.getpwnam(user).pw_uid, -1)
+    initdb = [str(found[0].with_name("initdb")), "-D", str(data), "-A", "trust", "-U", "mlflow"]
+    subprocess.run([*initdb, "--no-sync"], user=user, check=True, capture_output=True, cwd="/")
+    options = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(data)]
+    process = subprocess.Popen(
+        [str(found[0]), *options], user=user, stderr=subprocess.DEVNULL, cwd="/"
+    )
+    try:
+        uri, deadline = f"postgresql://mlflow@127.0.0.1:{port}/postgres", time.monotonic() + 60
+        while True:
+            try:
+                psycopg2.connect(uri).close()
+                break
+            except psycopg2.OperationalError:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield uri
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def open_folder():
+    """Return a folder below which other users may have theirs, which pytest's are not."""
+    folder = Path("/tmp") / f"psvae_tune_postgres_{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_to_a_server_with_postgresql(tmp_path, open_folder):
+    port = free_port()
+    with postgres(open_folder) as store, server(tmp_path, port, store) as uri:
+        log_at_once(tmp_path, uri, None)
