@@ -24,7 +24,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import psvae_tune
-from psvae_tune.errors import ClusterError, StorageError, TrackingError
+from psvae_tune.errors import ClusterError, StorageError, TrackingError, hide_passwords
 from psvae_tune.nodes import Node, Nodes
 from psvae_tune.remote import is_url, locate
 from psvae_tune.search_space import Resources
@@ -146,7 +146,16 @@ class Cluster:
             nodes.check_room(resources)
 
     def submit(self, order: Order) -> str:
-        """Start a job; return its id. Side effects: sends the code and the files."""
+        """Start a job; return its id.
+
+        Side effects: sends the code and the files.
+
+        Raises
+        ------
+        ClusterError
+            If what it is told holds a password, or the package is not there.
+        """
+        _check_public(order)
         environment = {
             **STOPPING,
             "MLFLOW_TRACKING_URI": order.tracking_uri,
@@ -244,6 +253,18 @@ class Cluster:
             self._client.delete_job(job_id)
 
 
+def _check_public(order: Order) -> None:
+    told = [*order.arguments, order.tracking_uri, order.package or ""]
+    if shown := [text for text in told if hide_passwords(text) != text]:
+        raise ClusterError(
+            shown[0],
+            "holds a password, which everyone who sees the job would see",
+            hint="passwords and keys belong into the environment of the nodes",
+        )
+    if (order.package or "").endswith(".whl") and not Path(str(order.package)).is_file():
+        raise ClusterError(f"--package {order.package}", "is no file")
+
+
 def _provide_package(package: str | None, folder: Path) -> dict[str, Any]:
     """Return what makes nodes have the package. Side effects: copies code or a wheel."""
     if package is None:
@@ -338,7 +359,7 @@ def _told_plainly(address: str) -> Iterator[None]:
 
 
 def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(hide_passwords(str(error)).split())[:200]
 
 
 @contextmanager

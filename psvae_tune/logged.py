@@ -27,7 +27,7 @@ from psvae_tune.tracking import (
     STUDY,
     TRIAL,
     TrackingTarget,
-    hide_password,
+    reason_of,
 )
 
 SELECTION, CHOICES = "selection.json", "choices.json"
@@ -251,15 +251,14 @@ def open_study(uri: str, name: str) -> LoggedStudy:
             list(experiments), f"tags.`{KIND}` = 'study'", max_results=MAX_TRIALS
         )
     except Exception as error:  # stores raise what their database or HTTP library raises
-        reason = str(error).replace(uri, hide_password(uri)).splitlines()[0][:300]
         raise TrackingError(
-            f"tracking URI {hide_password(uri)}", f"does not answer: {reason}"
+            f"tracking URI {uri}", f"does not answer: {reason_of(error)}"
         ) from error
     names = {run.data.tags.get(STUDY): run for run in runs}
     if name not in names:
         near = nearest(name, [str(item) for item in names])
         raise TrackingError(
-            f"tracking URI {hide_password(uri)}",
+            f"tracking URI {uri}",
             f"knows no study {name!r}",
             hint=f"did you mean {near!r}?" if near else _list_some(list(names)),
         )

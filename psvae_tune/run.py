@@ -13,7 +13,7 @@ import torch
 
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.types import Session
-from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
+from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError, hide_passwords
 from psvae_tune.logged import open_study
 from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
 from psvae_tune.plan import Plan
@@ -29,7 +29,6 @@ from psvae_tune.tracking import (
     StudyRun,
     TrackingTarget,
     check_shareable,
-    hide_password,
     log_model,
     open_target,
     save_view,
@@ -194,7 +193,7 @@ def _claim(
         note_request(place.folder, plan.raw, sessions)
         target = place.target
         place.folder.save_tracking(
-            {"uri": hide_password(target.uri), "experiment_id": target.experiment_id}
+            {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
         )
         yield
 

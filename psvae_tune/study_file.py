@@ -149,7 +149,11 @@ def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str])
 
 def _read_architecture(path: Path) -> Any:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"it must be shorter than {MAX_BYTES // 2**20} MB")
+        raw = json.loads(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
     _check_size(raw, str(path))

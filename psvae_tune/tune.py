@@ -18,6 +18,7 @@ from ray.tune.schedulers import TrialScheduler
 from psvae_tune.batches import prepare_data
 from psvae_tune.data.types import Session
 from psvae_tune.errors import PsvaeTuneError
+from psvae_tune.logs import start_logs
 from psvae_tune.models.registry import build_model
 from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
@@ -58,6 +59,7 @@ class Shared:
 
 def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: int) -> None:
     """Run in a worker of Ray: fit one configuration and report every validation."""
+    start_logs()  # of this worker, which Ray keeps in a file
     # One thread a CPU given: trials beside each other must not fight for the same cores.
     torch.set_num_threads(n_threads)
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")

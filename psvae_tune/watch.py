@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from ray import tune
 
+from psvae_tune.errors import hide_passwords
 from psvae_tune.record import StageRecord
 from psvae_tune.select import Selection
 from psvae_tune.spool import close_trial
@@ -84,7 +85,7 @@ class DriverCallback(tune.Callback):
         self._end(trial, progress, "failed", lines[-1] if lines else repr(error))
 
     def _end(self, trial: Any, progress: Progress, outcome: str, reason: str) -> None:
-        name = trial.config["point"]["name"]
+        name, reason = trial.config["point"]["name"], hide_passwords(reason)
         self.record.note_end(progress.trial_id, outcome, reason, progress.epoch, progress.metrics)
         if outcome == "finished":
             self.record.folder.checkpoint(progress.trial_id).unlink(missing_ok=True)

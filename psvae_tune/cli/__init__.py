@@ -6,6 +6,7 @@ help and checks answer at once.
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ from psvae_tune.cli.report import compare, report
 from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui
-from psvae_tune.errors import PsvaeTuneError
+from psvae_tune.errors import PsvaeTuneError, hide_passwords
 
 EXAMPLES = """\b
 Examples:
@@ -41,7 +42,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except PsvaeTuneError as error:
             if logging.getLogger("psvae_tune").isEnabledFor(logging.DEBUG):
-                raise
+                click.echo(hide_passwords(traceback.format_exc()), err=True)
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
 

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
-from psvae_tune.errors import PsvaeTuneError, TrackingError
+from psvae_tune.errors import PsvaeTuneError, TrackingError, hide_passwords
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +53,6 @@ def import_mlflow() -> Any:
     return mlflow
 
 
-def hide_password(uri: str) -> str:
-    """Return a URI fit to be shown: without the user and password it may hold."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
-
-
 @dataclass(frozen=True, slots=True)
 class TrackingTarget:
     """Where the runs of a study are logged."""
@@ -87,7 +78,7 @@ class TrackingTarget:
     def url(self, server: str) -> str:
         """Return the address of the chart view of this study's trials on a server."""
         return (
-            f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs"
+            f"{hide_passwords(server).rstrip('/')}/#/experiments/{self.experiment_id}/runs"
             f"?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={self.view}"
         )
 
@@ -129,7 +120,7 @@ def open_target(
             experiment_id = client.create_experiment(experiment_name, artifact_location=location)
         elif experiment.lifecycle_stage != "active":
             raise TrackingError(
-                hide_password(uri),
+                uri,
                 f"the experiment {experiment_name!r} was deleted",
                 hint="restore it, or choose another experiment_name",
             )
@@ -139,18 +130,18 @@ def open_target(
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
-            f"tracking URI {hide_password(uri)}",
-            f"does not answer: {reason(error, uri)}",
+            f"tracking URI {uri}",
+            f"does not answer: {reason_of(error)}",
             hint="start the server, or leave --tracking-uri out to log beside the study",
         ) from error
     return TrackingTarget(uri, experiment_id, study)
 
 
-def reason(error: Exception, uri: str) -> str:
+def reason_of(error: Exception) -> str:
     """Return what went wrong, without the wrappings of the HTTP library and without secrets."""
-    text = str(error).replace(uri, hide_password(uri)).splitlines()[0]
+    text = next(iter(hide_passwords(str(error)).splitlines()), "") or type(error).__name__
     system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
-    return system_error[1] if system_error else text[:200]
+    return system_error[1] if system_error else text[:300]
 
 
 @contextmanager
@@ -174,8 +165,7 @@ def writing(what: str, hint: str | None = None) -> Iterator[None]:
     except PsvaeTuneError:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
-        reason = str(error).splitlines()[0][:300]
-        raise TrackingError(what, f"cannot be written: {reason}", hint) from error
+        raise TrackingError(what, f"cannot be written: {reason_of(error)}", hint) from error
 
 
 def metric_key(key: str) -> str:

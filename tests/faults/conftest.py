@@ -11,7 +11,8 @@ def reader():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how many inputs were tried, and what came of them."""
-    for parser, outcomes in sorted(hostile.tried.items()):
-        counts = ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items()))
-        terminalreporter.write_line(f"hostile input: {parser}: {outcomes.total()} tried, {counts}")
+    """Print the table of what was tried, and what came of it."""
+    if hostile.tried:
+        terminalreporter.section("damaged and hostile input")
+        for line in hostile.describe_tried():
+            terminalreporter.write_line(line)
