@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import torch
 from ray import tune
+from ray._private import ray_constants
 from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
 
@@ -84,15 +85,31 @@ def start_ray(n_bytes: int) -> None:
     set_driver_environment()
     # A token of this cluster's own keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        object_store_memory=int(1.2 * n_bytes) + 2**28,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
-    )
+    with _on_loopback():
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            object_store_memory=int(1.2 * n_bytes) + 2**28,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on this machine only, not on all networks.
+
+    Ray does so where it supports no clusters, and nothing else asks for it: an address given to
+    `ray.init` is replaced by one that others can reach.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:
