@@ -254,12 +254,14 @@ class Cluster:
 
 
 def _check_public(order: Order) -> None:
-    told = [*order.arguments, order.tracking_uri, order.package or ""]
+    told = [*order.arguments, order.output, order.tracking_uri, order.package or ""]
+    told += order.files.values()
     if shown := [text for text in told if hide_passwords(text) != text]:
         raise ClusterError(
-            shown[0],
-            "holds a password, which everyone who sees the job would see",
-            hint="passwords and keys belong into the environment of the nodes",
+            "what a job is told",
+            f"holds a password, got {hide_passwords(shown[0])!r:.200}",
+            hint="everyone who sees the cluster sees it; passwords and keys belong into the "
+            "environment of the nodes",
         )
     if (order.package or "").endswith(".whl") and not Path(str(order.package)).is_file():
         raise ClusterError(f"--package {order.package}", "is no file")

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote
 
 import yaml
 
@@ -27,6 +26,7 @@ from psvae_tune.tracking import (
     STUDY,
     TRIAL,
     TrackingTarget,
+    find_database,
     reason_of,
 )
 
@@ -240,8 +240,8 @@ def open_study(uri: str, name: str) -> LoggedStudy:
     TrackingError
         If the store does not answer, or does not know the study.
     """
-    database = Path(unquote(uri.removeprefix("sqlite:///")))
-    if uri.startswith("sqlite:///") and not database.exists():
+    database = find_database(uri)
+    if database is not None and not database.exists():
         # MLflow would make an empty one.
         raise TrackingError(f"tracking URI {uri}", "does not exist")
     try:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import fsspec
 from upath import UPath
@@ -52,6 +53,7 @@ def locate(name: str) -> Location:
     check_public(name)
     with told_as_storage_error(name):
         # Other machines write there too, so what a listing said is never kept.
+        urlsplit(name)  # refuses at once what a UPath would only when it is used
         return UPath(name, use_listings_cache=False)
 
 

@@ -166,6 +166,8 @@ def _apply(raw: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     if not equals or not all(path.split(".")):
         raise ConfigError(where, "must read section.name=value")
+    if path.count(".") > MAX_DEPTH:
+        raise ConfigError(where, f"names a place below {path.count('.')} others")
     _set(raw, path, parse_yaml(text, where), where)
 
 
@@ -173,9 +175,10 @@ def _set(node: Any, path: str, value: Any, where: str, is_leaf: bool = False) ->
     """Set the place that a dotted path names, making the sections on the way to it."""
     head, dot, rest = path.partition(".")
     if isinstance(node, list):
-        stages = {item.get("name"): item for item in node if isinstance(item, dict)}
+        named = [item for item in node if isinstance(item, dict)]
+        stages = {item["name"]: item for item in named if isinstance(item.get("name"), str)}
         if head not in stages or not rest:
-            names = ", ".join(str(name) for name in stages)
+            names = ", ".join(stages)
             raise ConfigError(where, f"names no stage, got {head!r}; there are {names}")
         _set(stages[head], rest, value, where)
     elif not isinstance(node, dict):

@@ -10,7 +10,10 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 def is_loopback(uri: str) -> bool:
     """Return whether a URI means the very machine that reads it."""
-    return urlsplit(uri).hostname in LOOPBACK
+    try:
+        return urlsplit(uri).hostname in LOOPBACK
+    except ValueError:  # no URI at all
+        return False
 
 
 def check_shareable(uri: str, *, is_remote: bool) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import unquote
 
 from psvae_tune.errors import PsvaeTuneError, TrackingError, hide_passwords
 
@@ -31,6 +32,7 @@ DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 MAX_PARAM_LENGTH = 5000
+SQLITE_START = b"SQLite format 3\0"
 # Without limits one call to a server that is down blocks for minutes.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -88,6 +90,30 @@ class TrackingTarget:
         return hashlib.sha256(self.study.encode()).hexdigest()
 
 
+def find_database(uri: str) -> Path | None:
+    """Return the SQLite file that a URI names, which need not exist; None for other stores.
+
+    Raises
+    ------
+    TrackingError
+        If what is there is no database; MLflow would try again and again for minutes.
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(SQLITE_START))
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TrackingError(f"tracking URI {uri}", f"cannot be read: {why}") from error
+    if start not in (b"", SQLITE_START):
+        raise TrackingError(f"tracking URI {uri}", "is no SQLite database")
+    return path
+
+
 def open_target(
     uri: str, experiment_name: str, study: str, artifacts: Path | None
 ) -> TrackingTarget:
@@ -111,6 +137,7 @@ def open_target(
     TrackingError
         If the store does not answer or refuses.
     """
+    find_database(uri)
     mlflow = import_mlflow()
     try:
         client = mlflow.MlflowClient(uri)
