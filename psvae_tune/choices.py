@@ -22,6 +22,7 @@ from psvae_tune.tracking import (
     StudyRun,
     find_model,
     log_model,
+    reason_of,
     register_model,
     writing,
 )
@@ -178,7 +179,7 @@ def export(study: LoggedStudy, trial: LoggedTrial, folder: Path) -> None:
         raise StorageError(str(folder), f"cannot be written: {error.strerror}") from error
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
-            f"run {trial.run_id}", f"cannot be read: {str(error).splitlines()[0][:300]}"
+            f"run {trial.run_id}", f"cannot be read: {reason_of(error)}"
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -25,7 +25,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import psvae_tune
-from psvae_tune.errors import ClusterError, StorageError, TrackingError
+from psvae_tune.errors import ClusterError, StorageError, TrackingError, hide_passwords
 from psvae_tune.nodes import Node, Nodes
 from psvae_tune.remote import is_url, locate
 from psvae_tune.search_space import Resources
@@ -147,7 +147,16 @@ class Cluster:
             nodes.check_room(resources)
 
     def submit(self, order: Order) -> str:
-        """Start a job; return its id. Side effects: sends the code and the files."""
+        """Start a job; return its id.
+
+        Side effects: sends the code and the files.
+
+        Raises
+        ------
+        ClusterError
+            If what it is told holds a password, or the package is not there.
+        """
+        _check_public(order)
         environment = {
             **STOPPING,
             "MLFLOW_TRACKING_URI": order.tracking_uri,
@@ -243,6 +252,20 @@ class Cluster:
         """Remove a job that is over from the cluster's list. Side effects: deletes it there."""
         with _told_plainly(self.address):
             self._client.delete_job(job_id)
+
+
+def _check_public(order: Order) -> None:
+    told = [*order.arguments, order.output, order.tracking_uri, order.package or ""]
+    told += order.files.values()
+    if shown := [text for text in told if hide_passwords(text) != text]:
+        raise ClusterError(
+            "what a job is told",
+            f"holds a password, got {hide_passwords(shown[0])!r:.200}",
+            hint="everyone who sees the cluster sees it; passwords and keys belong into the "
+            "environment of the nodes",
+        )
+    if (order.package or "").endswith(".whl") and not Path(str(order.package)).is_file():
+        raise ClusterError(f"--package {order.package}", "is no file")
 
 
 def _provide_package(package: str | None, folder: Path) -> dict[str, Any]:
@@ -346,7 +369,7 @@ def _told_plainly(address: str) -> Iterator[None]:
 
 
 def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(hide_passwords(str(error)).split())[:200]
 
 
 @contextmanager

@@ -15,10 +15,23 @@
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 N_SHOWN = 10
 """Problems that an error spells out; it counts the others."""
+
+
+# In a URL: who logs in, up to the last @ that can belong to it, and parameters that are secret.
+_LOGIN = re.compile(r"(?<=://)(?:[^\s/@:]*:[^\s\"']*|[^\s/]*)@|(?<=:/)[^\s/@:]+:[^\s/]*@")
+_SECRET = re.compile(
+    r"([?&][^=&\s]*(?:pass|pwd|token|secret|signature|credential)[^=&\s]*=)[^&\s]+", re.I
+)
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text fit to be shown or kept: without the user and password of any URL in it."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub("***@", text))
 
 
 class PsvaeTuneError(Exception):
@@ -52,7 +65,8 @@ class PsvaeTuneError(Exception):
                 shown.append(f"and {len(self.problems) - N_SHOWN} more")
             lines = "".join(f"\n  {problem}" for problem in shown)
             text = f"{self.where}: {len(self.problems)} problems{lines}"
-        return _printable(text if self.hint is None else f"{text}\n\nhint: {self.hint}")
+        text = text if self.hint is None else f"{text}\n\nhint: {self.hint}"
+        return _printable(hide_passwords(text))
 
 
 class RequestError(PsvaeTuneError):

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote
 
 import yaml
 
@@ -27,8 +26,9 @@ from psvae_tune.tracking import (
     STUDY,
     TRIAL,
     TrackingTarget,
-    hide_password,
+    find_database,
     local_folder,
+    reason_of,
 )
 
 SELECTION, CHOICES = "selection.json", "choices.json"
@@ -252,8 +252,8 @@ def open_study(uri: str, name: str) -> LoggedStudy:
     TrackingError
         If the store does not answer, or does not know the study.
     """
-    database = Path(unquote(uri.removeprefix("sqlite:///")))
-    if uri.startswith("sqlite:///") and not database.exists():
+    database = find_database(uri)
+    if database is not None and not database.exists():
         # MLflow would make an empty one.
         raise TrackingError(f"tracking URI {uri}", "does not exist")
     try:
@@ -263,15 +263,14 @@ def open_study(uri: str, name: str) -> LoggedStudy:
             list(experiments), f"tags.`{KIND}` = 'study'", max_results=MAX_TRIALS
         )
     except Exception as error:  # stores raise what their database or HTTP library raises
-        reason = str(error).replace(uri, hide_password(uri)).splitlines()[0][:300]
         raise TrackingError(
-            f"tracking URI {hide_password(uri)}", f"does not answer: {reason}"
+            f"tracking URI {uri}", f"does not answer: {reason_of(error)}"
         ) from error
     names = {run.data.tags.get(STUDY): run for run in runs}
     if name not in names:
         near = nearest(name, [str(item) for item in names])
         raise TrackingError(
-            f"tracking URI {hide_password(uri)}",
+            f"tracking URI {uri}",
             f"knows no study {name!r}",
             hint=f"did you mean {near!r}?" if near else _list_some(list(names)),
         )

@@ -11,7 +11,7 @@ from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from psvae_tune.data.header import open_session
-from psvae_tune.errors import ClusterError, PsvaeTuneError
+from psvae_tune.errors import ClusterError, PsvaeTuneError, hide_passwords
 from psvae_tune.remote import write_bytes
 from psvae_tune.search_space import Resources
 from psvae_tune.storage import OutputFolder
@@ -129,7 +129,7 @@ def join_cluster(address: str, environment: Mapping[str, str]) -> None:
 
 
 def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(hide_passwords(str(error)).split())[:200]
 
 
 def list_nodes() -> Nodes:
@@ -200,7 +200,7 @@ def _collect(answer: Any) -> Sequence[str]:
     try:
         problems: list[str] = ray.get(answer, timeout=0.1)
     except Exception as error:  # whatever keeps a worker from starting
-        lines = [line for line in str(error).splitlines() if line.strip()]
+        lines = [line for line in hide_passwords(str(error)).splitlines() if line.strip()]
         what = lines[-1].strip()[:300] if lines else type(error).__name__
         return [f"a worker cannot start there: {what}"]
     return problems

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import fsspec
 from upath import UPath
 from upath.implementations.cloud import CloudPath
 
-from psvae_tune.errors import PsvaeTuneError, StorageError
+from psvae_tune.errors import PsvaeTuneError, StorageError, hide_passwords
 
 Location = Path | UPath
 """A file or a folder; what is here is a `Path`, anything else a `UPath`."""
@@ -28,18 +29,36 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
+def check_public(url: str) -> None:
+    """Make sure that a URL may be kept and shown.
+
+    Raises
+    ------
+    StorageError
+        If it holds a password.
+    """
+    if hide_passwords(url) != url:
+        raise StorageError(
+            url,
+            "holds a password, and what a study names is kept and shown",
+            hint="give it in the environment, or in a configuration file of fsspec",
+        )
+
+
 def locate(name: str) -> Location:
     """Return the file or folder that a path or a URL names.
 
     Raises
     ------
     StorageError
-        If nothing can reach URLs of its kind.
+        If nothing can reach URLs of its kind, or it holds a password.
     """
     if not is_url(name):
         return Path(name).resolve()
+    check_public(name)
     with told_as_storage_error(name):
         # Other machines write there too, so what a listing said is never kept.
+        urlsplit(name)  # refuses at once what a UPath would only when it is used
         return UPath(name, use_listings_cache=False)
 
 
@@ -49,8 +68,9 @@ def open_url(url: str) -> IO[bytes]:
     Raises
     ------
     StorageError
-        If it cannot be reached, or cannot be read in parts.
+        If it cannot be reached, cannot be read in parts, or holds a password.
     """
+    check_public(url)
     with told_as_storage_error(url):
         file_system, path = fsspec.url_to_fs(url)
         file: IO[bytes] = file_system.open(path, "rb", block_size=READ_AHEAD_BYTES)
@@ -139,5 +159,5 @@ def told_as_storage_error(where: str) -> Iterator[None]:
 
 
 def _reason(error: Any) -> str:
-    lines = str(error).strip().splitlines()
+    lines = hide_passwords(str(error)).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

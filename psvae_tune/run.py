@@ -10,7 +10,7 @@ import ray
 import torch
 
 from psvae_tune.data.types import Session
-from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
+from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError, hide_passwords
 from psvae_tune.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
 from psvae_tune.logged import open_study
 from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
@@ -29,10 +29,9 @@ from psvae_tune.tracking import (
     StudyRun,
     TrackingTarget,
     check_shareable,
-    hide_password,
     log_model,
     open_target,
-    reason,
+    reason_of,
     save_view,
     writing,
 )
@@ -183,7 +182,7 @@ def _claim(
         note_request(place.folder, plan.raw, sessions)
         target = place.target
         place.folder.save_tracking(
-            {"uri": hide_password(target.uri), "experiment_id": target.experiment_id}
+            {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
         )
         yield
 
@@ -264,7 +263,7 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
     """Open the run of the study, and close it as the study ended."""
     varied = dict.fromkeys(name for stage in plan.study.stages for name in stage.space)
     objectives = [key.partition("/")[2] for s in plan.study.stages for key in s.objectives]
-    with writing(f"tracking URI {hide_password(target.uri)}"):
+    with writing(hide_passwords(f"tracking URI {target.uri}")):
         study_run = StudyRun.open(target, plan.study.base.params)
         save_view(target, list(varied), list(dict.fromkeys(objectives)))
     status: RunStatus = "FAILED"
@@ -278,7 +277,7 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
         try:
             study_run.close(status)
         except Exception as error:  # stores raise what their database or HTTP library raises
-            why = reason(error, target.uri)
+            why = reason_of(error)
             logger.warning("the run of the study could not be closed: %s", why)
 
 
@@ -302,7 +301,7 @@ def _conclude(
         logged = _log_choice(plan, sessions, place, stages, study_run)
         place.folder.unlogged.unlink()
     except Exception as error:  # stores raise what their database or HTTP library raises
-        logger.warning("the choice waits to be logged: %s", reason(error, place.target.uri))
+        logger.warning("the choice waits to be logged: %s", reason_of(error))
     return StudyOutcome(place, tuple(stages), logged)
 
 

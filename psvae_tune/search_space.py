@@ -7,7 +7,7 @@ with its place; nothing here opens a recording, imports Ray or imports torch.
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from psvae_tune.config import (
     TrainingConfig,
@@ -16,7 +16,7 @@ from psvae_tune.config import (
     metric_problem,
     parse_trial_config,
 )
-from psvae_tune.errors import ConfigError, nearest
+from psvae_tune.errors import ConfigError, hide_passwords, nearest
 from psvae_tune.halving import epoch_settings
 from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.rules import check_rule
@@ -37,6 +37,15 @@ class Tracking(Settings):
 
     uri: str | None = None
     movies: Literal["mp4", "gif", "none"] = "mp4"
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and hide_passwords(uri) != uri:
+            raise ValueError(
+                "holds a password, and the file is kept and shown; give it as MLFLOW_TRACKING_URI"
+            )
+        return uri
 
 
 class Study(Settings):

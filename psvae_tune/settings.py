@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from psvae_tune.errors import nearest
+from psvae_tune.errors import hide_passwords, nearest
 
 
 class Settings(BaseModel):
@@ -44,5 +44,6 @@ def _describe(item: ErrorDetails, settings: type[BaseModel], place: str) -> str:
         return f"{where}: is required"
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    short = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    text = hide_passwords(repr(value))  # before a part of one is cut off
+    short = text if len(text) <= 60 else f"{text[:57]}..."
     return f"{where}: {message}, got {short}"

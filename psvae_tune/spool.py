@@ -110,7 +110,7 @@ class Spool:
                     run = run or TrialRun.open(target, self._read_opening())
                     _apply(run, entry, path.with_suffix(""))
             except Exception as error:  # whatever it is, a fit must not end because of it
-                why = tracking.reason(error, target.uri)
+                why = tracking.reason_of(error)
                 logger.warning("trial %s waits for the tracking server: %s", self.trial_id, why)
                 return False
             path.unlink()
@@ -169,7 +169,7 @@ class SpooledRun:
         return self._run
 
     def _note_away(self, error: Exception) -> None:
-        why = tracking.reason(error, self.target.uri)
+        why = tracking.reason_of(error)
         logger.warning("the tracking server does not answer: %s", why)
         self._run, self._next_try = None, time.monotonic() + RETRY_S
 

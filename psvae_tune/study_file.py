@@ -149,7 +149,11 @@ def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str])
 
 def _read_architecture(path: Path) -> Any:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"it must be shorter than {MAX_BYTES // 2**20} MB")
+        raw = json.loads(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
     _check_size(raw, str(path))
@@ -162,6 +166,8 @@ def _apply(raw: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     if not equals or not all(path.split(".")):
         raise ConfigError(where, "must read section.name=value")
+    if path.count(".") > MAX_DEPTH:
+        raise ConfigError(where, f"names a place below {path.count('.')} others")
     _set(raw, path, parse_yaml(text, where), where)
 
 
@@ -169,9 +175,10 @@ def _set(node: Any, path: str, value: Any, where: str, is_leaf: bool = False) ->
     """Set the place that a dotted path names, making the sections on the way to it."""
     head, dot, rest = path.partition(".")
     if isinstance(node, list):
-        stages = {item.get("name"): item for item in node if isinstance(item, dict)}
+        named = [item for item in node if isinstance(item, dict)]
+        stages = {item["name"]: item for item in named if isinstance(item.get("name"), str)}
         if head not in stages or not rest:
-            names = ", ".join(str(name) for name in stages)
+            names = ", ".join(stages)
             raise ConfigError(where, f"names no stage, got {head!r}; there are {names}")
         _set(stages[head], rest, value, where)
     elif not isinstance(node, dict):

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import torch
 from ray import tune
+from ray._private import ray_constants
 from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
 
@@ -19,6 +20,7 @@ from psvae_tune.batches import prepare_data
 from psvae_tune.data.types import Session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.interrupt import keep_ctrl_c
+from psvae_tune.logs import start_logs
 from psvae_tune.models.registry import build_model
 from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
@@ -67,6 +69,7 @@ class Shared:
 
 def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: int) -> None:
     """Run in a worker of Ray: fit one configuration and report every validation."""
+    start_logs()  # of this worker, which Ray keeps in a file
     # One thread a CPU given: trials beside each other must not fight for the same cores.
     torch.set_num_threads(n_threads)
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
@@ -104,18 +107,34 @@ def start_ray(n_bytes: int) -> None:
     # A token of this cluster's own keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-            object_store_memory=int(1.2 * n_bytes) + 2**28,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-        )
+        with _on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+                object_store_memory=int(1.2 * n_bytes) + 2**28,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            )
     except Exception as error:  # plain ones, with a page of text
         why = str(error).partition(". ")[0]
         raise ClusterError("Ray", f"does not start on this machine: {why}") from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on this machine only, not on all networks.
+
+    Ray does so where it supports no clusters, and nothing else asks for it: an address given to
+    `ray.init` is replaced by one that others can reach.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:

@@ -11,6 +11,7 @@ import ray
 from ray import tune
 from ray.exceptions import RayActorError
 
+from psvae_tune.errors import hide_passwords
 from psvae_tune.record import StageRecord
 from psvae_tune.select import Selection
 from psvae_tune.spool import Spool
@@ -165,7 +166,7 @@ class DriverCallback(tune.Callback):
         logger.warning("%s goes on from its last checkpoint: %s", name, why)
 
     def _end(self, trial: Any, progress: Progress, outcome: str, reason: str) -> None:
-        name = trial.config["point"]["name"]
+        name, reason = trial.config["point"]["name"], hide_passwords(reason)
         status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
         spool = Spool.of(self.record.folder, progress.trial_id)
         # What waits is delivered whatever dies here; noted first, a run could stay open for ever.

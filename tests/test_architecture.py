@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file may import from the rows above its own, and from its own folder.
 ROWS = [
     ["__init__", "errors", "metric_names"],
-    ["settings", "pareto", "naming", "remote"],
+    ["settings", "pareto", "naming", "remote", "logs"],
     ["model_config", "journal"],
     ["config"],
     ["rules", "losses", "metrics", "halving"],

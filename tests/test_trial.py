@@ -15,7 +15,6 @@ from psvae_tune.tracking import (
     Opening,
     TrialRun,
     close_trial,
-    hide_password,
     metric_key,
     open_target,
 )
@@ -137,19 +136,6 @@ def test_closing_a_trial_sets_why(job):
 )
 def test_trials_are_named_by_what_varies(params, name):
     assert name_trial(params) == name
-
-
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("http://host:5000", "http://host:5000"),
-        ("https://user:secret@host:5000/path", "https://***@host:5000/path"),
-        ("postgresql://user:p%40ss@host/db", "postgresql://***@host/db"),
-        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
-    ],
-)
-def test_passwords_are_not_shown(uri, shown):
-    assert hide_password(uri) == shown
 
 
 def test_label_names_become_metric_names_that_mlflow_takes(store):

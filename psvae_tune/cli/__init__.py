@@ -4,8 +4,10 @@ Data goes to stdout, talk to stderr. Each command imports what it needs when it 
 help and checks answer at once.
 """
 
+import errno
 import logging
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -21,7 +23,7 @@ from psvae_tune.cli.report import compare, report
 from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui
-from psvae_tune.errors import PsvaeTuneError
+from psvae_tune.errors import PsvaeTuneError, StorageError, hide_passwords
 
 EXAMPLES = """\b
 Examples:
@@ -38,12 +40,22 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a mistake of the user ends it with a message and an exit code."""
         try:
-            return super().invoke(ctx)
+            return self._invoke(ctx)
         except PsvaeTuneError as error:
             if logging.getLogger("psvae_tune").isEnabledFor(logging.DEBUG):
-                raise
+                click.echo(hide_passwords(traceback.format_exc()), err=True)
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            # Raised wherever somebody only asks whether there is a file of that name.
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = str(error.filename)
+            raise StorageError(f"{name:.80}…", f"is too long for a file: {len(name)}") from error
 
 
 @click.group(

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from psvae_tune.logs import start_logs
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_OUTPUT = Path("psvae_tune_studies")
@@ -64,9 +66,7 @@ follow = click.option("--follow", is_flag=True, help="Show what the study prints
 
 
 def _set_verbosity(context: click.Context, parameter: click.Parameter, is_verbose: bool) -> None:
-    level = logging.DEBUG if is_verbose else logging.WARNING
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("psvae_tune").setLevel(level)
+    start_logs(logging.DEBUG if is_verbose else logging.WARNING)
 
 
 verbose = click.option(

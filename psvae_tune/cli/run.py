@@ -119,7 +119,7 @@ def sync(study: str, tracking_uri: str | None) -> None:
     STUDY is its folder or the URL of it. Nothing is delivered twice, and nothing is trained.
     """
     from psvae_tune.spool import deliver_all
-    from psvae_tune.tracking import TrackingTarget, hide_password
+    from psvae_tune.tracking import TrackingTarget
 
     root = locate(study)
     output = OutputFolder(root.parent)
@@ -130,7 +130,7 @@ def sync(study: str, tracking_uri: str | None) -> None:
         n_waiting = deliver_all(folder, target)
     if n_waiting:
         raise TrackingError(
-            f"tracking URI {hide_password(uri)}",
+            f"tracking URI {uri}",
             f"has not taken what {n_waiting} trials have logged",
             hint="-v says why; the same command goes on where this one stopped",
         )

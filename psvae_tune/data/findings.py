@@ -82,6 +82,9 @@ def _drops(m: Measures) -> Iterator[Finding]:
         return
     steps = np.diff(m.times)
     usual = float(np.median(steps))
+    if usual <= 0:
+        yield Finding("look", "dropped frames", f"steps of {usual:g} s: these are no times")
+        return
     late = steps > 1.5 * usual
     if not late.any():
         yield Finding("good", "dropped frames", f"every step is about {1000 * usual:.3g} ms")

@@ -48,6 +48,7 @@ _LAYOUTS = {
     "labels_sc": _Layout("frame, label", "fiu", "numbers", "labels"),
     "masks": _Layout("frame, channel, y, x", "fiub", "0 or 1"),
 }
+_TIMES = _Layout("frame", "fiu", "seconds")
 
 
 class _ClipArray(NamedTuple):
@@ -99,12 +100,18 @@ def open_session(path: str | Path) -> h5py.File:
     where = os.fspath(path)
     if os.path.isdir(path):
         raise DataError(where, "must be an HDF5 file, got a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(
+            where, "must be an HDF5 file, got a pipe or a device"
+        )  # could wait for ever
     try:
         return h5py.File(open_url(where) if is_url(where) else where, "r")
     except StorageError as error:
         raise DataError(where, error.problems, error.hint) from error
     except FileNotFoundError:
         raise DataError(where, "no such file") from None
+    except ValueError as error:  # a NUL, or half a character
+        raise DataError(where, f"must be a path: {error}") from error
     except PermissionError:
         raise DataError(where, "no permission to read this file") from None
     except OSError as error:
@@ -125,8 +132,8 @@ def inspect_session(file: h5py.File, path: str | Path, *, needs_labels: bool) ->
     except HDF5_ERRORS as error:
         raise DataError(os.fspath(path), f"cannot be read, got {error}") from error
     groups = {
-        name: _read_group(file, name, links, problems)
-        for name in _LAYOUTS
+        name: _read_group(file, name, layout, links, problems)
+        for name, layout in _LAYOUTS.items()
         if name in required or name in links
     }
     problems += _layout_problems(groups)
@@ -157,8 +164,23 @@ def clip_number(name: str) -> tuple[int, str]:
     return int(name.removeprefix("trial_")), name
 
 
+def holds_times(file: h5py.File, header: SessionHeader) -> bool:
+    """Return whether a file holds the time of every frame, as `data import` writes them.
+
+    No study needs them, so a group `times` of any other kind is no mistake.
+    """
+    problems: list[str] = []
+    group = _read_group(file, "times", _TIMES, _list_links(file), problems)
+    lengths = dict(zip(header.clip_names, header.clip_lengths, strict=True))
+    return not problems and lengths == {name: clip.shape[0] for name, clip in group.clips.items()}
+
+
 def _read_group(
-    file: h5py.File, name: str, file_links: Mapping[str, int], problems: list[str]
+    file: h5py.File,
+    name: str,
+    layout: _Layout,
+    file_links: Mapping[str, int],
+    problems: list[str],
 ) -> _Group:
     """Return shape and type of every clip of a group that is as it should be."""
     if name not in file_links:
@@ -188,7 +210,7 @@ def _read_group(
         names.add(clip_name)
         if links[clip_name] != h5py.h5l.TYPE_HARD:
             problems.append(f"{what} must be stored in the file itself, got a link")
-        elif (clip := _read_clip_array(group, clip_name, what, name, problems)) is not None:
+        elif (clip := _read_clip_array(group, clip_name, what, layout, problems)) is not None:
             clips[clip_name] = clip
     return _Group(frozenset(names), clips)
 
@@ -205,9 +227,8 @@ def _list_links(group: h5py.Group) -> dict[str, int]:
 
 
 def _read_clip_array(
-    group: h5py.Group, clip_name: str, what: str, group_name: str, problems: list[str]
+    group: h5py.Group, clip_name: str, what: str, layout: _Layout, problems: list[str]
 ) -> _ClipArray | None:
-    layout = _LAYOUTS[group_name]
     try:
         dataset = group[clip_name]
         if not isinstance(dataset, h5py.Dataset):
@@ -232,7 +253,7 @@ def _read_clip_array(
         problems.append(f"{what} must have the axes [{layout.axes}], got the shape {clip.shape}")
         return None
     if clip.dtype.kind not in layout.kinds or (
-        group_name == "images" and clip.dtype.kind == "u" and clip.dtype.itemsize != 1
+        layout is _LAYOUTS["images"] and clip.dtype.kind == "u" and clip.dtype.itemsize != 1
     ):
         problems.append(f"{what} must be {layout.words}, got {clip.dtype}")
         return None

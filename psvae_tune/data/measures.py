@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
-from psvae_tune.data.caution import count_bytes
-from psvae_tune.data.header import HDF5_ERRORS, inspect_session, open_session
+from psvae_tune.data.caution import count_bytes, rehearse_texts
+from psvae_tune.data.header import HDF5_ERRORS, holds_times, inspect_session, open_session
 from psvae_tune.data.memory import check_memory
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import DataError
@@ -118,6 +118,7 @@ def measure_session(path: str, progress: Callable[[int], None] | None = None) ->
 
 
 def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], None]) -> Measures:
+    n_cameras, cameras = _read_cameras(file, header)
     labels, masks, positions = (_read_labels(file, header, name) for name in _LABEL_GROUPS)
     shape = header.n_frames, header.n_labels
     labels = np.zeros(shape) if labels is None else labels
@@ -156,8 +157,8 @@ def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], N
         labels=np.where(valid, labels, 0.0),
         masks=valid,
         positions=positions,
-        cameras=tuple(json.loads(file.attrs.get("label_cameras", "[]"))) or (0,) * shape[1],
-        n_cameras=int(file.attrs.get("n_cameras", 1)),
+        cameras=cameras,
+        n_cameras=n_cameras,
         times=_read_times(file, header),
         lag=_measure_lag(features, labels, valid),
         sample=Sample(np.stack(sample), tuple(shown.tolist())),
@@ -173,11 +174,25 @@ def _read_labels(file: h5py.File, header: SessionHeader, group: str) -> NDArray[
     return np.concatenate([file[group][name][()] for name in header.clip_names]).astype(float)
 
 
+def _read_cameras(file: h5py.File, header: SessionHeader) -> tuple[int, tuple[int, ...]]:
+    """Return how many cameras there are, and that of each label; one, if that is not known."""
+    unknown = 1, (0,) * header.n_labels
+    try:
+        rehearse_texts(file, everywhere=False)
+        n_cameras = int(file.attrs.get("n_cameras", 1))
+        cameras = json.loads(file.attrs.get("label_cameras", "[]")) or [0] * header.n_labels
+        is_known = len(cameras) == header.n_labels and set(cameras) <= set(range(n_cameras))
+    except (*HDF5_ERRORS, RecursionError):
+        return unknown
+    return (n_cameras, tuple(cameras)) if is_known and n_cameras > 0 else unknown
+
+
 def _read_times(file: h5py.File, header: SessionHeader) -> NDArray[np.float64] | None:
-    if not isinstance(file.get("times"), h5py.Group):
+    if not holds_times(file, header):
         return None
     times = np.concatenate([file["times"][name][()] for name in header.clip_names])
-    return times if times.shape == (header.n_frames,) else None
+    times = times.astype(np.float64)
+    return times if np.isfinite(times).all() else None
 
 
 def _measure_lag(

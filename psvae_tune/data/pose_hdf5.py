@@ -116,6 +116,7 @@ def _from_labels(path: Path, kind: str, labels: "Labels") -> Poses:
     if not is_tracked and most > 1:
         hint = "track the animals in SLEAP first"
         raise DataError(str(path), f"holds {most} animals in a frame but no tracks", hint)
+    _check_size(path, labels, len(labels.tracks) if is_tracked else most)
     full = labels.numpy(untracked=not is_tracked, return_confidence=True)
     tracks = [track.name for track in labels.tracks] if is_tracked else [""]
     return make_poses(
@@ -128,6 +129,15 @@ def _from_labels(path: Path, kind: str, labels: "Labels") -> Poses:
         min_likelihood=0,  # its scores are no probabilities; what it is unsure of it leaves out
         are_rows_numbered=True,
     )
+
+
+def _check_size(path: Path, labels: "Labels", n_tracks: int) -> None:
+    """Refuse numbers of frames that no video has: there would be a row for each below them."""
+    indices = [int(frame.frame_idx) for frame in labels.labeled_frames]
+    if min(indices) < 0:
+        raise DataError(str(path), f"must number its frames from 0 on, got {min(indices)}")
+    n_values = (max(indices) + 1) * n_tracks * len(labels.skeletons[0].nodes) * 3
+    check_memory(_N_COPIES * 8 * n_values, path)
 
 
 def _read_pandas(path: Path, group: h5py.Group) -> Poses:

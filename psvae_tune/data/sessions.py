@@ -12,7 +12,7 @@ from pathlib import Path
 
 from psvae_tune.data.demo import demo_path
 from psvae_tune.errors import DataError
-from psvae_tune.remote import is_url
+from psvae_tune.remote import check_public, is_url
 
 DEMO = re.compile(r"demo(?::(\d{1,9}))?")
 FIELDS = ("lab", "expt", "animal", "session")
@@ -46,15 +46,26 @@ def list_sessions(
     ------
     DataError
         With everything that is wrong with a CSV.
+    StorageError
+        If a URL holds a password.
     """
     return [item for name in names for item in _expand(name, folder, data_folder)]
 
 
 def _expand(name: str, folder: Path, data_folder: Path | None) -> list[str]:
-    if DEMO.fullmatch(name) or is_url(name):
+    if DEMO.fullmatch(name):
         return [name]
-    path = absolute_path(name, folder, "data.sessions")
-    return read_sessions_csv(path, data_folder) if path.suffix.lower() == ".csv" else [str(path)]
+    place = _locate(name, folder, "data.sessions")
+    is_list = not is_url(place) and place.lower().endswith(".csv")
+    return read_sessions_csv(Path(place), data_folder) if is_list else [place]
+
+
+def _locate(name: str, folder: Path, where: str) -> str:
+    """Return an absolute path, or a URL as it is; see `absolute_path` and `check_public`."""
+    if is_url(name):
+        check_public(name)
+        return name
+    return str(absolute_path(name, folder, where))
 
 
 def absolute_path(name: str, folder: Path, where: str) -> Path:
@@ -105,11 +116,7 @@ def read_sessions_csv(path: Path, data_folder: Path | None = None) -> list[str]:
     if problems := list(_row_problems(rows, needed)):
         raise DataError(str(path), problems)
     if by_path:
-        names = [str(row["path"]).strip() for row in rows]
-        return [
-            name if is_url(name) else str((path.parent / Path(name).expanduser()).resolve())
-            for name in names
-        ]
+        return [_locate(str(row["path"]).strip(), path.parent, str(path)) for row in rows]
     root = (data_folder or path.parent).resolve()
     return [str(root.joinpath(*(row[name].strip() for name in FIELDS), FILE_NAME)) for row in rows]
 

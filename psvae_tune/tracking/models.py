@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.errors import TrackingError
-from psvae_tune.tracking.runs import TRIAL, TrackingTarget, hide_password, import_mlflow
+from psvae_tune.tracking.runs import TRIAL, TrackingTarget, import_mlflow, reason_of
 
 CHAMPION = "champion"
 
@@ -114,7 +114,7 @@ def register_model(
         client.set_registered_model_alias(name, CHAMPION, version)
     except Exception as error:  # registries raise what their database or HTTP library raises
         raise TrackingError(
-            f"model {name!r}", f"cannot be registered: {str(error).splitlines()[0][:300]}"
+            f"model {name!r}", f"cannot be registered: {reason_of(error)}"
         ) from error
     return str(version)
 
@@ -133,7 +133,5 @@ def download_model(uri: str, model_uri: str, folder: Path) -> Path:
         path = mlflow.artifacts.download_artifacts(model_uri, dst_path=str(folder))
         return next(Path(path).rglob("model.pt"))
     except Exception as error:  # stores raise what their database or HTTP library raises
-        reason = str(error).replace(uri, hide_password(uri)) or "it holds no model.pt"
-        raise TrackingError(
-            f"model {model_uri}", f"cannot be read: {reason.splitlines()[0][:300]}"
-        ) from error
+        what = reason_of(error) if str(error) else "it holds no model.pt"
+        raise TrackingError(f"model {model_uri}", f"cannot be read: {what}") from error

@@ -2,15 +2,18 @@
 
 from urllib.parse import urlsplit
 
-from psvae_tune.errors import TrackingError
-from psvae_tune.tracking.runs import TrackingTarget, hide_password, import_mlflow, reason
+from psvae_tune.errors import TrackingError, hide_passwords
+from psvae_tune.tracking.runs import TrackingTarget, import_mlflow, reason_of
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
 def is_loopback(uri: str) -> bool:
     """Return whether a URI means the very machine that reads it."""
-    return urlsplit(uri).hostname in LOOPBACK
+    try:
+        return urlsplit(uri).hostname in LOOPBACK
+    except ValueError:  # no URI at all
+        return False
 
 
 def check_shareable(uri: str, *, is_remote: bool) -> None:
@@ -28,7 +31,7 @@ def check_shareable(uri: str, *, is_remote: bool) -> None:
     TrackingError
         If what it names is here alone, or if it holds a password.
     """
-    where = f"tracking URI {hide_password(uri)}"
+    where = f"tracking URI {uri}"
     hint = "start psvae_tune's compose file or `mlflow server`, and give its address"
     if uri.startswith(("sqlite:", "file:")) or "://" not in uri:
         raise TrackingError(where, "is a file of one machine: workers cannot reach it", hint)
@@ -36,7 +39,7 @@ def check_shareable(uri: str, *, is_remote: bool) -> None:
         raise TrackingError(
             where, "means another machine on every node: workers cannot reach it", hint
         )
-    if hide_password(uri) != uri:
+    if hide_passwords(uri) != uri:
         raise TrackingError(
             where,
             "holds a password, which everyone who sees the job would see",
@@ -57,6 +60,6 @@ def check_answers(target: TrackingTarget) -> None:
         target.client().get_experiment(target.experiment_id)
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
-            f"tracking URI {hide_password(target.uri)}",
-            f"does not answer: {reason(error, target.uri)}",
+            f"tracking URI {target.uri}",
+            f"does not answer: {reason_of(error)}",
         ) from error

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from psvae_tune.errors import PsvaeTuneError, TrackingError
+from psvae_tune.errors import PsvaeTuneError, TrackingError, hide_passwords
 from psvae_tune.remote import copy_folder, remove_remains, write_bytes
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 MAX_PARAM_LENGTH = 5000
+SQLITE_START = b"SQLite format 3\0"
 # Without limits one call to a server that is down blocks for minutes.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -56,14 +57,6 @@ def import_mlflow() -> Any:
         # They log with their tracebacks the errors that they raise, and that are told here.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
-
-
-def hide_password(uri: str) -> str:
-    """Return a URI fit to be shown: without the user and password it may hold."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ class TrackingTarget:
     def url(self, server: str) -> str:
         """Return the address of the chart view of this study's trials on a server."""
         return (
-            f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs"
+            f"{hide_passwords(server).rstrip('/')}/#/experiments/{self.experiment_id}/runs"
             f"?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={self.view}"
         )
 
@@ -107,6 +100,30 @@ class TrackingTarget:
     def view(self) -> str:
         """The key of the view that `views.save_view` keeps, letters and digits only."""
         return hashlib.sha256(self.study.encode()).hexdigest()
+
+
+def find_database(uri: str) -> Path | None:
+    """Return the SQLite file that a URI names, which need not exist; None for other stores.
+
+    Raises
+    ------
+    TrackingError
+        If what is there is no database; MLflow would try again and again for minutes.
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(SQLITE_START))
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TrackingError(f"tracking URI {uri}", f"cannot be read: {why}") from error
+    if start not in (b"", SQLITE_START):
+        raise TrackingError(f"tracking URI {uri}", "is no SQLite database")
+    return path
 
 
 def open_target(
@@ -132,6 +149,7 @@ def open_target(
     TrackingError
         If the store does not answer or refuses.
     """
+    find_database(uri)
     mlflow = import_mlflow()
     try:
         client = mlflow.MlflowClient(uri)
@@ -141,7 +159,7 @@ def open_target(
             experiment_id = client.create_experiment(experiment_name, artifact_location=location)
         elif experiment.lifecycle_stage != "active":
             raise TrackingError(
-                hide_password(uri),
+                uri,
                 f"the experiment {experiment_name!r} was deleted",
                 hint="restore it, or choose another experiment_name",
             )
@@ -151,20 +169,20 @@ def open_target(
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
-            f"tracking URI {hide_password(uri)}",
-            f"does not answer: {reason(error, uri)}",
+            f"tracking URI {uri}",
+            f"does not answer: {reason_of(error)}",
             hint="start the server, or leave --tracking-uri out to log beside the study",
         ) from error
     return TrackingTarget(uri, experiment_id, study)
 
 
-def reason(error: Exception, uri: str = "") -> str:
+def reason_of(error: Exception) -> str:
     """Return what went wrong, without the wrappings of other libraries and without secrets."""
-    lines = str(error).replace(uri, hide_password(uri)).splitlines()
+    lines = hide_passwords(str(error)).splitlines()
     telling = (line for line in lines if line and not line.startswith("(raised as a result of"))
     text = next(telling, type(error).__name__)
     system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
-    return system_error[1] if system_error else text[:200]
+    return system_error[1] if system_error else text[:300]
 
 
 @contextmanager
@@ -188,7 +206,7 @@ def writing(what: str, hint: str | None = None) -> Iterator[None]:
     except PsvaeTuneError:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
-        raise TrackingError(what, f"cannot be written: {reason(error)}", hint) from error
+        raise TrackingError(what, f"cannot be written: {reason_of(error)}", hint) from error
 
 
 def metric_key(key: str) -> str:

@@ -1,7 +1,9 @@
 import time
 
 import audit
+import h5py
 import hostile
+import numpy as np
 import pytest
 from test_study_end_to_end import command, finish
 
@@ -24,10 +26,34 @@ def undisturbed(tmp_path_factory):
     return audit.Outcome.read(folder, audit.Store.beside(folder), seconds)
 
 
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recordings") / "session.h5"
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.attrs["label_names"] = np.bytes_('["x", "y"]')
+        for i in range(12):
+            file[f"images/trial_{i:04}"] = rng.integers(0, 256, (4, 1, 32, 32), np.uint8)
+            file[f"labels/trial_{i:04}"] = rng.random((4, 2))
+            file[f"labels_sc/trial_{i:04}"] = rng.random((4, 2))
+    return path
+
+
+@pytest.fixture(scope="session")
+def store_file(tmp_path_factory):
+    """Return an empty store: making one takes seconds, copying it nothing."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
 def pytest_terminal_summary(terminalreporter):
-    """Print the table of faults, and say how many inputs were tried and what came of them."""
+    """Print the table of faults, and that of what was tried and what came of it."""
     for line in audit.to_markdown() if audit.table else ():
         terminalreporter.write_line(line)
-    for parser, outcomes in sorted(hostile.tried.items()):
-        counts = ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items()))
-        terminalreporter.write_line(f"hostile input: {parser}: {outcomes.total()} tried, {counts}")
+    if hostile.tried:
+        terminalreporter.section("damaged and hostile input")
+        for line in hostile.describe_tried():
+            terminalreporter.write_line(line)

@@ -5,6 +5,7 @@ are read in a process of their own, so that a hang or a crash is an outcome too.
 """
 
 import json
+import math
 import os
 import random
 import resource
@@ -22,17 +23,28 @@ from psvae_tune.errors import PsvaeTuneError
 
 # A sample that is the same each time; a search for new trouble sets the number of inputs.
 N_INPUTS = int(os.environ.get("PSVAE_TUNE_INPUTS", "0"))
-sample = settings(
-    max_examples=N_INPUTS or 60,
-    derandomize=not N_INPUTS,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+
+
+def share(n_usual: int, part: float = 1) -> int:
+    """Return how many inputs a test tries that has a part of those of its parser."""
+    return math.ceil(part * N_INPUTS) if N_INPUTS else n_usual
+
+
+def sample(n_usual: int = 60, part: float = 1) -> settings:
+    """Return how hypothesis is to go about it; see `share`."""
+    return settings(
+        max_examples=share(n_usual, part),
+        derandomize=not N_INPUTS,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
 
 tried: dict[str, Counter[str]] = {}
-"""Outcomes of every parser."""
+"""Outcomes of every parser: taken, refused, or what was found."""
 
+OUTCOMES = ("refused", "taken")
 TIME_LIMIT_S = 30
 MEMORY_LIMIT = 4 * 2**30
 
@@ -40,6 +52,20 @@ MEMORY_LIMIT = 4 * 2**30
 def count(parser: str, outcome: str) -> None:
     """Note an outcome for the table at the end."""
     tried.setdefault(parser, Counter())[outcome] += 1
+
+
+def describe_tried() -> list[str]:
+    """Return the table of what was tried, in Markdown."""
+    lines = ["| parser | inputs tried | refused | taken | found |", "|---|---|---|---|---|"]
+    for parser, outcomes in sorted(tried.items()):
+        refused, taken = outcomes["refused"], outcomes["taken"]
+        found = ", ".join(
+            f"{n} {what}" for what, n in sorted(outcomes.items()) if what not in OUTCOMES
+        )
+        lines.append(
+            f"| {parser} | {outcomes.total():,} | {refused:,} | {taken:,} | {found or 'nothing'} |"
+        )
+    return lines
 
 
 def attempt(parser: str, action: Callable[[], object]) -> PsvaeTuneError | None:
@@ -55,7 +81,7 @@ def attempt(parser: str, action: Callable[[], object]) -> PsvaeTuneError | None:
     except BaseException:
         count(parser, "failed")
         raise
-    count(parser, "accepted")
+    count(parser, "taken")
     return None
 
 
@@ -68,7 +94,7 @@ def _serve() -> None:
         name, path = json.loads(line)
         try:
             attempt(name, lambda: readers.READERS[name](Path(path)))  # noqa: B023
-            outcome = "accepted" if tried[name]["accepted"] else "refused"
+            outcome = "taken" if tried[name]["taken"] else "refused"
         except BaseException as error:
             outcome = f"failed: {error!r}".replace("\n", " ")
         tried.clear()
@@ -151,8 +177,22 @@ NASTY = [
     "; rm x",
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "<!--",
     "{{ 7 * 7 }}",
+    "{% raw %}",
+    "$\\frac$",
     "%s%n",
+    "%2e%2e/x",
+    "~",
+    "~nobody",
+    "a\tb\rc",
+    "\x1b[31m",
+    "\ufeff",
+    "\u2028",
+    "http://[",
+    "file:///etc/passwd",
     "ü",
     "名前",
     "\u202ex",

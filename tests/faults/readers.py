@@ -12,6 +12,24 @@ def read_recording(path: Path) -> None:
     read_session(path, needs_labels=True)
 
 
+def check_recording(path: Path) -> None:
+    """As ``data check`` does."""
+    from psvae_tune.data.findings import find
+    from psvae_tune.data.measures import measure_session
+
+    find(measure_session(str(path)))
+
+
+def picture_recording(path: Path) -> None:
+    """As ``data check --html`` does."""
+    from psvae_tune.data.findings import find
+    from psvae_tune.data.measures import measure_session
+    from psvae_tune.figures.session_page import build_session_page
+
+    measures = measure_session(str(path))
+    build_session_page([(measures, find(measures))])
+
+
 def read_pose_file(path: Path) -> None:
     """As ``data import`` does."""
     from psvae_tune.data.pose import read_poses
@@ -31,4 +49,10 @@ def read_model(path: Path) -> None:
     )
 
 
-READERS = {"recording": read_recording, "pose file": read_pose_file, "model": read_model}
+READERS = {
+    "recording": read_recording,
+    "data check": check_recording,
+    "data check --html": picture_recording,
+    "pose file": read_pose_file,
+    "model": read_model,
+}

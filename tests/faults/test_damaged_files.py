@@ -1,36 +1,51 @@
 """Files of which some bytes are wrong: read, or refused with one error."""
 
+import math
+import random
 from functools import partial
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import sleap_io
 import torch
-from hostile import N_INPUTS, damage
+from hostile import N_INPUTS, NASTY, OUTCOMES, damage, share
 from studies import make_config, make_session
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.data import caution
 from psvae_tune.data.hdf5 import read_header, write_session
+from psvae_tune.data.measures import measure_session
 from psvae_tune.data.pose import read_poses
 from psvae_tune.errors import DataError
 from psvae_tune.models.saved import save_model
 from psvae_tune.train import start
 
-N_EACH = N_INPUTS or 30
+NAMES = '["paw_x", "paw_y"]'
 
 
-def write_plain_session(path):
+def write_plain_session(path, names=NAMES):
     """Write a session as it is without compression: most bytes of it are structure."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
-        file.attrs["label_names"] = '["paw_x", "paw_y"]'
+        file.attrs["label_names"] = names
         for i, length in enumerate([4, 3, 5]):
             clip = f"trial_{i:04d}"
             file[f"images/{clip}"] = rng.integers(0, 256, (length, 1, 4, 6), np.uint8)
             file[f"labels/{clip}"] = rng.uniform(0, 6, (length, 2)).astype(np.float32)
             file[f"labels_masks/{clip}"] = np.ones((length, 2), np.float32)
+
+
+def write_imported_session(path):
+    """Write what ``data import`` writes beside frames and labels, as texts of a fixed length."""
+    write_plain_session(path, np.bytes_(NAMES))
+    with h5py.File(path, "a") as file:
+        file.attrs["label_cameras"] = np.bytes_("[0, 1]")
+        file.attrs["n_cameras"] = 2
+        for i, length in enumerate([4, 3, 5]):
+            file[f"labels_sc/trial_{i:04d}"] = file[f"labels/trial_{i:04d}"][()]
+            file[f"times/trial_{i:04d}"] = np.arange(length) / 30 + i
 
 
 def write_packed_session(path):
@@ -93,6 +108,25 @@ def write_analysis(path):
         file["video_ind"] = 0
 
 
+def write_project(path):
+    skeleton = sleap_io.Skeleton(["a", "b", "c"])
+    video = sleap_io.Video(filename="video.mp4", open_backend=False)
+    track = sleap_io.Track("fly")
+    frames = [
+        sleap_io.LabeledFrame(
+            video=video,
+            frame_idx=i,
+            instances=[
+                sleap_io.PredictedInstance.from_numpy(
+                    np.random.default_rng(i).random((3, 2)) * 9, skeleton=skeleton, track=track
+                )
+            ],
+        )
+        for i in range(6)
+    ]
+    sleap_io.Labels(labeled_frames=frames).save(str(path), verbose=False)
+
+
 def write_model(path):
     state = start(
         make_config(), prepare_data([make_session()], make_config()), torch.device("cpu")
@@ -101,32 +135,133 @@ def write_model(path):
     save_model(path, state.model, scaler, {"label_names": ["paw_x", "paw_y"]})
 
 
+# What reads it, its name, what writes it, and its part of the inputs of its parser. Texts of no
+# fixed length are read by another process first, which takes a hundred times longer.
 KINDS = {
-    "session": ("recording", "session.h5", write_plain_session),
-    "packed session": ("recording", "session.h5", write_packed_session),
-    "DeepLabCut CSV": ("pose file", "pose.csv", write_csv),
-    "DeepLabCut HDF5": ("pose file", "pose.h5", write_fixed),
-    "DeepLabCut table": ("pose file", "pose.h5", write_table),
-    "LEAP": ("pose file", "pose.h5", write_leap),
-    "NumPy": ("pose file", "pose.npy", write_array),
-    "SLEAP analysis": ("pose file", "pose.h5", write_analysis),
-    "model": ("model", "model.pt", write_model),
+    "session": ("recording", "session.h5", write_plain_session, 0.02),
+    "packed session": ("recording", "session.h5", write_packed_session, 0.02),
+    "imported session": ("recording", "session.h5", write_imported_session, 0.96),
+    "imported session, checked": ("data check", "session.h5", write_imported_session, 0.5),
+    "DeepLabCut CSV": ("pose file", "pose.csv", write_csv, 0.2),
+    "DeepLabCut HDF5": ("pose file", "pose.h5", write_fixed, 0.2),
+    "DeepLabCut table": ("pose file", "pose.h5", write_table, 0.2),
+    "LEAP": ("pose file", "pose.h5", write_leap, 0.2),
+    "NumPy": ("pose file", "pose.npy", write_array, 0.15),
+    "SLEAP analysis": ("pose file", "pose.h5", write_analysis, 0.02),
+    "SLEAP project": ("pose file", "pose.slp", write_project, 0.05),
+    "model": ("model", "model.pt", write_model, 0.4),
 }
 
 
 @pytest.mark.timeout(0 if N_INPUTS else 300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files(tmp_path, reader, kind):
-    name, file_name, write = KINDS[kind]
+    name, file_name, write, part = KINDS[kind]
     path = tmp_path / file_name
     write(path)
-    assert reader.read(name, path) == "accepted"
+    assert reader.read(name, path) == "taken"
     content = path.read_bytes()
     trouble = {}
-    for seed in range(N_EACH):
+    for seed in range(share(20, part)):
         path.write_bytes(damage(content, seed))
         outcome = reader.read(name, path)
-        if outcome not in ("accepted", "refused"):
+        if outcome not in OUTCOMES:
+            trouble[seed] = outcome
+    assert not trouble
+
+
+def write_odd(path, seed):
+    """Write a session whose attributes, and what else no study needs, are anything."""
+    rng = random.Random(seed)
+    write_imported_session(path)
+    with h5py.File(path, "a") as file:
+        values = [
+            *[np.bytes_(text.encode(errors="replace")) for text in rng.sample(NASTY, 3)],
+            *[np.bytes_(text) for text in (NAMES, "[0, 1]", "[0]", "[[0], {}]", "[-1, 1e999]")],
+            *[0, 1, 2, -1, 10**9, 2**63 - 1, math.nan, -math.inf, True, 1j],
+            h5py.Empty("f4"),
+            np.zeros((2, 3)),
+            np.zeros(4000),
+            np.array([b"a", b"b"]),
+            np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")]),
+            file.ref,
+            file["labels"].ref,
+        ]
+        if rng.random() < 0.01:  # text of no fixed length, see above
+            values = [rng.choice(NASTY).encode(errors="replace").replace(b"\0", b"").decode()]
+        for _ in range(rng.randint(1, 3)):
+            item = file[rng.choice(["/", "/", "/", "images", "times", "labels/trial_0001"])]
+            name = rng.choice(["label_names", "label_cameras", "n_cameras", "units", "x"])
+            item.attrs[name] = rng.choice(values)
+        if rng.random() < 0.5:
+            replace_times(file, rng)
+
+
+def replace_times(file, rng):
+    """Have the group of times, or one clip of it, be something else."""
+    name = rng.choice(["times", "times/trial_0001"])
+    del file[name]
+    others = {
+        "nothing": lambda: None,
+        "numbers": lambda: file.create_dataset(
+            name, data=[rng.choice([0, 1, 1e300, math.nan])] * 3
+        ),
+        "text": lambda: file.create_dataset(name, data=np.array([b"x"] * 3)),
+        "table": lambda: file.create_dataset(name, data=np.zeros((3, 3))),
+        "group": lambda: file.create_group(name),
+        "unwritten": lambda: file.create_dataset(name, (10**12,), "f8", chunks=(10**6,)),
+        "elsewhere": lambda: file.__setitem__(name, h5py.ExternalLink("/etc/passwd", "/x")),
+        "link": lambda: file.__setitem__(name, h5py.SoftLink("/images/trial_0001")),
+        "itself": lambda: file.__setitem__(name, h5py.SoftLink(f"/{name}")),
+        "raw": lambda: file.create_dataset(name, (3,), "f8", external=[("/etc/passwd", 0, 24)]),
+    }
+    rng.choice(list(others.values()))()
+
+
+def test_times_of_another_file_are_not_read(tmp_path):
+    path, other = tmp_path / "session.h5", tmp_path / "other.h5"
+    write_imported_session(path)
+    assert measure_session(str(path)).times is not None
+    with h5py.File(other, "w") as file:
+        file["x"] = np.arange(3.0)
+    with h5py.File(path, "a") as file:
+        del file["times/trial_0001"]
+        file["times/trial_0001"] = h5py.ExternalLink(str(other), "/x")
+    assert measure_session(str(path)).times is None
+
+
+@pytest.mark.parametrize("cameras", ["[0]", "[0, 2]", "[[0], {}]", "nothing", "1"])
+def test_cameras_that_cannot_be_count_as_one(tmp_path, cameras):
+    path = tmp_path / "session.h5"
+    write_imported_session(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["label_cameras"] = np.bytes_(cameras)
+    measures = measure_session(str(path))
+    assert (measures.n_cameras, measures.cameras) == (1, (0, 0))
+
+
+@pytest.mark.parametrize(("frame", "problem"), [(2**62, "GB of memory"), (-5, "from 0 on")])
+def test_sleap_frames_that_no_video_has_are_refused(tmp_path, frame, problem):
+    path = tmp_path / "pose.slp"
+    write_project(path)
+    with h5py.File(path, "a") as file:
+        frames = file["frames"][()]
+        frames = frames.astype([(n, "i8") for n in frames.dtype.names])
+        frames["frame_idx"][-1] = frame
+        del file["frames"]
+        file["frames"] = frames
+    with pytest.raises(DataError, match=problem):
+        read_poses(path)
+
+
+@pytest.mark.timeout(0 if N_INPUTS else 300)
+@pytest.mark.parametrize(("name", "part"), [("data check", 0.5), ("data check --html", 0.01)])
+def test_odd_files(tmp_path, reader, name, part):
+    path, trouble = tmp_path / "session.h5", {}
+    for seed in range(share(10 if "html" in name else 60, part)):
+        write_odd(path, seed)
+        outcome = reader.read(name, path)
+        if outcome not in OUTCOMES:
             trouble[seed] = outcome
     assert not trouble
 
@@ -144,7 +279,7 @@ def hang(content):
 @pytest.mark.parametrize("kind", ["session", "SLEAP analysis"])
 def test_reading_comes_to_an_end(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(caution, "TIME_LIMIT_S", 2)
-    _, file_name, write = KINDS[kind]
+    _, file_name, write, _ = KINDS[kind]
     read = read_poses if kind == "SLEAP analysis" else partial(read_header, needs_labels=True)
     path = tmp_path / file_name
     write(path)

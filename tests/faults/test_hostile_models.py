@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from hostile import N_INPUTS, attempt, damage, sample, text
+from hostile import N_INPUTS, attempt, damage, sample, share, text
 from hypothesis import given
 from hypothesis import strategies as st
 from readers import read_model
@@ -51,7 +51,7 @@ def changes(draw, raw):
     return raw
 
 
-@sample
+@sample(part=0.3)
 @given(data=st.data())
 def test_models_with_other_settings(tmp_path_factory, model, data):
     path = tmp_path_factory.getbasetemp() / "model.pt"
@@ -72,7 +72,7 @@ tensors = st.sampled_from(
 )
 
 
-@sample
+@sample(part=0.3)
 @given(data=st.data())
 def test_models_with_other_weights(tmp_path_factory, model, data):
     path = tmp_path_factory.getbasetemp() / "model.pt"
@@ -104,7 +104,7 @@ def go_on(content):
 
 
 def test_damaged_checkpoints(checkpoint):
-    for seed in range(N_INPUTS or 30):
+    for seed in range(share(30)):
         damaged = damage(checkpoint, seed)
         refusal = attempt("checkpoint", lambda: go_on(damaged))  # noqa: B023
         assert (refusal is None) == (damaged == checkpoint)

@@ -1,8 +1,8 @@
 """Names and paths that are more than names: markup, commands, ways out of a folder."""
 
+import os
 from html.parser import HTMLParser
 
-import mlflow
 import pytest
 from hostile import N_INPUTS, attempt, sample, text
 from hypothesis import assume, given
@@ -11,13 +11,15 @@ from mlflow.utils.validation import _validate_metric_name
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.findings import find
-from psvae_tune.data.hdf5 import read_session, write_session
+from psvae_tune.data.hdf5 import read_header, read_session, write_session
 from psvae_tune.data.measures import measure_session
-from psvae_tune.errors import StorageError
+from psvae_tune.errors import DataError, StorageError
 from psvae_tune.figures.session_page import build_session_page
 from psvae_tune.logged import open_study
+from psvae_tune.remote import locate, open_url
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking import StudyRun, metric_key, open_target
+from psvae_tune.uploads import upload
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 
@@ -29,7 +31,7 @@ MARKUP = [
 ]
 
 
-@sample
+@sample()
 @given(name=text)
 def test_studies_stay_in_their_folder(tmp_path_factory, name):
     root = tmp_path_factory.getbasetemp() / "out"
@@ -39,7 +41,7 @@ def test_studies_stay_in_their_folder(tmp_path_factory, name):
     assert not [path for path in root.parent.glob("*") if path.name == name != "out"]
 
 
-@sample
+@sample()
 @given(names=st.lists(text | st.text("ab./ !?", max_size=5), min_size=2, max_size=2, unique=True))
 def test_every_label_has_a_metric_of_its_own(names):
     assume(all(name and name.isprintable() for name in names))
@@ -96,14 +98,45 @@ def test_results_stay_in_the_output_folder(tmp_path, name, store_file):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [output.database]
 
 
+file_names = text.filter(
+    lambda name: "/" not in name and "\0" not in name and name not in ("", ".", "..")
+)
+
+
+@sample()
+@given(
+    name=file_names.map(lambda name: name[:60] + ".h5"), scheme=st.sampled_from(["file", "memory"])
+)
+def test_recordings_arrive_where_they_are_sent(tmp_path_factory, name, scheme):
+    root = tmp_path_factory.getbasetemp() / "sent"
+    here, there = root / "here", root / "there"
+    here.mkdir(parents=True, exist_ok=True)
+    path = here / name
+    try:
+        path.write_bytes(name.encode())
+    except (OSError, UnicodeEncodeError):
+        return
+    output = OutputFolder(locate(f"{scheme}://{there}"))
+
+    def send():
+        url, _ = upload(path, output, lambda n_bytes: None)
+        assert open_url(url).read() == name.encode()
+        again, n_sent = upload(path, output, lambda n_bytes: None)
+        assert (again, n_sent) == (url, 0)
+
+    attempt("upload", send)
+    path.unlink()
+    assert {item.name for item in root.iterdir()} <= {"here", "there"}
+    assert not list(here.iterdir())
+
+
+def test_a_pipe_is_no_recording(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5")
+    for path in (tmp_path / "pipe.h5", "/dev/zero"):
+        with pytest.raises(DataError, match="got a pipe or a device"):
+            read_header(path, needs_labels=False)
+
+
 def test_an_output_folder_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(StorageError, match="cannot be written: File name too long"):
         OutputFolder(tmp_path / ("x" * 300)).prepare()
-
-
-@pytest.fixture(scope="session")
-def store_file(tmp_path_factory):
-    """Return an empty store: making one takes seconds, copying it nothing."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path.read_bytes()

@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 import torch
 import yaml
-from hostile import N_INPUTS, attempt, damage, sample, text
+from hostile import N_INPUTS, attempt, damage, sample, share, text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +21,6 @@ from psvae_tune.study_file import read_study_file
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
-N_EACH = N_INPUTS or 100
 
 numbers = st.integers() | st.floats() | st.sampled_from([0, -1, 1, 10**9, 10**30, 1e-320])
 values = st.recursive(
@@ -63,8 +60,8 @@ def studies(draw):
     return raw
 
 
-small = st.integers(1, 9)
-sizes = small | small | st.sampled_from([0, -1, 1.5, "x", None, 10**6, 2**63])
+small = st.integers(1, 4)
+sizes = small | small | st.integers(5, 99) | st.sampled_from([0, -1, 1.5, "x", None, 10**6, 2**63])
 
 
 @st.composite
@@ -77,9 +74,9 @@ def architectures(draw):
         return draw(st.one_of(*[whole] * 9, values))
 
     raw = {
-        "ae_padding_type": draw(st.sampled_from(["same", "valid"])),
+        "ae_padding_type": draw(st.sampled_from(["same", "same", "valid"])),
         "ae_batch_norm": draw(st.booleans()),
-        "symmetric_arch": draw(st.booleans()),
+        "symmetric_arch": draw(st.sampled_from([True, True, False])),
         "ae_decoding_last_FF_layer": draw(st.booleans()),
     }
     for side in ("encoding", "decoding"):
@@ -95,26 +92,13 @@ def architectures(draw):
     return raw
 
 
-@pytest.fixture(scope="session")
-def recording(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recordings") / "session.h5"
-    rng = np.random.default_rng(0)
-    with h5py.File(path, "w") as file:
-        file.attrs["label_names"] = np.bytes_('["x", "y"]')
-        for i in range(12):
-            file[f"images/trial_{i:04}"] = rng.integers(0, 256, (4, 1, 32, 32), np.uint8)
-            file[f"labels/trial_{i:04}"] = rng.random((4, 2))
-            file[f"labels_sc/trial_{i:04}"] = rng.random((4, 2))
-    return path
-
-
 def plan(file, recording, settings=()):
     """Do what ``psvae-tune check`` does."""
     sessions = [] if recording is None else [str(recording)]
     list(describe_plan(make_plan(read_study_file(file, settings, sessions), str(file))))
 
 
-@sample
+@sample(part=0.5)
 @given(raw=studies())
 def test_changed_studies(tmp_path_factory, recording, raw):
     file = tmp_path_factory.getbasetemp() / "study.yaml"
@@ -127,7 +111,7 @@ def test_changed_studies(tmp_path_factory, recording, raw):
 
 def test_damaged_studies(tmp_path, recording):
     file = tmp_path / "study.yaml"
-    for seed in range(N_EACH):
+    for seed in range(share(100, part=0.5)):
         file.write_bytes(damage(FILES[seed % len(FILES)].read_bytes(), seed))
         attempt("search space", lambda: plan(file, recording))
 
@@ -135,29 +119,100 @@ def test_damaged_studies(tmp_path, recording):
 keys = st.sampled_from(
     [
         "data.sessions",
-        "data.trial_splits",
-        "model.ps_vae.beta",
-        "model.n_ae_latents",
         "model.ae_arch_json",
         "search.stages.alpha.space.ps_vae.alpha",
-        "search.stages.alpha.select",
         "search.stages.alpha",
-        "search",
-        "training.max_n_epochs",
+        "search.stages.0",
+        "tracking.uri",
         "resources",
-        "experiment_name",
         "",
         ".",
         "a..b",
+        ".".join("a" * 3000),
     ]
 ) | st.text(max_size=20)
+yaml_texts = st.sampled_from(
+    [
+        "",
+        "~",
+        "yes",
+        "*a",
+        "&a [*a]",
+        "<<: *a",
+        "{a: b",
+        "[1, 2",
+        "- a",
+        "? a",
+        "a: b: c",
+        "%YAML 9",
+        "!!binary x",
+        "!!python/object/apply:os.system [id]",
+        "2020-13-45",
+        "12:30:45",
+        "0x1f",
+        ".inf",
+        "9" * 5000,
+        "[" * 2000,
+        "{" * 200 + "}" * 200,
+        "[{name: []}]",
+        "[{name: {a: 1}}]",
+        "{grid_search: []}",
+        "{grid_search: [1, 2, 4]}",
+        "{grid_search: [[1]]}",
+        "{choice: [null]}",
+        "{uniform: [1, 0]}",
+        "{loguniform: [0, 1]}",
+        "{loguniform: [1, 1000]}",
+        "{randint: [0, 10000000000]}",
+        "{quniform: [0, 1, 0]}",
+        "n_labels + 2",
+        "n_labels + " + "9" * 30,
+        "http://user:secret@host:5000",
+    ]
+)
 
 
-@sample
-@given(key=keys, value=text | st.integers(0, 99).map(str) | values.map(json.dumps))
-def test_settings(recording, key, value):
-    settings = [f"{key}={value}"]
-    attempt("--set", lambda: plan(FILES[-3], recording, settings))
+def dotted(raw):
+    """Return every place of a file as ``--set`` names it: stages go by their names."""
+    names = []
+    for path in places(raw):
+        node, parts = raw, []
+        for key in path:
+            is_stage = isinstance(node, list) and isinstance(node[key], dict)
+            parts.append(str(node[key].get("name")) if is_stage else str(key))
+            node = node[key]
+        names.append(".".join(parts))
+    return sorted(names)
+
+
+@st.composite
+def changed_files(draw):
+    """Return a shipped file, and what a command line changes in it."""
+    file = draw(st.sampled_from(FILES))
+    known = st.sampled_from(dotted(yaml.safe_load(file.read_text())))
+    ends = st.sampled_from(["", "", "", "", ".x", ".", ".name", ".grid_search"])
+    some = yaml_texts | text | st.integers(0, 99).map(str) | values.map(json.dumps)
+    n_changes = draw(st.integers(1, 3))
+    changes = [f"{draw(known | known | keys)}{draw(ends)}={draw(some)}" for _ in range(n_changes)]
+    return file, changes
+
+
+@sample()
+@given(changed=changed_files())
+def test_settings(recording, changed):
+    attempt("--set", lambda: plan(changed[0], recording, changed[1]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ([".".join("a" * 3000) + "=1"], "names a place below 2999 others"),
+        (["search.stages=[{name: [1]}]", "search.stages.x.y=1"], "names no stage, got 'x'"),
+    ],
+)
+def test_settings_that_name_no_place(settings, problem):
+    with pytest.raises(ConfigError, match=problem):
+        read_study_file(FILES[0], settings)
 
 
 def build(raw):
@@ -167,7 +222,7 @@ def build(raw):
     build_model(config, DataShape(1, 32, 40)).predict(frames, None, None, None)
 
 
-@sample
+@sample(part=0.5)
 @given(raw=architectures())
 def test_architectures(raw):
     attempt("architecture", lambda: build(raw))
@@ -178,14 +233,26 @@ def test_architecture_files(tmp_path, recording):
     raw = yaml.safe_load(FILES[0].read_text())
     raw["model"]["ae_arch_json"] = architecture.name
     file.write_text(yaml.safe_dump(raw))
-    content = json.dumps(
-        {
-            "ae_encoding_n_channels": [8, 16],
-            "ae_encoding_kernel_size": [5, 5],
-            "ae_encoding_stride_size": [2, 2],
-        }
-    ).encode()
-    for seed in range(N_EACH):
+    content = (
+        b'{"ae_encoding_n_channels": [8, 16], "ae_encoding_kernel_size": [5, 5],'
+        b' "ae_encoding_stride_size": [2, 2], "ae_padding_type": "same"}'
+    )
+    for odd in (
+        b"",
+        b"[]",
+        b"NaN",
+        b"\xef\xbb\xbf" + content,
+        content + content,
+        content[:-1] + content.replace(b"{", b","),
+        content.replace(b"8", b"9" * 5000),
+        content.replace(b"8", b"Infinity"),
+        content.replace(b"8", b"[" * 100_000),
+        content.replace(b"8", b"[" * 500 + b"]" * 500),
+        b" " * 2**21 + content,
+    ):
+        architecture.write_bytes(odd)
+        attempt("architecture", lambda: plan(file, recording))
+    for seed in range(share(100, part=0.5)):
         architecture.write_bytes(damage(content, seed))
         attempt("architecture", lambda: plan(file, recording))
 
