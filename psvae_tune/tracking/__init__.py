@@ -1,5 +1,6 @@
 """Everything that is written to MLflow; the only folder that imports it."""
 
+from psvae_tune.tracking.database import find_database
 from psvae_tune.tracking.models import download_model, find_model, log_model, register_model
 from psvae_tune.tracking.reach import check_answers, check_shareable, is_loopback
 from psvae_tune.tracking.runs import (
@@ -18,7 +19,6 @@ from psvae_tune.tracking.runs import (
     TrialRun,
     close_trial,
     fetch_file,
-    find_database,
     local_folder,
     log_metrics,
     metric_key,

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from psvae_tune.errors import PsvaeTuneError, TrackingError, hide_passwords
 from psvae_tune.remote import copy_folder, remove_remains, write_bytes
+from psvae_tune.tracking.database import find_database
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 MAX_PARAM_LENGTH = 5000
-SQLITE_START = b"SQLite format 3\0"
 # Without limits one call to a server that is down blocks for minutes.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -100,30 +100,6 @@ class TrackingTarget:
     def view(self) -> str:
         """The key of the view that `views.save_view` keeps, letters and digits only."""
         return hashlib.sha256(self.study.encode()).hexdigest()
-
-
-def find_database(uri: str) -> Path | None:
-    """Return the SQLite file that a URI names, which need not exist; None for other stores.
-
-    Raises
-    ------
-    TrackingError
-        If what is there is no database; MLflow would try again and again for minutes.
-    """
-    if not uri.startswith("sqlite:///"):
-        return None
-    path = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(SQLITE_START))
-    except FileNotFoundError:
-        return path
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise TrackingError(f"tracking URI {uri}", f"cannot be read: {why}") from error
-    if start not in (b"", SQLITE_START):
-        raise TrackingError(f"tracking URI {uri}", "is no SQLite database")
-    return path
 
 
 def open_target(
