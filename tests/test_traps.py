@@ -176,7 +176,7 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "a fit could not be resumed",
         (
             "test_train.py::test_a_resumed_fit_equals_an_uninterrupted_one",
-            "test_study_end_to_end.py::test_a_study_that_was_cut_off_ends_as_if_it_had_not_been",
+            "faults/test_cut_off.py::test_a_driver_killed_again_and_again",
         ),
     ),
     "B29": (
