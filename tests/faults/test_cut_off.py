@@ -13,7 +13,7 @@ from test_study_end_to_end import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-N_KILLS = int(os.environ.get("PSVAE_TUNE_KILLS", "6"))
+N_KILLS = int(os.environ.get("PSVAE_TUNE_KILLS", "4"))
 MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")  # of the kernel's first version of them
 
 

@@ -20,7 +20,7 @@ from psvae_tune.tracking import Opening, TrialRun, open_target, writing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-N_TIMES = int(os.environ.get("PSVAE_TUNE_DISKS", "2"))
+N_TIMES = int(os.environ.get("PSVAE_TUNE_DISKS", "1"))
 
 
 @dataclass(frozen=True)
