@@ -139,7 +139,9 @@ STUBS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; echo "srun $*" >> "$LOG"; exec "$@"',
     "scontrol": "echo first; echo second",
     "ray": 'echo "ray $*" >> "$LOG"; [ "$1" = health-check ] || exec sleep 2',
-    "psvae-tune": 'echo "psvae-tune $*, token $(wc -c < "$RAY_AUTH_TOKEN_PATH")" >> "$LOG"',
+    # The end of the study ends the nodes, which have noted their calls by then.
+    "psvae-tune": 'until [ "$(grep -c "^ray start" "$LOG")" = 2 ]; do sleep 0.1; done; '
+    'echo "psvae-tune $*, token $(wc -c < "$RAY_AUTH_TOKEN_PATH")" >> "$LOG"',
 }
 
 
