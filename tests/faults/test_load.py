@@ -61,7 +61,7 @@ def test_to_a_file_of_sqlite(tmp_path):
 @contextmanager
 def postgres(folder: Path):
     """Start PostgreSQL on this machine alone; yield the URI of a database."""
-    psycopg2 = pytest.importorskip("psycopg2")
+    psycopg = pytest.importorskip("psycopg")
     programs = [shutil.which("postgres"), *glob.glob("/usr/lib/postgresql/*/bin/postgres")]
     found = [Path(os.path.realpath(path)) for path in programs if path]
     if not found:
@@ -79,15 +79,15 @@ def postgres(folder: Path):
         [str(found[0]), *options], user=user, stderr=subprocess.DEVNULL, cwd="/"
     )
     try:
-        uri, deadline = f"postgresql://mlflow@127.0.0.1:{port}/postgres", time.monotonic() + 60
+        place, deadline = f"mlflow@127.0.0.1:{port}/postgres", time.monotonic() + 60
         while True:
             try:
-                psycopg2.connect(uri).close()
+                psycopg.connect(f"postgresql://{place}").close()
                 break
-            except psycopg2.OperationalError:
+            except psycopg.OperationalError:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-        yield uri
+        yield f"postgresql+psycopg://{place}"
     finally:
         process.terminate()
         process.wait(30)
