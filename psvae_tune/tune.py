@@ -14,6 +14,7 @@ import torch
 from ray import tune
 from ray._private import ray_constants
 from ray.tune import TuneError
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.batches import prepare_data
@@ -52,6 +53,7 @@ DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+SECRETS = {"AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: 
 def set_driver_environment() -> None:
     """Make Ray Tune quiet. Side effects: changes the environment, but nothing that is set."""
     os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
+    # Ray Tune would send these to its workers, which have them from their nodes, by way of a log.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
