@@ -64,9 +64,8 @@ def override(study: LoggedStudy, trial: LoggedTrial, user: str, reason: str) -> 
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     history = [*history, _entry(study, trial, user, reason, now)]
     run = StudyRun(study.target, study.run_id)
-    with writing(f"run {study.run_id}"), TemporaryDirectory() as folder:
-        write_bytes(Path(folder) / CHOICES, json.dumps(history, indent=2).encode())
-        run.log_folder(Path(folder))
+    with writing(f"run {study.run_id}"):
+        run.log_text(json.dumps(history, indent=2), CHOICES)
         run.mark([trial.trial_id], SELECTED)
     changed = logged.open_study(study.target.uri, study.name)
     publish(changed)

@@ -25,8 +25,14 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import psvae_tune
-from psvae_tune.errors import ClusterError, StorageError, TrackingError, hide_passwords
-from psvae_tune.nodes import Node, Nodes
+from psvae_tune.errors import (
+    ClusterError,
+    StorageError,
+    TrackingError,
+    hide_passwords,
+    holds_password,
+)
+from psvae_tune.nodes import Node, Nodes, shorten
 from psvae_tune.remote import is_url, locate
 from psvae_tune.search_space import Resources
 from psvae_tune.tracking import check_shareable, is_loopback
@@ -154,7 +160,7 @@ class Cluster:
         Raises
         ------
         ClusterError
-            If what it is told holds a password, or the package is not there.
+            If what it is told holds a password.
         """
         _check_public(order)
         environment = {
@@ -257,15 +263,13 @@ class Cluster:
 def _check_public(order: Order) -> None:
     told = [*order.arguments, order.output, order.tracking_uri, order.package or ""]
     told += order.files.values()
-    if shown := [text for text in told if hide_passwords(text) != text]:
+    if shown := [text for text in told if holds_password(text)]:
         raise ClusterError(
             "what a job is told",
             f"holds a password, got {hide_passwords(shown[0])!r:.200}",
             hint="everyone who sees the cluster sees it; passwords and keys belong into the "
             "environment of the nodes",
         )
-    if (order.package or "").endswith(".whl") and not Path(str(order.package)).is_file():
-        raise ClusterError(f"--package {order.package}", "is no file")
 
 
 def _provide_package(package: str | None, folder: Path) -> dict[str, Any]:
@@ -361,15 +365,11 @@ def _told_plainly(address: str) -> Iterator[None]:
     except (ConnectionError, requests.RequestException, aiohttp.ClientError) as error:
         raise ClusterError(
             address,
-            f"does not answer: {_shorten(error)}",
+            f"does not answer: {shorten(error)}",
             hint="is the cluster up, and is this the address of its dashboard, as seen from here?",
         ) from error
     except RuntimeError as error:
-        raise ClusterError(address, f"refuses: {_shorten(error)}") from error
-
-
-def _shorten(error: Exception) -> str:
-    return " ".join(hide_passwords(str(error)).split())[:200]
+        raise ClusterError(address, f"refuses: {shorten(error)}") from error
 
 
 @contextmanager

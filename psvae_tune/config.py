@@ -35,7 +35,7 @@ class TrainingConfig(Settings):
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Frames whose activations are held at a time, for batches too large for the memory.
 
-    The loss is of the whole batch all the same; a step takes a third longer. None: all frames.
+    The loss is of the whole batch all the same; a step takes about a third longer. None for all.
     """
     rng_seed_train: Seed = 0
     train_frac: Positive = 1.0
@@ -158,6 +158,11 @@ def _contradictions(
         yield (
             f"data.label_scaling: `{model.model_class}` has no bias and needs centred labels, "
             "got 'none'; use `center` or `zscore`"
+        )
+    if training.micro_batch_size is not None and model.ae_arch_json.ae_batch_norm:
+        yield (
+            "training.micro_batch_size: would normalise each micro-batch by itself, got "
+            f"{training.micro_batch_size} with ae_batch_norm; leave one of them out"
         )
     problem = metric_problem(training.best_epoch_metric, model)
     if problem or (problem := end_problem(training.best_epoch_metric)):

@@ -34,6 +34,11 @@ def hide_passwords(text: str) -> str:
     return _SECRET.sub(r"\1***", _LOGIN.sub("***@", text))
 
 
+def holds_password(text: str) -> bool:
+    """Return whether a text has a user, a password or another secret in a URL."""
+    return hide_passwords(text) != text
+
+
 class PsvaeTuneError(Exception):
     """A mistake or a failure that a user can act on.
 

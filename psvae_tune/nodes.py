@@ -117,18 +117,19 @@ def join_cluster(address: str, environment: Mapping[str, str]) -> None:
         raise ClusterError(
             address,
             "runs other versions than this machine with Ray "
-            f"{ray.__version__}, Python {platform.python_version()}: {_shorten(error)}",
+            f"{ray.__version__}, Python {platform.python_version()}: {shorten(error)}",
         ) from error
     except (ConnectionError, ValueError, TimeoutError) as error:
         raise ClusterError(
             address,
-            f"does not answer: {_shorten(error)}",
+            f"does not answer: {shorten(error)}",
             hint="auto is for a machine of the cluster; from elsewhere use psvae-tune submit. If "
             "the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN",
         ) from error
 
 
-def _shorten(error: Exception) -> str:
+def shorten(error: Exception) -> str:
+    """Return what a library of the cluster says, in one line and without secrets."""
     return " ".join(hide_passwords(str(error)).split())[:200]
 
 

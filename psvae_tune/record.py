@@ -35,11 +35,19 @@ class StageRecord:
         self.stage = stage
         hours = (event["hours"] for event in self.journal.events() if event["stage"] == stage)
         self._hours_before = max(hours, default=0.0)
-        self._start = time.time()  # by a clock that all nodes share
+        self._start = time.monotonic()
 
     def hours(self) -> float:
         """Return how long the stage has run, as far as crashes have left a trace of it."""
-        return self._hours_before + (time.time() - self._start) / 3600
+        return self._hours_before + (time.monotonic() - self._start) / 3600
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hours_before": self.hours()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # Where it was sent, this clock has another beginning.
+        self._start = time.monotonic()
 
     def ended(self) -> dict[str, dict[str, Any]]:
         """Return the last end of every trial that has one which holds for this stage."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import fsspec
 from upath import UPath
 from upath.implementations.cloud import CloudPath
 
-from psvae_tune.errors import PsvaeTuneError, StorageError, hide_passwords
+from psvae_tune.errors import PsvaeTuneError, StorageError, hide_passwords, holds_password
 
 Location = Path | UPath
 """A file or a folder; what is here is a `Path`, anything else a `UPath`."""
@@ -37,7 +38,7 @@ def check_public(url: str) -> None:
     StorageError
         If it holds a password.
     """
-    if hide_passwords(url) != url:
+    if holds_password(url):
         raise StorageError(
             url,
             "holds a password, and what a study names is kept and shown",
@@ -97,6 +98,14 @@ def write_bytes(path: Location, content: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_of(name: str, text: str) -> Iterator[Path]:
+    """Yield a folder that holds a text as its only file. Side effects: it is there meanwhile."""
+    with TemporaryDirectory() as folder:
+        write_bytes(Path(folder) / name, text.encode())
+        yield Path(folder)
 
 
 def copy_folder(source: Location, to: Location) -> None:

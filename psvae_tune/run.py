@@ -228,9 +228,8 @@ def run(
         if not ray.is_initialized():
             start_ray(sum(session.frames.nbytes for session in sessions))
         try:
-            with (
-                take_sigterm_for_ctrl_c()
-            ):  # after Ray's start, which would end the process instead
+            # After Ray's start, which would end the process instead.
+            with take_sigterm_for_ctrl_c():
                 stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
         finally:
             ray.shutdown()

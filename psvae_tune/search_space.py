@@ -16,7 +16,7 @@ from psvae_tune.config import (
     metric_problem,
     parse_trial_config,
 )
-from psvae_tune.errors import ConfigError, hide_passwords, nearest
+from psvae_tune.errors import ConfigError, holds_password, nearest
 from psvae_tune.halving import epoch_settings
 from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.rules import check_rule
@@ -41,7 +41,7 @@ class Tracking(Settings):
     @field_validator("uri")
     @classmethod
     def _holds_no_password(cls, uri: str | None) -> str | None:
-        if uri is not None and hide_passwords(uri) != uri:
+        if uri is not None and holds_password(uri):
             raise ValueError(
                 "holds a password, and the file is kept and shown; give it as MLFLOW_TRACKING_URI"
             )

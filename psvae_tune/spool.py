@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from psvae_tune import tracking
 from psvae_tune.errors import CutOffError, TrackingError
-from psvae_tune.remote import Location, copy_folder, write_bytes
+from psvae_tune.remote import Location, copy_folder, folder_of, write_bytes
 from psvae_tune.storage import StudyFolder, remove_folder
 from psvae_tune.tracking import Opening, RunStatus, TrackingTarget, TrialRun, check_answers
 
@@ -203,9 +203,8 @@ class SpooledRun:
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
-        with TemporaryDirectory() as folder:
-            write_bytes(Path(folder) / name, text.encode())
-            self.log_folder(Path(folder))
+        with folder_of(name, text) as folder:
+            self.log_folder(folder)
 
     def log_folder(self, folder: Path) -> None:
         """Keep every file of a folder, under its path there, as an artifact of the run."""

@@ -16,7 +16,7 @@ import torch
 
 from psvae_tune.batches import PreparedData
 from psvae_tune.config import Precision, TrialConfig
-from psvae_tune.errors import ConfigError, DivergedError, StorageError
+from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import evaluate
 from psvae_tune.metric_names import METRICS
 from psvae_tune.models.blocks import train_convolutions_in
@@ -102,19 +102,12 @@ def start(config: TrialConfig, data: PreparedData, device: torch.device) -> Trai
     Raises
     ------
     ConfigError
-        If the model cannot be built for these data, or not trained in micro-batches.
+        If the model cannot be built for these data.
     """
     # Convolutions are quickest with the channels of a pixel side by side.
     model = build_model(config.model, data.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     train_convolutions_in(pick_dtype(config.training.precision, device), model)
-    if isinstance(model.net, ConvNet) and config.training.micro_batch_size is not None:
-        if model.net.plan.has_batch_norm:
-            raise ConfigError(
-                "training.micro_batch_size",
-                "would normalise each micro-batch by itself, got an architecture with batch "
-                "normalisation",
-                hint="leave it out, or set ae_batch_norm to false",
-            )
+    if isinstance(model.net, ConvNet):
         model.net.micro_batch_size = config.training.micro_batch_size
     optimizer = torch.optim.Adam(
         [parameter for parameter in model.parameters() if parameter.requires_grad],

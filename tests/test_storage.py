@@ -1,7 +1,9 @@
 import json
 import os
+import pickle
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -78,6 +80,16 @@ def test_rungs_come_back_with_what_is_not_finite(tmp_path):
         15: {"a": [0.125, 2.0]},
     }
     assert StageRecord(StudyFolder(tmp_path), "beta").rungs() == {}
+
+
+def test_hours_go_on_where_a_clock_has_another_beginning(tmp_path, monkeypatch):
+    """A client of a cluster sends its record to a node."""
+    folder = StudyFolder(tmp_path)
+    folder.journal.append({"event": "rung", "stage": "alpha", "hours": 2.0})
+    sent = pickle.dumps(StageRecord(folder, "alpha"))
+    here = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: here() - 1e6)
+    assert pickle.loads(sent).hours() == pytest.approx(2, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../x", "a b", "-x", ".hidden", "a\nb"])

@@ -101,9 +101,8 @@ def open_session(path: str | Path) -> h5py.File:
     if os.path.isdir(path):
         raise DataError(where, "must be an HDF5 file, got a folder")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise DataError(
-            where, "must be an HDF5 file, got a pipe or a device"
-        )  # could wait for ever
+        # To open one could wait for ever.
+        raise DataError(where, "must be an HDF5 file, got a pipe or a device")
     try:
         return h5py.File(open_url(where) if is_url(where) else where, "r")
     except StorageError as error:

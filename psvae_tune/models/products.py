@@ -19,7 +19,15 @@ MIN_WEIGHTS = 2**19
 
 
 def are_quicker(weight: Tensor, inner: Size) -> bool:
-    """Return whether a convolution, from or to an inner size, is quicker as a product."""
+    """Return whether a convolution, from or to an inner size, is quicker as a product.
+
+    Parameters
+    ----------
+    weight
+        (inner channel, outer channel, y, x).
+    inner
+        Rows and columns of the smaller frames.
+    """
     is_deep = inner[0] * inner[1] <= MAX_INNER_PIXELS and weight.numel() >= MIN_WEIGHTS
     return is_deep and weight.device.type == "cpu"
 
@@ -29,20 +37,44 @@ def shrink(x: Tensor, weight: Tensor, stride: int, before: Size, inner: Size) ->
 
     Parameters
     ----------
+    x
+        (frame, outer channel, y, x).
+    weight
+        (inner channel, outer channel, y, x), the window being square.
+    stride
+        Pixels from one window to the next.
     before
         Rows and columns of zeros before the first pixel; after the last are as many as needed.
+    inner
+        Rows and columns of what is returned.
+
+    Returns
+    -------
+    Tensor
+        (frame, inner channel, y, x).
     """
     found: Tensor = _Shrink.apply(x, weight, stride, before, inner)  # type: ignore[no-untyped-call]
     return found
 
 
 def grow(x: Tensor, weight: Tensor, stride: int, before: Size, outer: Size) -> Tensor:
-    """Return what `torch.nn.functional.conv_transpose2d` does, of an outer size.
+    """Return what `torch.nn.functional.conv_transpose2d` does without a bias, of an outer size.
 
     Parameters
     ----------
+    x
+        (frame, inner channel, y, x).
+    weight, stride
+        As for `shrink`.
     before
         Rows and columns that are cut off before the first pixel.
+    outer
+        Rows and columns of what is returned.
+
+    Returns
+    -------
+    Tensor
+        (frame, outer channel, y, x).
     """
     found: Tensor = _Grow.apply(x, weight, stride, before, outer)  # type: ignore[no-untyped-call]
     return found

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from psvae_tune.errors import TrackingError, hide_passwords
+from psvae_tune.errors import TrackingError, holds_password
 from psvae_tune.tracking.runs import TrackingTarget, import_mlflow, reason_of
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
@@ -39,7 +39,7 @@ def check_shareable(uri: str, *, is_remote: bool) -> None:
         raise TrackingError(
             where, "means another machine on every node: workers cannot reach it", hint
         )
-    if hide_passwords(uri) != uri:
+    if holds_password(uri):
         raise TrackingError(
             where,
             "holds a password, which everyone who sees the job would see",

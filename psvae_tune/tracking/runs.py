@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from psvae_tune.errors import PsvaeTuneError, TrackingError, hide_passwords
-from psvae_tune.remote import copy_folder, remove_remains, write_bytes
+from psvae_tune.remote import copy_folder, folder_of, remove_remains
 from psvae_tune.tracking.database import find_database
 
 logger = logging.getLogger(__name__)
@@ -266,9 +265,8 @@ class TrialRun:
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
-        with TemporaryDirectory() as folder:
-            write_bytes(Path(folder) / name, text.encode())
-            self.log_folder(Path(folder))
+        with folder_of(name, text) as folder:
+            self.log_folder(folder)
 
     def log_folder(self, folder: Path) -> None:
         """Keep every file of a folder, under its path there, as an artifact of the run."""

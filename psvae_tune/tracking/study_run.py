@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from psvae_tune.remote import write_bytes
+from psvae_tune.remote import folder_of
 from psvae_tune.tracking.runs import (
     DESCRIPTION,
     KIND,
@@ -50,9 +49,8 @@ class StudyRun:
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the study's run."""
-        with TemporaryDirectory() as folder:
-            write_bytes(Path(folder) / name, text.encode())
-            self.log_folder(Path(folder))
+        with folder_of(name, text) as folder:
+            self.log_folder(folder)
 
     def log_folder(self, folder: Path) -> None:
         """Keep every file of a folder, under its path there, as an artifact of the run."""
