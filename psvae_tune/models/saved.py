@@ -21,6 +21,7 @@ from psvae_tune.settings import parse_settings
 FORMAT = 1
 MAX_SIZE = 10_000
 """Pixels of a side, channels, labels or sessions; more is damage."""
+_MAX_UNITS = 1e30  # of a label's mean and std: what a model says must fit float32 in these units
 Floats = NDArray[np.float32]
 
 
@@ -151,13 +152,14 @@ def _problems(shape: DataShape, scaler: Any, extra: Mapping[str, Any]) -> Iterat
     if scaler is not None:
         try:
             rows = [np.atleast_2d(np.array(scaler[name], np.float64)) for name in ("mean", "std")]
-            is_good = {row.shape for row in rows} <= {
-                (n_rows, shape.n_labels) for n_rows in (1, shape.n_sessions)
-            } and np.isfinite(rows).all()
+            shapes = {(n_rows, shape.n_labels) for n_rows in (1, shape.n_sessions)}
+            is_good = {row.shape for row in rows} <= shapes and bool(
+                (np.abs(rows) < _MAX_UNITS).all() and (rows[1] > 0).all()
+            )
         except (KeyError, TypeError, ValueError, OverflowError):
             is_good = False
         if not is_good:
-            yield f"label_scaler must hold a mean and a std of {shape.n_labels} labels"
+            yield f"label_scaler must hold a mean and a positive std of {shape.n_labels} labels"
     names = extra.get("label_names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         yield f"label_names must be a list of names, got {names!r:.80}"

@@ -146,3 +146,13 @@ def test_served_model_refuses_other_frames(frames: np.ndarray, tmp_path: Path) -
     save_model(tmp_path / "model.pt", build_model(make_config("vae"), SHAPE))
     with pytest.raises(DataError, match="frames"):
         _load_pyfunc(str(tmp_path / "model.pt")).predict(frames)
+
+
+@pytest.mark.parametrize(
+    "std", [[1, 1, 1, 0], [1, -1, 1, 1], [1, 1, 1e300, 1], [1, 1, 1], [1, 1, 1, "x"]]
+)
+def test_units_that_no_label_has_are_refused(tmp_path: Path, std: list[object]) -> None:
+    path = tmp_path / "model.pt"
+    save_model(path, build_model(make_config("ps-vae"), SHAPE), {**SCALER, "std": std})
+    with pytest.raises(StorageError, match="label_scaler must hold a mean and a positive std"):
+        load_model(path)
