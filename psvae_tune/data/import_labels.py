@@ -32,7 +32,7 @@ def read_labels(
 ) -> FrameLabels:
     """Return the labels of every frame of one video, in pixels of the stored frame."""
     assert source.poses is not None
-    poses = read_poses(source.poses)
+    poses = read_poses(source.poses, source.video)
     points = poses.choose(source.tracks, source.keypoints, request.min_likelihood)
     rows = np.array(_match_rows(poses, points, info, request, notes).rows)
     positions = (points.positions[rows] - view.crop[2:]) * view.scale

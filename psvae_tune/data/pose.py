@@ -147,8 +147,15 @@ def make_poses(
     )
 
 
-def read_poses(path: Path) -> Poses:
+def read_poses(path: Path, video: Path | None = None) -> Poses:
     """Read a pose file of any known kind.
+
+    Parameters
+    ----------
+    path
+        The file.
+    video
+        Whose poses are wanted, of a file that may hold those of several.
 
     Raises
     ------
@@ -162,7 +169,7 @@ def read_poses(path: Path) -> Poses:
         ".npy": pose_tables.read_npy,
         ".h5": pose_hdf5.read_hdf5,
         ".hdf5": pose_hdf5.read_hdf5,
-        ".slp": pose_hdf5.read_slp,
+        ".slp": lambda path: pose_hdf5.read_slp(path, video),
     }
     if path.suffix.lower() not in readers:
         known = ", ".join(readers)

@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -22,7 +22,7 @@ from psvae_tune.data.pose_tables import LEVELS, Column, assemble
 from psvae_tune.errors import DataError
 
 if TYPE_CHECKING:
-    from sleap_io import Labels
+    from sleap_io import Labels, Video
 
 _N_COPIES = 4  # of positions, while they are sorted into tracks and keypoints
 # LEAP and DeepPoseKit: where positions lie, and where how sure they are.
@@ -30,13 +30,21 @@ _LEAP = "positions_pred"
 _ARRAYS = ((_LEAP, "conf_pred"), ("keypoints", "confidence"), ("predictions", ""))
 
 
-def read_slp(path: Path) -> Poses:
+def read_slp(path: Path, video: Path | None = None) -> Poses:
     """Read a SLEAP project or prediction file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    video
+        Which of its videos, by name; needed where it has several.
 
     Raises
     ------
     DataError
-        If it cannot be read, holds several videos, or animals without tracks.
+        If it cannot be read, holds animals without tracks, or several videos of which not
+        exactly one has the name of ``video``.
     """
     import sleap_io
 
@@ -46,7 +54,30 @@ def read_slp(path: Path) -> Poses:
         labels = sleap_io.load_slp(str(path), open_videos=False)
     except Exception as error:  # whatever a library raises on a damaged file
         raise DataError(str(path), f"cannot be read as SLEAP: {error}") from error
+    if len(labels.videos) > 1:
+        labels = _choose_video(path, labels, video)
     return _from_labels(path, "SLEAP", labels)
+
+
+def _choose_video(path: Path, labels: "Labels", video: Path | None) -> "Labels":
+    """Return the labels of one video of a project, with the tracks that it has."""
+    names = [_name_of(item) for item in labels.videos]
+    wanted = None if video is None else video.name
+    if names.count(wanted or "") != 1:
+        problem = f"holds poses of {len(names)} videos: {', '.join(names)}"
+        if wanted is not None:
+            problem += f"; {names.count(wanted) or 'none'} of them called {wanted}"
+        hint = "give the video its name in the project, or save the predictions of one video"
+        raise DataError(str(path), problem, hint)
+    return labels.extract(labels.videos[names.index(wanted or "")], copy=False)
+
+
+def _name_of(video: "Video") -> str:
+    """Return the file name of a video, wherever and on whatever system it was."""
+    name = (video.source_video or video).filename
+    if isinstance(name, list):  # of images
+        name = name[0] if name else ""
+    return PureWindowsPath(str(name)).name  # which takes both separators for one
 
 
 def read_hdf5(path: Path) -> Poses:
@@ -106,9 +137,6 @@ def _read_sleap_analysis(path: Path) -> Poses:
 
 def _from_labels(path: Path, kind: str, labels: "Labels") -> Poses:
     """Turn what sleap-io read into one array; its rows are numbered by frame."""
-    if len(labels.videos) > 1:
-        hint = "save the predictions of one video, or export its analysis file"
-        raise DataError(str(path), f"must be of one video, got {len(labels.videos)}", hint)
     if not labels.labeled_frames or not labels.skeletons:
         raise DataError(str(path), "holds no labelled frame")
     most = max(len(frame.instances) for frame in labels.labeled_frames)

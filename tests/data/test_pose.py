@@ -1,9 +1,11 @@
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import sleap_io
 
 from psvae_tune.data.pose import read_poses
 from psvae_tune.errors import DataError
@@ -245,3 +247,30 @@ def test_positions_beyond_memory_are_refused(tmp_path):
         file.create_dataset("keypoints", (10**9, 100, 3), np.float64, chunks=(1000, 100, 3))
     with pytest.raises(DataError, match=r"needs 9600\.0 GB of memory"):
         read_poses(path)
+
+
+def test_a_project_of_several_videos_gives_the_poses_of_the_one_named(tmp_path):
+    names, lengths = ["C:\\data\\one.mp4", "/data/two.mp4"], [5, 8]
+    skeleton, frames = sleap_io.Skeleton(["paw", "nose"]), []
+    for place, (name, length) in enumerate(zip(names, lengths, strict=True)):
+        video, track = sleap_io.Video(name, open_backend=False), sleap_io.Track(f"mouse{place}")
+        for i in range(length):
+            points = np.full((2, 2), 1.0 + 10 * i + place)
+            instance = sleap_io.PredictedInstance.from_numpy(
+                points, skeleton=skeleton, point_scores=np.ones(2), score=1.0, track=track
+            )
+            frames.append(sleap_io.LabeledFrame(video, i, [instance]))
+    path = tmp_path / "project.slp"
+    sleap_io.Labels(frames).save(str(path))
+    for place, name in enumerate(["one.mp4", "two.mp4"]):
+        poses = read_poses(path, Path("elsewhere") / name)
+        assert poses.tracks == (f"mouse{place}",)
+        assert poses.positions[:, 0, 0, 0] == pytest.approx(
+            1 + 10 * np.arange(lengths[place]) + place
+        )
+    for video, message in [
+        (Path("three.mp4"), "of 2 videos: one.mp4, two.mp4; none of them called three.mp4"),
+        (None, "of 2 videos: one.mp4, two.mp4"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            read_poses(path, video)
