@@ -66,7 +66,7 @@ def plan_import(request: ImportRequest) -> ImportPlan:
     videos = tuple(probe_video(source.video) for source in request.sources)
     views = _make_views(request, videos)
     frames = _choose_frames(request, videos)
-    _note_times(videos, notes)
+    _note_videos(videos, notes)
     labels = [
         read_labels(source, info, view, request, notes)
         for source, info, view in zip(request.sources, videos, views, strict=True)
@@ -191,8 +191,13 @@ def _choose_frames(request: ImportRequest, videos: Sequence[VideoInfo]) -> range
     return frames
 
 
-def _note_times(videos: Sequence[VideoInfo], notes: list[str]) -> None:
+def _note_videos(videos: Sequence[VideoInfo], notes: list[str]) -> None:
     for info in videos:
+        if info.turn:
+            notes.append(
+                f"{info.path.name} asks to be turned by {info.turn} degrees when it is shown: its "
+                "frames are stored as they are shown, and poses are taken to be of shown frames"
+            )
         if info.n_uneven:
             notes.append(
                 f"{info.path.name} has a variable frame rate or dropped frames: "

@@ -20,7 +20,7 @@ from psvae_tune.data.import_plan import ImportPlan
 from psvae_tune.data.video import iterate_frames
 from psvae_tune.errors import DataError, StorageError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same request would write other contents: unfinished imports are not resumed."""
 _SAVE_EVERY_S = 2.0
 

@@ -21,6 +21,13 @@ from psvae_tune.errors import DataError
 
 # A step between two frames this far from the usual one is a dropped frame or a variable rate.
 _UNEVEN = 0.5
+# How FFmpeg turns a picture clockwise, by degrees.
+_TURNS: dict[int, list[tuple[str, str]]] = {
+    0: [],
+    90: [("transpose", "clock")],
+    180: [("hflip", ""), ("vflip", "")],
+    270: [("transpose", "cclock")],
+}
 
 
 class Crop(NamedTuple):
@@ -54,10 +61,11 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoInfo:
-    """What can be known of a video without decoding it."""
+    """What can be known of a video without decoding it, but for one frame."""
 
     path: Path
     width: int
+    """As it is shown, like the height."""
     height: int
     fps: float
     stamps: NDArray[np.int64] | None
@@ -66,6 +74,8 @@ class VideoInfo:
     n_frames: int
     n_declared: int
     """Frames that the file says it has; more than ``n_frames`` where it breaks off."""
+    turn: int = 0
+    """Degrees by which stored frames are turned clockwise to be shown."""
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -82,12 +92,12 @@ class VideoInfo:
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Count the frames of a video and read their times, without decoding any.
+    """Count the frames of a video, read their times, and how they are turned to be shown.
 
     Raises
     ------
     DataError
-        If it is missing, no video, breaks off at once, or is stored turned.
+        If it is missing, no video, breaks off at once, or is shown at a slant.
     """
     if path.is_dir():
         raise DataError(str(path), "must be a video, got a folder")
@@ -100,6 +110,7 @@ def probe_video(path: Path) -> VideoInfo:
             rate = stream.average_rate or stream.guessed_rate
             width, height = stream.width, stream.height
             time_base = stream.time_base or Fraction(1, 1000)
+        turn = _read_turn(path)
     except FileNotFoundError:
         raise DataError(str(path), "no such file") from None
     except PermissionError:
@@ -108,6 +119,11 @@ def probe_video(path: Path) -> VideoInfo:
         raise _unreadable(path, error) from error
     if not stamps or not width or not height:
         raise DataError(str(path), "holds no frames")
+    if turn not in _TURNS:
+        hint = "turn its pictures: ffmpeg -i VIDEO -c:v libx264 -crf 15 OUTPUT.mp4"
+        raise DataError(str(path), f"must be turned by right angles, got {turn} degrees", hint)
+    if turn % 180:
+        width, height = height, width
     known = sorted(stamp for stamp in stamps if stamp is not None)
     is_stamped = len(known) == len(stamps) and len(set(known)) == len(known)
     shown = np.array(known, dtype=np.int64) if is_stamped else None
@@ -115,7 +131,16 @@ def probe_video(path: Path) -> VideoInfo:
     usual = float(np.median(np.diff(known)) * time_base) if is_stamped and len(known) > 1 else 0
     fps = 1 / usual if usual else float(rate or 30)
     n_frames = len(stamps)
-    return VideoInfo(path, width, height, fps, shown, time_base, n_frames, n_frames + n_missing)
+    return VideoInfo(
+        path, width, height, fps, shown, time_base, n_frames, n_frames + n_missing, turn
+    )
+
+
+def _read_turn(path: Path) -> int:
+    """Return by how many degrees a video is turned clockwise; only its frames tell."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(_video_stream(container, path)), None)
+        return 0 if frame is None else -round(frame.rotation) % 360
 
 
 def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArray[np.uint8]]:
@@ -143,7 +168,7 @@ def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArr
         with av.open(str(info.path)) as container:
             stream = _video_stream(container, info.path)
             stream.thread_type = "AUTO"
-            graph = _Graph(stream, view)
+            graph = _Graph(stream, info, view)
             for number, frame in _decode_from(container, stream, info, due):
                 if number < due:
                     continue
@@ -159,19 +184,19 @@ def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArr
 
 
 class _Graph:
-    """FFmpeg's own cutting, sizing and conversion: one pass, no copy of the full frame."""
+    """FFmpeg's own turning, cutting, sizing and conversion: one pass, no full frame in between."""
 
-    def __init__(self, stream: VideoStream, view: View) -> None:
+    def __init__(self, stream: VideoStream, info: VideoInfo, view: View) -> None:
         self._graph = av.filter.Graph()
         pixels = "rgb24" if view.is_colour else "gray"
         crop = view.crop
         steps = [("scale", f"{view.width}:{view.height}:flags=area"), ("format", pixels)]
-        if (crop.width, crop.height) != (stream.width, stream.height):
+        if (crop.width, crop.height) != (info.width, info.height):
             # Colour comes first: cut where colour is stored coarsely, edges would be rounded.
             cut = f"{crop.width}:{crop.height}:{crop.x}:{crop.y}"
             steps = [("format", pixels), ("crop", cut), *steps]
         self._source = last = self._graph.add_buffer(template=stream)
-        for name, arguments in steps:
+        for name, arguments in [*_TURNS[info.turn], *steps]:
             step = self._graph.add(name, arguments)
             last.link_to(step)
             last = step

@@ -1,5 +1,6 @@
 """Videos and pose files that tests write: a bright square whose place is known."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -50,6 +51,17 @@ def write_video(
             frame.time_base = Fraction(1, fps * 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return path
+
+
+def turn(path: Path, degrees: float) -> Path:
+    """Have a video turned clockwise when it is shown, as phones do: a matrix in its header."""
+    content = bytearray(path.read_bytes())
+    # A box of version 0: its name, 40 bytes of other things, then nine numbers.
+    matrix = content.index(b"tkhd") + 4 + 40
+    cos, sin = (round(2**16 * f(np.deg2rad(degrees))) for f in (np.cos, np.sin))
+    content[matrix : matrix + 36] = struct.pack(">9i", cos, sin, 0, -sin, cos, 0, 0, 0, 2**30)
+    path.write_bytes(content)
     return path
 
 

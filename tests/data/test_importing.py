@@ -6,7 +6,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from recordings import HEIGHT, WIDTH, draw, path_of_square, write_csv, write_video
+from recordings import HEIGHT, WIDTH, draw, path_of_square, turn, write_csv, write_video
 
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.import_plan import cut_clips, plan_import
@@ -66,6 +66,17 @@ def test_a_session_holds_the_video_and_the_labels_in_its_pixels(source, tmp_path
         assert (places[~valid] == 0).all()
     digest = hashlib.sha256(source.video.read_bytes()).hexdigest()
     assert sources[0] == {"name": "square.mp4", "sha256": digest}
+
+
+def test_a_turned_video_is_imported_as_trackers_see_it(tmp_path, centres):
+    video = turn(write_video(tmp_path / "turned.mp4", draw(centres)), 90)
+    seen = np.stack([HEIGHT - centres[:, 1], centres[:, 0]], 1)
+    source = Source(video, write_csv(tmp_path / "turned.csv", seen))
+    plan, session = run(ImportRequest((source,), size=(HEIGHT, WIDTH)), tmp_path / "s.h5")
+    assert any("asks to be turned by 90 degrees" in note for note in plan.notes)
+    np.testing.assert_allclose(session.labels, seen, atol=1e-3)
+    rows, columns = (seen[:, axis].astype(int) for axis in (1, 0))
+    assert (session.frames[np.arange(N), 0, rows, columns] > 150).all()
 
 
 def test_frames_and_labels_stay_together_when_some_are_taken(source, tmp_path):

@@ -3,7 +3,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from recordings import HEIGHT, WIDTH, draw, path_of_square, write_video
+from recordings import HEIGHT, WIDTH, draw, path_of_square, turn, write_video
 
 from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
 from psvae_tune.errors import DataError
@@ -25,7 +25,7 @@ def read(path: Path, view: View, numbers: range) -> np.ndarray:
     return np.stack(list(iterate_frames(probe_video(path), view, numbers)))
 
 
-def test_a_video_is_described_without_decoding_it(video):
+def test_a_video_is_described(video):
     info = probe_video(video)
     assert (info.n_frames, info.width, info.height, info.n_uneven) == (60, WIDTH, HEIGHT, 0)
     assert info.fps == pytest.approx(30)
@@ -54,6 +54,25 @@ def test_frames_are_cut_at_odd_places_and_sized(video, frames):
     halved = read(video, View(FULL, WIDTH // 2, HEIGHT // 2), range(1))[0, 0].astype(float)
     means = frames[0].reshape(HEIGHT // 2, 2, WIDTH // 2, 2).mean((1, 3))
     assert abs(halved - means).mean() < 4
+
+
+@pytest.mark.parametrize(("degrees", "n_quarters"), [(90, -1), (180, 2), (270, 1)])
+def test_frames_are_those_that_are_shown(tmp_path, frames, degrees, n_quarters):
+    video = turn(write_video(tmp_path / "turned.mp4", frames), degrees)
+    expected = np.rot90(frames, n_quarters, axes=(1, 2))
+    height, width = expected.shape[1:]
+    info = probe_video(video)
+    assert (info.width, info.height) == (width, height)
+    stored = read(video, View(Crop(width, height, 0, 0), width, height), range(60))[:, 0]
+    assert abs(stored.astype(float) - expected).mean() < 3
+    cut = read(video, View(Crop(31, 21, 13, 17), 31, 21), range(5))[:, 0]
+    assert abs(cut.astype(float) - expected[:5, 17 : 17 + 21, 13 : 13 + 31]).mean() < 4
+
+
+def test_a_video_shown_at_a_slant_is_refused(tmp_path, frames):
+    video = turn(write_video(tmp_path / "slant.mp4", frames), 30)
+    with pytest.raises(DataError, match="turned by right angles, got"):
+        probe_video(video)
 
 
 def test_colour_has_three_channels_of_a_grey_video(video):
