@@ -29,6 +29,8 @@ from psvae_tune.stage import Domain, Stage
 
 # A generation must be small against the dozens of trials that a budget of fits allows.
 POPULATION_SIZE = 12
+# So must be the points drawn at random before TPE has a model; Optuna's own ten are for hundreds.
+N_RANDOM_FIRST = 5
 # A sampler that likes a discrete point may name it again and again: after some repeats the next
 # point is drawn at random, after many the space is taken to hold no other.
 N_REPEATS_UNTIL_RANDOM = 10
@@ -81,7 +83,9 @@ def make_sampler(stage: Stage, number: int, n_repeats: int) -> optuna.samplers.B
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION_SIZE)
     if stage.sampler == "gp":
         return optuna.samplers.GPSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+    return optuna.samplers.TPESampler(
+        seed=seed, multivariate=True, n_startup_trials=N_RANDOM_FIRST
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from psvae_tune.metric_names import Goal
-from psvae_tune.pareto import best_first
+from psvae_tune.pareto import best_first, non_dominated
 from psvae_tune.stage import Asha
 
 OnRung = Callable[[str, int, list[float]], None]
@@ -37,11 +37,12 @@ class ParetoAsha(FIFOScheduler):
     """Asynchronous successive halving for one or several objectives.
 
     At each rung a trial goes on if it is among the best 1/η of those that have reached the rung
-    so far. At a rung that only a few have reached, η² count, or as many as the stage has: of two
-    trials, neither of which dominates the other, chance would stop the one that the stage is going
-    to choose. Trials are ordered by non-domination, within a front by the spread they give it;
-    with one objective that is the order of its values. Trials that miss what their stage requires
-    are behind all others: a model that has given its latents up has beautifully independent ones.
+    so far, or if none of them dominates it: of two trials, neither of which is better than the
+    other, chance would stop the one that the stage is going to choose. Trials are ordered by
+    non-domination, within a front by the spread they give it; with one objective that is the order
+    of its values. Trials that miss what their stage requires are behind all others, and the rule
+    of the front is not for them: a model that has given its latents up has beautifully independent
+    ones.
 
     Parameters
     ----------
@@ -53,8 +54,6 @@ class ParetoAsha(FIFOScheduler):
         Epochs at which trials are compared, ascending.
     reduction_factor
         η.
-    n_trials
-        Of the stage; None where its budget is of another kind.
     seen
         What earlier runs of the study had at each rung: {rung: {trial: values}}, the first
         value being what was missed.
@@ -73,7 +72,6 @@ class ParetoAsha(FIFOScheduler):
         missed: Missed,
         rung_epochs: list[int],
         reduction_factor: float,
-        n_trials: int | None,
         seen: Mapping[int, Mapping[str, list[float]]],
         on_rung: OnRung,
     ) -> None:
@@ -81,8 +79,6 @@ class ParetoAsha(FIFOScheduler):
         self._objectives = dict(objectives)
         self._missed = missed
         self._factor = reduction_factor
-        few = reduction_factor**2
-        self._n_counted = few if n_trials is None else min(n_trials, few)
         self._table = {rung: dict(seen.get(rung, {})) for rung in rung_epochs}
         self._on_rung = on_rung
 
@@ -112,9 +108,11 @@ class ParetoAsha(FIFOScheduler):
             return True
         table = self._table[max(reached)]
         values = np.array(list(table.values()))
-        order = best_first(values[:, 1:], values[:, 0])
-        n_kept = int(np.ceil(max(len(table), self._n_counted) / self._factor))
-        return list(table).index(name) in order[:n_kept]
+        missed, points = values[:, 0], values[:, 1:]
+        best = best_first(points, missed)[: int(np.ceil(len(table) / self._factor))]
+        is_enough = np.flatnonzero(missed <= 0)
+        front = is_enough[non_dominated(points[is_enough])]
+        return list(table).index(name) in {*best, *front}
 
 
 @dataclass(frozen=True, slots=True)

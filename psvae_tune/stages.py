@@ -219,7 +219,6 @@ def _make_scheduler(
         _Missed(stage, job.base, n_labels),
         rungs(asha, n_anneal_epochs, n_epochs),
         asha.reduction_factor,
-        stage.n_trials,
         record.rungs(),
         record.note_rung,
     )

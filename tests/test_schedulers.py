@@ -27,13 +27,13 @@ class Recorder(list):
         self.append(event)
 
 
-def scheduler(objectives, epochs=(2, 4), factor=2, seen=None, n_trials=1):
+def scheduler(objectives, epochs=(2, 4), factor=2, seen=None):
     kept = Recorder()
 
     def missed(trial, metrics):
         return max(0.0, -metrics.get("val/room", 0))
 
-    return ParetoAsha(objectives, missed, list(epochs), factor, n_trials, seen or {}, kept), kept
+    return ParetoAsha(objectives, missed, list(epochs), factor, seen or {}, kept), kept
 
 
 def report(asha, name, epoch, **metrics):
@@ -73,15 +73,14 @@ def test_several_objectives_keep_the_front():
     assert {name for name in [*front, *behind] if asha.goes_on(name)} == set(front)
 
 
-@pytest.mark.parametrize(("n_trials", "n_kept"), [(4, 2), (9, 3), (100, 3), (None, 3)])
-def test_where_few_have_come_the_share_is_of_those_to_come(n_trials, n_kept):
-    """Of a front of two, chance would stop the one that the rule chooses."""
-    asha, _ = scheduler({"val/mse": "min", "val/r2": "max"}, factor=3, n_trials=n_trials)
-    for i in range(4):
-        report(asha, str(i), 2, mse=i, r2=i / 10)
-    kept = [name for name in "0123" if asha.goes_on(name)]
-    assert len(kept) == n_kept
-    assert {"0", "3"} <= set(kept)
+def test_of_a_front_none_is_stopped_however_large_the_factor():
+    """Chance would stop the one that the rule of the stage is going to choose."""
+    asha, _ = scheduler({"val/mse": "min", "val/r2": "max"}, factor=9)
+    for i in range(6):
+        assert report(asha, str(i), 2, mse=i, r2=i / 10) == "CONTINUE"
+    assert report(asha, "behind", 2, mse=3.5, r2=0.3) == "STOP"
+    assert report(asha, "collapsed", 2, mse=9, r2=9, room=-1) == "STOP"
+    assert all(asha.goes_on(name) for name in "012345")
 
 
 def test_what_misses_a_requirement_is_behind_what_meets_it_however_good():
@@ -126,12 +125,19 @@ def test_the_last_report_of_a_finished_or_failed_trial_stops_nothing():
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20),
     st.sampled_from([1.5, 2.0, 3.0]),
 )
-def test_as_many_go_on_as_asked_and_a_dominated_one_never_before_its_better(points, factor):
+def test_the_front_and_as_many_as_asked_go_on_none_before_its_better(points, factor):
     asha, _ = scheduler({"val/a": "min", "val/b": "min"}, factor=factor)
     for index, (a, b) in enumerate(points):
         report(asha, str(index), 2, a=a, b=b)
     kept = {index for index in range(len(points)) if asha.goes_on(str(index))}
-    assert len(kept) == int(np.ceil(len(points) / factor))
+    front = {
+        index
+        for index, (a, b) in enumerate(points)
+        if not any(c <= a and d <= b and (c, d) != (a, b) for c, d in points)
+    }
+    assert front <= kept
+    assert len(kept) in {len(front), int(np.ceil(len(points) / factor))}
+    assert len(kept) >= len(points) / factor
     for loser in kept:
         for winner in range(len(points)):
             (a, b), (c, d) = points[winner], points[loser]
