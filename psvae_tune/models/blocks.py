@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psvae_tune.models import products
+from psvae_tune.models import products, transposed
 from psvae_tune.models.architecture import Layer, Plan, Size
 
 SLOPE = 0.05
@@ -76,6 +76,8 @@ class Block(nn.Module):
             if self.training and products.are_quicker(weight, (x.shape[2], x.shape[3])):
                 grown = products.grow(x, weight, self.layer.stride, before, outer)
                 return grown + _channelwise(bias)
+            if self.training and x.device.type == "cpu":
+                return transposed.grow(x, weight, bias, self.layer.stride, before, outer)
             x = F.conv_transpose2d(x, weight, bias, self.layer.stride, before, left_over)
             return x[..., : outer[0], : outer[1]]
 

@@ -1,4 +1,4 @@
-"""Convolutions as products of matrices: what they compute, and that training takes them."""
+"""Convolutions computed in ways of our own: what comes of them, and that training takes them."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from small_models import make_batch, make_config
 from torch.nn import functional as F
 
 from psvae_tune.model_config import Architecture
-from psvae_tune.models import products
+from psvae_tune.models import products, transposed
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.types import DataShape
 
@@ -22,9 +22,9 @@ GEOMETRIES = [
 FRAMES, OUTER, INNER = 3, 4, 6
 
 
-def results_of(apply, x, weight):
-    """Return what is computed, and a gradient of both inputs."""
-    inputs = [tensor.clone().requires_grad_() for tensor in (x, weight)]
+def results_of(apply, *tensors):
+    """Return what is computed, and a gradient of all inputs."""
+    inputs = [tensor.clone().requires_grad_() for tensor in tensors]
     found = apply(*inputs)
     upstream = torch.linspace(-1, 1, found.numel(), dtype=torch.float64).view(found.shape)
     return [found.detach(), *torch.autograd.grad(found, inputs, upstream)]
@@ -43,15 +43,25 @@ def test_products_are_convolutions_and_so_are_their_gradients(
     found = results_of(lambda x, w: products.shrink(x, w, stride, before, inner), x, weight)
     assert_same(found, wanted)
 
-    def grow(x, weight):
+    def grow(x, weight, bias):
         whole = F.conv_transpose2d(x, weight, stride=stride)
         whole = F.pad(whole, (0, outer[1], 0, outer[0]))
         top, left = before
-        return whole[:, :, top : top + outer[0], left : left + outer[1]]
+        return whole[:, :, top : top + outer[0], left : left + outer[1]] + bias[:, None, None]
 
     y = torch.randn(FRAMES, INNER, *inner, generator=rng, dtype=torch.float64)
-    found = results_of(lambda x, w: products.grow(x, w, stride, before, outer), y, weight)
-    assert_same(found, results_of(grow, y, weight))
+    bias = torch.randn(OUTER, generator=rng, dtype=torch.float64)
+    wanted = results_of(grow, y, weight, bias)
+    found = results_of(
+        lambda x, w, b: products.grow(x, w, stride, before, outer) + b[:, None, None],
+        *(y, weight, bias),
+    )
+    assert_same(found, wanted)
+    if before <= after:
+        found = results_of(
+            lambda x, w, b: transposed.grow(x, w, b, stride, before, outer), y, weight, bias
+        )
+        assert_same(found, wanted)
 
 
 def assert_same(found, wanted):
@@ -79,4 +89,5 @@ def test_training_of_the_published_network_takes_them():
     for is_training in (True, False):
         loss = model.train(is_training).terms(make_batch(shape), 1.0, torch.Generator()).loss
         names[is_training] = {name for name in nodes_below(loss.grad_fn) if name.startswith("_")}
-    assert names == {True: {"_ShrinkBackward", "_GrowBackward"}, False: set()}
+    own = {"_ShrinkBackward", "_GrowBackward", "_TransposedBackward"}
+    assert names == {True: own, False: set()}
