@@ -1,6 +1,7 @@
 """A tracking server, an S3 server and a cluster of three nodes that share nothing with anyone."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,8 +20,10 @@ def servers(tmp_path_factory):
     """Return the tracking URI, and what reaches the S3 server, in which there is a bucket."""
     keys = {
         "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
         "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_TRACKING_USERNAME": "user",
+        "MLFLOW_TRACKING_PASSWORD": secrets.token_hex(16),
     }
     before = dict(os.environ)
     with serve_mlflow(tmp_path_factory.mktemp("mlflow")) as uri, serve_s3() as endpoint:

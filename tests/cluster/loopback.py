@@ -83,12 +83,16 @@ class RayCluster:
 
     def count_nodes(self) -> int:
         """Return how many nodes the head tells of, which takes it a while."""
+        nodes = json.loads(self.ask("/api/v0/nodes"))["data"]["result"]["result"]
+        return sum(node["state"] == "ALIVE" for node in nodes)
+
+    def ask(self, path: str) -> bytes:
+        """Ask the head as its dashboard does."""
         request = urllib.request.Request(
-            f"{self.address}/api/v0/nodes", headers={"Authorization": f"Bearer {self.token}"}
+            self.address + path, headers={"Authorization": f"Bearer {self.token}"}
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
-            nodes = json.load(answer)["data"]["result"]["result"]
-        return sum(node["state"] == "ALIVE" for node in nodes)
+            return bytes(answer.read())
 
     def add_node(self, name: str, cpus: int = 1) -> None:
         self._start(name, ["--address", f"127.0.0.1:{self.port}"], cpus)

@@ -5,6 +5,7 @@ import re
 import fsspec
 import numpy as np
 import pytest
+from leaks import leaks
 from loopback import STORE_BYTES
 
 from psvae_tune.data.demo import write_demo
@@ -35,6 +36,17 @@ def test_following_shows_the_nodes_the_trials_and_the_pick(followed):
     assert len(re.findall(r"^  \d/3 +alpha=\d+ +finished", followed, re.M)) == 3
     assert re.search(r"^pick +alpha=\d+$", followed, re.M)
     assert "Traceback" not in followed
+
+
+def test_neither_the_head_nor_the_files_of_the_nodes_tell_a_secret(laptop, cluster, followed):
+    keys = ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD")
+    secrets = {"token": cluster.token} | {key: cluster.environment[key] for key in keys}
+    told = cluster.ask("/api/jobs/")
+    for table in ("jobs", "actors", "tasks", "workers", "runtime_envs"):
+        told += cluster.ask(f"/api/v0/{table}?detail=1&limit=1000")
+    assert b"followed" in told
+    assert not [name for name, secret in secrets.items() if secret.encode() in told]
+    assert not leaks([cluster.folder, laptop.folder], secrets)
 
 
 def test_a_study_that_is_stopped_goes_on_where_it_was(laptop, cluster, followed, alone):

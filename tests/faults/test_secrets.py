@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from leaks import leaks
 from test_study_end_to_end import COMMAND, finish, make_study, wait_for
 from test_tracking_server import free_port, server
 
@@ -88,17 +89,6 @@ def test_no_job_is_told_a_password(order):
     with pytest.raises(ClusterError, match="holds a password") as caught:
         nobody.submit(order)
     assert PASSWORD not in str(caught.value)
-
-
-def leaks(folders, canaries):
-    """Return the files below folders that hold a secret, by their names or contents."""
-    found = []
-    for path in (path for folder in folders for path in Path(folder).rglob("*")):
-        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        held = [name for name, secret in canaries.items() if secret.encode() in content]
-        if held or any(secret in path.name for secret in canaries.values()):
-            found.append((str(path), held))
-    return found
 
 
 @pytest.mark.slow
