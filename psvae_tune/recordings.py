@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
 from psvae_tune.errors import DataError
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, FramesToLatents
 from psvae_tune.models.saved import SavedModel
@@ -66,21 +65,8 @@ def _read_video(saved: SavedModel, path: Path) -> Iterator[NDArray[np.uint8]]:
         raise DataError(
             str(path), f"a video has 1 channel, the model was fitted on {shape.n_channels}"
         )
-    chunk: list[NDArray[np.uint8]] = []
-    n_frames = 0
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                grey = Image.fromarray(frame.to_ndarray(format="gray"))
-                small = grey.resize((shape.width, shape.height), Image.Resampling.BOX)
-                chunk.append(np.asarray(small)[None])
-                n_frames += 1
-                if len(chunk) == N_FRAMES_AT_ONCE:
-                    yield np.stack(chunk)
-                    chunk = []
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise DataError(str(path), f"is no HDF5 file and no readable video: {error}") from error
-    if not n_frames:
-        raise DataError(str(path), "holds no frames")
-    if chunk:
-        yield np.stack(chunk)
+    info = probe_video(path)
+    view = View(Crop(info.width, info.height, 0, 0), shape.width, shape.height)
+    for start in range(0, info.n_frames, N_FRAMES_AT_ONCE):
+        numbers = range(start, min(start + N_FRAMES_AT_ONCE, info.n_frames))
+        yield np.stack(list(iterate_frames(info, view, numbers)))

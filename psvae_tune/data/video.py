@@ -4,11 +4,12 @@ Frames are numbered in the order in which they are shown, whatever their time st
 that is how trackers number them too.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import av.error
@@ -21,6 +22,7 @@ from psvae_tune.errors import DataError
 
 # A step between two frames this far from the usual one is a dropped frame or a variable rate.
 _UNEVEN = 0.5
+_MAX_SLANT = 1.0  # degrees: what is less is rounding
 # How FFmpeg turns a picture clockwise, by degrees.
 _TURNS: dict[int, list[tuple[str, str]]] = {
     0: [],
@@ -74,7 +76,7 @@ class VideoInfo:
     n_frames: int
     n_declared: int
     """Frames that the file says it has; more than ``n_frames`` where it breaks off."""
-    turn: int = 0
+    turn: int
     """Degrees by which stored frames are turned clockwise to be shown."""
 
     @property
@@ -97,7 +99,7 @@ def probe_video(path: Path) -> VideoInfo:
     Raises
     ------
     DataError
-        If it is missing, no video, breaks off at once, or is shown at a slant.
+        If it is missing, no video, or is shown mirrored or at a slant.
     """
     if path.is_dir():
         raise DataError(str(path), "must be a video, got a folder")
@@ -119,9 +121,9 @@ def probe_video(path: Path) -> VideoInfo:
         raise _unreadable(path, error) from error
     if not stamps or not width or not height:
         raise DataError(str(path), "holds no frames")
-    if turn not in _TURNS:
+    if turn is None:
         hint = "turn its pictures: ffmpeg -i VIDEO -c:v libx264 -crf 15 OUTPUT.mp4"
-        raise DataError(str(path), f"must be turned by right angles, got {turn} degrees", hint)
+        raise DataError(str(path), "asks to be mirrored, or not turned by a right angle", hint)
     if turn % 180:
         width, height = height, width
     known = sorted(stamp for stamp in stamps if stamp is not None)
@@ -136,11 +138,31 @@ def probe_video(path: Path) -> VideoInfo:
     )
 
 
-def _read_turn(path: Path) -> int:
-    """Return by how many degrees a video is turned clockwise; only its frames tell."""
+def _read_turn(path: Path) -> int | None:
+    """Return by how many degrees a video is turned clockwise; None if it is not only turned.
+
+    Only its frames tell; the first may be damaged.
+    """
     with av.open(str(path)) as container:
-        frame = next(container.decode(_video_stream(container, path)), None)
-        return 0 if frame is None else -round(frame.rotation) % 360
+        for packet in container.demux(_video_stream(container, path)):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            for frame in frames:
+                assert isinstance(frame, av.VideoFrame)
+                side_data: Any = frame.side_data  # its stubs call it texts
+                matrix = side_data.get("DISPLAYMATRIX")
+                return 0 if matrix is None else _angle(struct.unpack("=9i", bytes(matrix)))
+    return 0
+
+
+def _angle(matrix: tuple[int, ...]) -> int | None:
+    a, b, _, c, d, *_ = matrix
+    degrees = float(np.rad2deg(np.arctan2(b, a)))
+    nearest = 90 * round(degrees / 90)
+    is_only_turned = a * d - b * c > 0 and abs(degrees - nearest) < _MAX_SLANT
+    return nearest % 360 if is_only_turned else None
 
 
 def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArray[np.uint8]]:

@@ -55,12 +55,18 @@ def write_video(
 
 
 def turn(path: Path, degrees: float) -> Path:
-    """Have a video turned clockwise when it is shown, as phones do: a matrix in its header."""
+    """Have a video turned clockwise when it is shown, as phones do."""
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return show_as(path, cos, sin, -sin, cos)
+
+
+def show_as(path: Path, *matrix: float) -> Path:
+    """Write into the header of a video the matrix that its pictures are shown by."""
     content = bytearray(path.read_bytes())
     # A box of version 0: its name, 40 bytes of other things, then nine numbers.
-    matrix = content.index(b"tkhd") + 4 + 40
-    cos, sin = (round(2**16 * f(np.deg2rad(degrees))) for f in (np.cos, np.sin))
-    content[matrix : matrix + 36] = struct.pack(">9i", cos, sin, 0, -sin, cos, 0, 0, 0, 2**30)
+    begin = content.index(b"tkhd") + 4 + 40
+    a, b, c, d = (round(2**16 * value) for value in matrix)
+    content[begin : begin + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 2**30)
     path.write_bytes(content)
     return path
 

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 from recordings import HEIGHT, WIDTH, draw, path_of_square, turn, write_csv, write_video
 
+from psvae_tune.config import parse_trial_config
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.import_plan import cut_clips, plan_import
 from psvae_tune.data.import_request import FrameRange, ImportRequest, Source
 from psvae_tune.data.importing import import_session
 from psvae_tune.data.video import Crop
 from psvae_tune.errors import ConfigError, DataError, StorageError
+from psvae_tune.models.registry import build_model
+from psvae_tune.models.saved import SavedModel
+from psvae_tune.models.types import DataShape
+from psvae_tune.recordings import predict_recording
 
 N = 300
 
@@ -40,7 +45,7 @@ def source(folder):
 def run(request: ImportRequest, path):
     plan = plan_import(request)
     import_session(plan, path)
-    return plan, read_session(path, needs_labels=True)
+    return plan, read_session(path, needs_labels=any(s.poses for s in request.sources))
 
 
 def test_a_session_holds_the_video_and_the_labels_in_its_pixels(source, tmp_path, centres):
@@ -77,6 +82,18 @@ def test_a_turned_video_is_imported_as_trackers_see_it(tmp_path, centres):
     np.testing.assert_allclose(session.labels, seen, atol=1e-3)
     rows, columns = (seen[:, axis].astype(int) for axis in (1, 0))
     assert (session.frames[np.arange(N), 0, rows, columns] > 150).all()
+
+
+def test_a_model_is_shown_the_frames_of_a_video_that_an_import_stores(tmp_path, centres):
+    video = turn(write_video(tmp_path / "turned.mp4", draw(centres)), 270)
+    _plan, session = run(ImportRequest((Source(video),), size=(24, 32)), tmp_path / "s.h5")
+    config = parse_trial_config({"model": {"model_class": "vae", "n_ae_latents": 3}}, "x").model
+    saved = SavedModel(build_model(config, DataShape(1, 32, 24)).eval(), None, {})
+    found = predict_recording(saved, video)
+    assert found.clip_lengths == (N,)
+    expected = predict_recording(saved, tmp_path / "s.h5")
+    np.testing.assert_allclose(found.latents, expected.latents, atol=1e-6)
+    assert session.header.n_labels == 0
 
 
 def test_frames_and_labels_stay_together_when_some_are_taken(source, tmp_path):

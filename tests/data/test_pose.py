@@ -249,11 +249,14 @@ def test_positions_beyond_memory_are_refused(tmp_path):
         read_poses(path)
 
 
-def test_a_project_of_several_videos_gives_the_poses_of_the_one_named(tmp_path):
-    names, lengths = ["C:\\data\\one.mp4", "/data/two.mp4"], [5, 8]
+@pytest.fixture
+def project(tmp_path):
+    """Return a SLEAP project of four videos, two of one name and one without labels."""
+    lengths = {"C:\\data\\one.mp4": 5, "/s1/two.mp4": 8, "/s2/two.mp4": 3, "/s2/new.mp4": 0}
+    videos = [sleap_io.Video(name, open_backend=False) for name in lengths]
     skeleton, frames = sleap_io.Skeleton(["paw", "nose"]), []
-    for place, (name, length) in enumerate(zip(names, lengths, strict=True)):
-        video, track = sleap_io.Video(name, open_backend=False), sleap_io.Track(f"mouse{place}")
+    for place, (video, length) in enumerate(zip(videos, lengths.values(), strict=True)):
+        track = sleap_io.Track(f"mouse{place}")
         for i in range(length):
             points = np.full((2, 2), 1.0 + 10 * i + place)
             instance = sleap_io.PredictedInstance.from_numpy(
@@ -261,16 +264,31 @@ def test_a_project_of_several_videos_gives_the_poses_of_the_one_named(tmp_path):
             )
             frames.append(sleap_io.LabeledFrame(video, i, [instance]))
     path = tmp_path / "project.slp"
-    sleap_io.Labels(frames).save(str(path))
-    for place, name in enumerate(["one.mp4", "two.mp4"]):
-        poses = read_poses(path, Path("elsewhere") / name)
-        assert poses.tracks == (f"mouse{place}",)
-        assert poses.positions[:, 0, 0, 0] == pytest.approx(
-            1 + 10 * np.arange(lengths[place]) + place
-        )
-    for video, message in [
-        (Path("three.mp4"), "of 2 videos: one.mp4, two.mp4; none of them called three.mp4"),
-        (None, "of 2 videos: one.mp4, two.mp4"),
-    ]:
-        with pytest.raises(DataError, match=message):
-            read_poses(path, video)
+    sleap_io.Labels(frames, videos=videos).save(str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("video", "place", "length"),
+    [("elsewhere/one.mp4", 0, 5), ("s1/two.mp4", 1, 8), ("s2/two.mp4", 2, 3)],
+)
+def test_a_project_of_several_videos_gives_the_poses_of_the_one_named(
+    project, video, place, length
+):
+    poses = read_poses(project, Path(video))
+    assert poses.tracks == (f"mouse{place}",)
+    assert poses.positions[:, 0, 0, 0] == pytest.approx(1 + 10 * np.arange(length) + place)
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        ("x/three.mp4", r"videos: C:\\data\\one.mp4, .*; not exactly one of them is x/three.mp4"),
+        ("s3/two.mp4", "not exactly one of them is s3/two.mp4"),
+        ("s2/new.mp4", r"holds no labelled frame of .*new.mp4"),
+        (None, "holds poses of 4 videos"),
+    ],
+)
+def test_a_project_without_poses_of_the_video_is_refused(project, video, message):
+    with pytest.raises(DataError, match=message):
+        read_poses(project, None if video is None else Path(video))

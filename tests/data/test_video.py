@@ -3,7 +3,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from recordings import HEIGHT, WIDTH, draw, path_of_square, turn, write_video
+from recordings import HEIGHT, WIDTH, draw, path_of_square, show_as, turn, write_video
 
 from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
 from psvae_tune.errors import DataError
@@ -69,10 +69,27 @@ def test_frames_are_those_that_are_shown(tmp_path, frames, degrees, n_quarters):
     assert abs(cut.astype(float) - expected[:5, 17 : 17 + 21, 13 : 13 + 31]).mean() < 4
 
 
-def test_a_video_shown_at_a_slant_is_refused(tmp_path, frames):
-    video = turn(write_video(tmp_path / "slant.mp4", frames), 30)
-    with pytest.raises(DataError, match="turned by right angles, got"):
+@pytest.mark.parametrize(
+    "matrix", [(0.87, 0.5, -0.5, 0.87), (-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0)]
+)
+def test_a_video_shown_at_a_slant_or_mirrored_is_refused(tmp_path, frames, matrix):
+    video = show_as(write_video(tmp_path / "odd.mp4", frames[:5]), *matrix)
+    with pytest.raises(DataError, match="mirrored, or not turned by a right angle"):
         probe_video(video)
+
+
+def test_how_a_video_is_turned_is_known_although_its_first_frame_is_damaged(tmp_path, frames):
+    video = turn(write_video(tmp_path / "turned.mp4", frames), 90.1)
+    with av.open(str(video)) as container:
+        first = next(packet for packet in container.demux() if packet.size)
+        begin, size = first.pos, first.size
+    content = bytearray(video.read_bytes())
+    content[begin : begin + size] = bytes(size)
+    video.write_bytes(content)
+    info = probe_video(video)
+    assert (info.turn, info.width, info.height) == (90, HEIGHT, WIDTH)
+    view = View(Crop(HEIGHT, WIDTH, 0, 0), HEIGHT, WIDTH)
+    assert len(read(video, view, range(24, 60))) == 36
 
 
 def test_colour_has_three_channels_of_a_grey_video(video):
