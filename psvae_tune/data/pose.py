@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,7 @@ def read_poses(path: Path, video: Path | None = None) -> Poses:
         ".npy": pose_tables.read_npy,
         ".h5": pose_hdf5.read_hdf5,
         ".hdf5": pose_hdf5.read_hdf5,
-        ".slp": lambda path: pose_hdf5.read_slp(path, video),
+        ".slp": partial(pose_hdf5.read_slp, video=video),
     }
     if path.suffix.lower() not in readers:
         known = ", ".join(readers)

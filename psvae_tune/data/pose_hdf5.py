@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -38,7 +38,8 @@ def read_slp(path: Path, video: Path | None = None) -> Poses:
     path
         The file.
     video
-        Which of its videos, by name; needed where it has several.
+        Which of its videos, by the names of its file and, of several such, its folder; needed
+        where it has several.
 
     Raises
     ------
@@ -61,23 +62,28 @@ def read_slp(path: Path, video: Path | None = None) -> Poses:
 
 def _choose_video(path: Path, labels: "Labels", video: Path | None) -> "Labels":
     """Return the labels of one video of a project, with the tracks that it has."""
-    names = [_name_of(item) for item in labels.videos]
-    wanted = None if video is None else video.name
-    if names.count(wanted or "") != 1:
-        problem = f"holds poses of {len(names)} videos: {', '.join(names)}"
-        if wanted is not None:
-            problem += f"; {names.count(wanted) or 'none'} of them called {wanted}"
-        hint = "give the video its name in the project, or save the predictions of one video"
-        raise DataError(str(path), problem, hint)
-    return labels.extract(labels.videos[names.index(wanted or "")], copy=False)
+    places = [_place_of(item) for item in labels.videos]
+    found = [i for i, place in enumerate(places) if video and place.name == video.name]
+    if video is not None and len(found) > 1:  # session1/camera.mp4, session2/camera.mp4
+        folder = video.absolute().parent.name
+        found = [i for i in found if places[i].parent.name == folder]
+    if len(found) != 1:
+        problem = f"holds poses of {len(places)} videos: {', '.join(map(str, places))}"
+        if video is not None:
+            problem += f"; not exactly one of them is {video.absolute().parent.name}/{video.name}"
+        raise DataError(str(path), problem, "save the predictions of one video")
+    chosen = labels.videos[found[0]]
+    if not labels.find(chosen):
+        raise DataError(str(path), f"holds no labelled frame of {places[found[0]]}")
+    return labels.extract(chosen, copy=False)
 
 
-def _name_of(video: "Video") -> str:
-    """Return the file name of a video, wherever and on whatever system it was."""
+def _place_of(video: "Video") -> PurePath:
+    """Return where a video was, on whatever system."""
     name = (video.source_video or video).filename
     if isinstance(name, list):  # of images
         name = name[0] if name else ""
-    return PureWindowsPath(str(name)).name  # which takes both separators for one
+    return PureWindowsPath(str(name))  # which takes both separators for one
 
 
 def read_hdf5(path: Path) -> Poses:
