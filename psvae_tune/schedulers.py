@@ -40,9 +40,9 @@ class ParetoAsha(FIFOScheduler):
     so far, or if none of them dominates it: of two trials, neither of which is better than the
     other, chance would stop the one that the stage is going to choose. Trials are ordered by
     non-domination, within a front by the spread they give it; with one objective that is the order
-    of its values. Trials that miss what their stage requires are behind all others, and the rule
-    of the front is not for them: a model that has given its latents up has beautifully independent
-    ones.
+    of its values. Trials that miss what their stage requires are behind all others: a model that
+    has given its latents up has beautifully independent ones. The front is of those that could be
+    chosen, so not of these, and not of trials that lack an objective.
 
     Parameters
     ----------
@@ -110,8 +110,9 @@ class ParetoAsha(FIFOScheduler):
         values = np.array(list(table.values()))
         missed, points = values[:, 0], values[:, 1:]
         best = best_first(points, missed)[: int(np.ceil(len(table) / self._factor))]
-        is_enough = np.flatnonzero(missed <= 0)
-        front = is_enough[non_dominated(points[is_enough])]
+        # A trial that lacks a value can be best in the others, but nothing will choose it.
+        can_win = np.flatnonzero((missed <= 0) & np.isfinite(points).all(axis=1))
+        front = can_win[non_dominated(points[can_win])]
         return list(table).index(name) in {*best, *front}
 
 

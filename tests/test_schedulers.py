@@ -80,6 +80,7 @@ def test_of_a_front_none_is_stopped_however_large_the_factor():
         assert report(asha, str(i), 2, mse=i, r2=i / 10) == "CONTINUE"
     assert report(asha, "behind", 2, mse=3.5, r2=0.3) == "STOP"
     assert report(asha, "collapsed", 2, mse=9, r2=9, room=-1) == "STOP"
+    assert report(asha, "without a value", 2, mse=-1) == "STOP"
     assert all(asha.goes_on(name) for name in "012345")
 
 
