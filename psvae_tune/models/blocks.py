@@ -69,17 +69,13 @@ class Block(nn.Module):
         """Convolve outwards, to exactly the size that `shrink` came from."""
         overlaps = [self.layer.overlap(*pair) for pair in zip(outer, x.shape[2:], strict=True)]
         before = (max(0, overlaps[0]) // 2, max(0, overlaps[1]) // 2)
-        left_over = [max(0, -overlap) for overlap in overlaps]
 
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
             x, weight, bias = self._cast(x, conv)
             if self.training and products.are_quicker(weight, (x.shape[2], x.shape[3])):
                 grown = products.grow(x, weight, self.layer.stride, before, outer)
                 return grown + _channelwise(bias)
-            if self.training and x.device.type == "cpu":
-                return transposed.grow(x, weight, bias, self.layer.stride, before, outer)
-            x = F.conv_transpose2d(x, weight, bias, self.layer.stride, before, left_over)
-            return x[..., : outer[0], : outer[1]]
+            return transposed.grow(x, weight, bias, self.layer.stride, before, outer)
 
         x = by_session(self.conv, convolve, x, session_index)
         return x if self.norm is None else self.norm(x)

@@ -31,7 +31,8 @@ def grow(
     stride
         Pixels from one window to the next.
     before
-        Rows and columns that are cut off before the first pixel; no more than after the last.
+        Rows and columns that are cut off before the first pixel: as many as after the last or one
+        less, and none where pixels are left over that no window reaches.
     outer
         Rows and columns of what is returned.
 
@@ -40,7 +41,10 @@ def grow(
     Tensor
         (frame, outer channel, y, x).
     """
-    found: Tensor = _Transposed.apply(x, weight, bias, stride, before, outer)  # type: ignore[no-untyped-call]
+    arguments = x, weight, bias, stride, before, outer
+    if x.device.type != "cpu":
+        return _grow(*arguments)
+    found: Tensor = _Transposed.apply(*arguments)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -51,9 +55,7 @@ class _Transposed(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.before = stride, before
-        beyond = [max(0, -cut) for cut in _cut_after(x, weight, stride, before, outer)]
-        grown = F.conv_transpose2d(x, weight, bias, stride, before, beyond)
-        return grown[..., : outer[0], : outer[1]]
+        return _grow(x, weight, bias, stride, before, outer)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -64,6 +66,14 @@ class _Transposed(torch.autograd.Function):
         to_x = F.conv2d(framed, weight, None, ctx.stride, ctx.before)
         to_weight = conv2d_weight(framed, weight.shape, x, ctx.stride, ctx.before)  # type: ignore[no-untyped-call]
         return to_x, to_weight, grad.sum((0, 2, 3)), None, None, None
+
+
+def _grow(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
+) -> Tensor:
+    left_over = [max(0, -cut) for cut in _cut_after(x, weight, stride, before, outer)]
+    grown = F.conv_transpose2d(x, weight, bias, stride, before, left_over)
+    return grown[..., : outer[0], : outer[1]]
 
 
 def _cut_after(x: Tensor, weight: Tensor, stride: int, before: Size, outer: Size) -> list[int]:
