@@ -159,7 +159,8 @@ def _problems(shape: DataShape, scaler: Any, extra: Mapping[str, Any]) -> Iterat
         except (KeyError, TypeError, ValueError, OverflowError):
             is_good = False
         if not is_good:
-            yield f"label_scaler must hold a mean and a positive std of {shape.n_labels} labels"
+            wanted = f"a mean and a positive std, below {_MAX_UNITS:g}, of {shape.n_labels} labels"
+            yield f"label_scaler must hold {wanted}, got {scaler!r:.80}"
     names = extra.get("label_names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         yield f"label_names must be a list of names, got {names!r:.80}"
