@@ -34,7 +34,7 @@ def read_pose_file(path: Path) -> None:
     """As ``data import`` does."""
     from psvae_tune.data.pose import read_poses
 
-    read_poses(path).choose([], [], None)
+    read_poses(path, Path("video.mp4")).choose([], [], None)
 
 
 def read_model(path: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 import random
 from functools import partial
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -110,11 +111,13 @@ def write_analysis(path):
 
 def write_project(path):
     skeleton = sleap_io.Skeleton(["a", "b", "c"])
-    video = sleap_io.Video(filename="video.mp4", open_backend=False)
+    videos = [
+        sleap_io.Video(filename=name, open_backend=False) for name in ("video.mp4", "other.mp4")
+    ]
     track = sleap_io.Track("fly")
     frames = [
         sleap_io.LabeledFrame(
-            video=video,
+            video=videos[i % 2],
             frame_idx=i,
             instances=[
                 sleap_io.PredictedInstance.from_numpy(
@@ -141,11 +144,11 @@ KINDS = {
     "session": ("recording", "session.h5", write_plain_session, 0.02),
     "packed session": ("recording", "session.h5", write_packed_session, 0.02),
     "imported session": ("recording", "session.h5", write_imported_session, 0.96),
-    "imported session, checked": ("data check", "session.h5", write_imported_session, 0.5),
+    "imported session, checked": ("data check", "session.h5", write_imported_session, 1),
     "DeepLabCut CSV": ("pose file", "pose.csv", write_csv, 0.2),
     "DeepLabCut HDF5": ("pose file", "pose.h5", write_fixed, 0.2),
     "DeepLabCut table": ("pose file", "pose.h5", write_table, 0.2),
-    "LEAP": ("pose file", "pose.h5", write_leap, 0.2),
+    "LEAP": ("pose file", "pose.h5", write_leap, 0.25),
     "NumPy": ("pose file", "pose.npy", write_array, 0.15),
     "SLEAP analysis": ("pose file", "pose.h5", write_analysis, 0.02),
     "SLEAP project": ("pose file", "pose.slp", write_project, 0.05),
@@ -247,11 +250,11 @@ def test_sleap_frames_that_no_video_has_are_refused(tmp_path, frame, problem):
     with h5py.File(path, "a") as file:
         frames = file["frames"][()]
         frames = frames.astype([(n, "i8") for n in frames.dtype.names])
-        frames["frame_idx"][-1] = frame
+        frames["frame_idx"][-2] = frame  # the last of this video
         del file["frames"]
         file["frames"] = frames
     with pytest.raises(DataError, match=problem):
-        read_poses(path)
+        read_poses(path, Path("video.mp4"))
 
 
 @pytest.mark.timeout(0 if N_INPUTS else 300)
