@@ -25,7 +25,7 @@ from psvae_tune.figures.style import (
 from psvae_tune.logged import LoggedTrial, without_seed
 from psvae_tune.metric_names import METRICS
 from psvae_tune.naming import name_trial
-from psvae_tune.pareto import hypervolume, non_dominated
+from psvae_tune.pareto import hypervolume
 
 PANEL_METRICS = (
     "frame_mse",
@@ -319,13 +319,13 @@ def hypervolumes(costs: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = costs.min(axis=0), costs.max(axis=0)
     extent = np.where(high > low, high - low, 1.0)
     reference = np.array([1.0, 1.0]) + 1e-9
-    shares, front = [], np.empty((0, 2))
+    share, shares, front = 0.0, [], np.empty((0, 2))
     for point in (costs - low) / extent:
         # Only the front is carried along: most points are behind it and change nothing.
         if not (front <= point).all(axis=1).any():
-            front = np.vstack([front, point])
-            front = front[non_dominated(front)]
-        shares.append(hypervolume(front, reference))
+            front = np.vstack([front[~(point <= front).all(axis=1)], point])
+            share = hypervolume(front, reference)
+        shares.append(share)
     return np.array(shares)
 
 
