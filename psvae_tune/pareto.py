@@ -152,7 +152,8 @@ def hypervolume(points: Points, reference: Points) -> float:
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     points = points[(points < reference).all(axis=1)]
-    front = points[non_dominated(points)]
-    front = front[np.argsort(front[:, 0])]
-    ceilings = np.concatenate([[reference[1]], front[:-1, 1]])
-    return float(((reference[0] - front[:, 0]) * (ceilings - front[:, 1])).sum())
+    points = points[np.argsort(points[:, 0])]
+    # From each point to the next, the lowest point so far bounds what is dominated.
+    widths = np.diff(points[:, 0], append=reference[0])
+    heights = reference[1] - np.minimum.accumulate(points[:, 1])
+    return float((widths * heights).sum())
