@@ -68,9 +68,11 @@ class StudyRun:
         )
         for run in runs:
             is_named = run.data.tags.get(TRIAL) in trial_ids
+            if is_named == (tag in run.data.tags):
+                continue  # most are as they should be, and each change takes a server a while
             if is_named:
                 client.set_tag(run.info.run_id, tag, "true")
-            elif tag in run.data.tags:
+            else:
                 client.delete_tag(run.info.run_id, tag)
 
     def close(self, status: RunStatus) -> None:
