@@ -1,6 +1,7 @@
 """Latents and labels of recordings that a model has never seen."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import h5py
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.hdf5 import read_session
-from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
+from psvae_tune.data.video import View, iterate_frames, probe_video
 from psvae_tune.errors import DataError
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, FramesToLatents
 from psvae_tune.models.saved import SavedModel
@@ -66,7 +67,7 @@ def _read_video(saved: SavedModel, path: Path) -> Iterator[NDArray[np.uint8]]:
             str(path), f"a video has 1 channel, the model was fitted on {shape.n_channels}"
         )
     info = probe_video(path)
-    view = View(Crop(info.width, info.height, 0, 0), shape.width, shape.height)
-    for start in range(0, info.n_frames, N_FRAMES_AT_ONCE):
-        numbers = range(start, min(start + N_FRAMES_AT_ONCE, info.n_frames))
-        yield np.stack(list(iterate_frames(info, view, numbers)))
+    view = View(info.whole, shape.width, shape.height)
+    frames = iterate_frames(info, view, range(info.n_frames))
+    while chunk := list(islice(frames, N_FRAMES_AT_ONCE)):
+        yield np.stack(chunk)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from psvae_tune.data.alignment import RowMap, choose_map, possible_maps, reduce_frames
 from psvae_tune.data.import_request import ImportRequest, Source
 from psvae_tune.data.pose import ChosenPoints, Poses, read_poses
-from psvae_tune.data.video import Crop, VideoInfo, View, iterate_frames
+from psvae_tune.data.video import VideoInfo, View, iterate_frames
 from psvae_tune.errors import DataError
 
 _N_TESTED = 1000  # frames that are compared with the labels to find out which belong together
@@ -73,7 +73,7 @@ def _match_rows(
         return RowMap(f"row i is frame i + {offset}", tuple(rows))
     maps = possible_maps(n_rows, n_frames)
     n_tested = min(_N_TESTED, n_frames)
-    small = View(Crop(info.width, info.height, 0, 0), 64, 64)
+    small = View(info.whole, 64, 64)
     # From both ends: at the start alone, maps that differ at the end are the same.
     tested = [*range(n_tested // 2), *range(n_frames - n_tested // 2, n_frames)]
     features = _read_features(info, small, n_tested // 2, n_frames)

@@ -152,7 +152,7 @@ def cut_clips(n_frames: int, clip_length: int | None) -> tuple[int, ...]:
 def _make_views(request: ImportRequest, videos: Sequence[VideoInfo]) -> tuple[View, ...]:
     crops = []
     for source, info in zip(request.sources, videos, strict=True):
-        crop = source.crop or Crop(info.width, info.height, 0, 0)
+        crop = source.crop or info.whole
         if crop.x + crop.width > info.width or crop.y + crop.height > info.height:
             asked = f"{crop.width}x{crop.height}+{crop.x}+{crop.y}"
             problem = f"must lie within {info.width}x{info.height}, got {asked}"

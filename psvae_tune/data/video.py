@@ -80,6 +80,11 @@ class VideoInfo:
     """Degrees by which stored frames are turned clockwise to be shown."""
 
     @property
+    def whole(self) -> Crop:
+        """All of a frame."""
+        return Crop(self.width, self.height, 0, 0)
+
+    @property
     def times(self) -> NDArray[np.float64]:
         """(frame,), seconds since the first frame."""
         if self.stamps is None:
@@ -158,6 +163,7 @@ def _read_turn(path: Path) -> int | None:
 
 
 def _angle(matrix: tuple[int, ...]) -> int | None:
+    """Return the right angle, in degrees clockwise, that a display matrix turns by; else None."""
     a, b, _, c, d, *_ = matrix
     degrees = float(np.rad2deg(np.arctan2(b, a)))
     nearest = 90 * round(degrees / 90)
@@ -213,7 +219,7 @@ class _Graph:
         pixels = "rgb24" if view.is_colour else "gray"
         crop = view.crop
         steps = [("scale", f"{view.width}:{view.height}:flags=area"), ("format", pixels)]
-        if (crop.width, crop.height) != (info.width, info.height):
+        if crop != info.whole:
             # Colour comes first: cut where colour is stored coarsely, edges would be rounded.
             cut = f"{crop.width}:{crop.height}:{crop.x}:{crop.y}"
             steps = [("format", pixels), ("crop", cut), *steps]
@@ -279,5 +285,5 @@ def _broken(info: VideoInfo, n_read: int, error: av.error.FFmpegError | None) ->
     why = "" if error is None else f": {(error.strerror or str(error)).lower()}"
     problem = f"breaks off at frame {n_read} of {info.n_declared}{why}"
     return DataError(
-        str(info.path), problem, f"copy it again, or take what is whole with --frames 0:{n_read}"
+        str(info.path), problem, f"copy it again, or import what is whole with --frames 0:{n_read}"
     )

@@ -56,7 +56,15 @@ class Layer:
 
         The smaller half of it lies before the first pixel, as in TensorFlow.
         """
-        return (inner - 1) * self.stride + self.kernel - outer
+        return overlap(outer, inner, self.kernel, self.stride)
+
+
+def overlap(outer: int, inner: int, kernel: int, stride: int) -> int:
+    """Return by how many pixels ``inner`` windows reach beyond ``outer`` pixels.
+
+    .. math:: (n_{inner} - 1) s + k - n_{outer}
+    """
+    return (inner - 1) * stride + kernel - outer
 
 
 @dataclass(frozen=True, slots=True)

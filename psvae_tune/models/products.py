@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psvae_tune.models.architecture import Size
+from psvae_tune.models.architecture import Size, overlap
 
 # From where on the products were seen to be quicker, in both number formats.
 MAX_INNER_PIXELS = 16
@@ -150,7 +150,7 @@ def _windows(outer: Tensor, weight: Tensor, stride: int, before: Size, inner: Si
     """Return (frame and inner pixel, pixel of the window and outer channel)."""
     kernel = weight.shape[2]
     after = [
-        (n - 1) * stride + kernel - size - skipped
+        overlap(size, n, kernel, stride) - skipped
         for size, skipped, n in zip(_size(outer), before, inner, strict=True)
     ]
     border = (0, 0, before[1], after[1], before[0], after[0])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from psvae_tune.models.architecture import Size
+from psvae_tune.models.architecture import Size, overlap
 
 
 def grow(
@@ -22,19 +22,13 @@ def grow(
 
     Parameters
     ----------
-    x
-        (frame, inner channel, y, x).
-    weight
-        (inner channel, outer channel, y, x), the window being square.
+    x, weight, stride, outer
+        As for `psvae_tune.models.products.grow`.
     bias
         (outer channel,).
-    stride
-        Pixels from one window to the next.
     before
         Rows and columns that are cut off before the first pixel: as many as after the last or one
         less, and none where pixels are left over that no window reaches.
-    outer
-        Rows and columns of what is returned.
 
     Returns
     -------
@@ -79,6 +73,6 @@ def _grow(
 def _cut_after(x: Tensor, weight: Tensor, stride: int, before: Size, outer: Size) -> list[int]:
     """Return rows and columns cut off after the last pixel, more than before the first."""
     return [
-        (n - 1) * stride + weight.shape[2] - 2 * cut - size
+        overlap(size, n, weight.shape[2], stride) - 2 * cut
         for n, cut, size in zip(x.shape[2:], before, outer, strict=True)
     ]
