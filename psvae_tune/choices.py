@@ -12,9 +12,8 @@ import numpy as np
 
 from psvae_tune import logged
 from psvae_tune.errors import StorageError, StudyError, TrackingError
-from psvae_tune.figures.artifacts import COMPARISON
+from psvae_tune.figures.images import COMPARISON
 from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial
-from psvae_tune.models.saved import load_model
 from psvae_tune.publish import publish
 from psvae_tune.remote import write_bytes
 from psvae_tune.tracking import (
@@ -107,6 +106,8 @@ def promote(study: LoggedStudy, name: str) -> str:
     TrackingError
         If the trial's files are gone, or the registry refuses.
     """
+    from psvae_tune.models.saved import load_model  # choosing needs no PyTorch, and not its start
+
     trial = study.chosen
     if trial is None:
         raise StudyError(

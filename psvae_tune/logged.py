@@ -161,7 +161,7 @@ class LoggedStudy:
         """The recordings: name, n_frames, n_clips, shape, labels and digest."""
         if not self.trials:
             return []
-        run = self.target.client().get_run(self.trials[0].run_id)
+        run = self._client.get_run(self.trials[0].run_id)
         found = []
         for dataset in (item.dataset for item in run.inputs.dataset_inputs):
             profile = json.loads(dataset.profile or "{}")
@@ -213,12 +213,16 @@ class LoggedStudy:
         )
 
     @cached_property
+    def _client(self) -> Any:
+        return self.target.client()
+
+    @cached_property
     def _folders(self) -> dict[str, str]:
         return {self.run_id: self.artifacts} | {t.run_id: t.artifacts for t in self.trials}
 
     def read_artifact(self, run_id: str, path: str) -> bytes | None:
         """Return a file of a run, or None if it has no such file."""
-        client = self.target.client()
+        client = self._client
         folder = path.rpartition("/")[0]
         try:
             if (here := local_folder(self._folders.get(run_id, ""))) is not None:
@@ -233,7 +237,7 @@ class LoggedStudy:
 
     def history(self, trial: LoggedTrial, key: str) -> list[tuple[int, int, float]]:
         """Return (time in ms, epoch, value) of every value of a metric."""
-        items = self.target.client().get_metric_history(trial.run_id, key)
+        items = self._client.get_metric_history(trial.run_id, key)
         return sorted((item.timestamp, item.step, item.value) for item in items)
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from psvae_tune.figures.artifacts import COMPARISON
-from psvae_tune.figures.images import Pixels
+from psvae_tune.figures.images import COMPARISON, Pixels
 from psvae_tune.figures.study import (
     draw_front,
     draw_importance,
@@ -98,7 +97,7 @@ def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
         importance = measure_importance(trials, study.varied, keys)
         if importance:
             yield "importance.png", draw_importance(importance)
-    epochs, points = _progress(study, keys)
+    epochs, points = measure_progress(study, keys) if keys else ([], np.empty(0))
     if len(epochs) > 1:
         yield "progress.png", draw_progress(epochs, points, metrics)
 
@@ -128,7 +127,9 @@ def measure_importance(
             study.add_trial(
                 optuna.trial.create_trial(params=params, distributions=distributions, value=value)
             )
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        # Many trials make a forest of few trees as sure as one of many, and every tree slow.
+        n_trees = 64 if len(trials) < 300 else 16
+        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=n_trees, seed=0)
         found[key] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
     return found
 
@@ -151,22 +152,20 @@ def _distributions(trials: Sequence[LoggedTrial], varied: Sequence[str]) -> dict
     return found
 
 
-def _progress(study: LoggedStudy, keys: Sequence[str]) -> tuple[list[int], NDArray[np.float64]]:
-    """Return, in time order, epochs spent by all trials and the metrics of each new best epoch."""
+def measure_progress(
+    study: LoggedStudy, keys: Sequence[str]
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Return, as trials ended, the epochs spent by all until then and the metrics of each."""
     spent: list[int] = []
-    events: list[tuple[int, tuple[float, ...]]] = []
-    for trial in study.trials if keys else ():
-        spent += [time for time, _, _ in study.history(trial, "train/loss")]
-        by_step: dict[int, dict[str, tuple[int, float]]] = {}
-        for key in keys:
-            for time, step, value in study.history(trial, key):
-                by_step.setdefault(step, {})[key] = (time, value)
-        for row in by_step.values():
-            if len(row) == len(keys):
-                events.append((max(t for t, _ in row.values()), tuple(row[k][1] for k in keys)))
-    events.sort()
-    epochs = np.searchsorted(np.sort(np.array(spent)), [time for time, _ in events], side="right")
-    return epochs.tolist(), np.array([values for _, values in events])
+    ends: list[tuple[int, tuple[float, ...]]] = []
+    for trial in study.trials:
+        times = [time for time, _, _ in study.history(trial, "train/loss")]
+        spent += times
+        if times and all(key in trial.metrics for key in keys):
+            ends.append((max(times), tuple(trial.metrics[key] for key in keys)))
+    ends.sort()
+    epochs = np.searchsorted(np.sort(np.array(spent)), [time for time, _ in ends], side="right")
+    return epochs.tolist(), np.array([values for _, values in ends])
 
 
 def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.uint8]
+COMPARISON = "comparison"
+"""The folder among a trial's artifacts with what the report puts side by side."""
 _GAP = 2  # pixels between tiles
 _WHITE = 255
 

@@ -118,9 +118,11 @@ def _draw_group(
         if key in trial.metrics:
             x, y = scale.place(trial.params[parameter]), trial.metrics[key]
             by_value.setdefault(x, []).append(y)
-            axes.plot(x, y, ".", color=GREY, markersize=4)
             if trial.is_selected:
                 axes.plot(x, y, "o", markersize=11, markerfacecolor="none", color="black")
+    x_all = [x for x, values in by_value.items() for _ in values]
+    y_all = [y for values in by_value.values() for y in values]
+    axes.plot(x_all, y_all, ".", color=GREY, markersize=4)
     places = sorted(by_value)
     means = [float(np.mean(by_value[x])) for x in places]
     spread = [float(np.std(by_value[x], ddof=1)) if len(by_value[x]) > 1 else 0.0 for x in places]
@@ -165,8 +167,8 @@ def draw_front(
     x_key, y_key = (f"best/{name}" for name in metrics)
     figure = new_figure(7.5, 5.6 if reasons else 4.6)
     axes = figure.add_subplot()
-    for trial in trials:
-        axes.plot(trial.metrics[x_key], trial.metrics[y_key], "o", color=GREY, markersize=5)
+    x_all, y_all = ([trial.metrics[key] for trial in trials] for key in (x_key, y_key))
+    axes.plot(x_all, y_all, "o", color=GREY, markersize=5)
     points = np.array(sorted((t.metrics[x_key], t.metrics[y_key]) for t in front))
     axes.plot(*points.T, "-", color=BLUE, linewidth=1, drawstyle="default")
     axes.plot(*points.T, "s", color=BLUE, markersize=7, label="front: no trial is better in both")
@@ -284,9 +286,9 @@ def draw_progress(
     Parameters
     ----------
     epochs
-        (event,) spent by all trials together when a trial had a new best epoch; ascending.
+        (trial,) spent by all trials together when each ended; ascending.
     points
-        (event, metric): the metrics of that epoch.
+        (trial, metric): at its best epoch.
     metrics
         Names without a split.
     """
@@ -302,14 +304,14 @@ def draw_progress(
         axes = figure.add_subplot(1, len(panels), index + 1)
         axes.plot(epochs, values, drawstyle="steps-post", color=BLUE, linewidth=1.4)
         if index < len(metrics):
-            axes.plot(epochs, points[:, index], ".", color=GREY, markersize=2)
-            # What trials had at first would hide what the last ones add.
+            axes.plot(epochs, points[:, index], ".", color=GREY, markersize=4)
+            # Trials that were stopped early would hide what the last ones add.
             low, high = np.percentile(points[:, index], [0, 90] if signs[index] > 0 else [10, 100])
             pad = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
             axes.set_ylim(low - pad, high + pad)
         tidy(axes, name, "epochs spent by all trials")
     figure.suptitle(
-        "line: best so far, points: every best epoch of every trial", fontsize=FONT_SIZE
+        "line: best so far, points: trials as they ended, at their best epochs", fontsize=FONT_SIZE
     )
     return to_png(figure)
 

@@ -63,17 +63,17 @@ class StudyRun:
         client = self.target.client()
         runs = client.search_runs(
             [self.target.experiment_id],
-            f"tags.`{STUDY}` = '{self.target.study}' AND tags.`{KIND}` = 'trial'",
+            f"tags.`{STUDY}` = '{self.target.study}' AND tags.`{KIND}` = 'trial'"
+            f" AND tags.`{tag}` = 'true'",
             max_results=5000,
         )
-        for run in runs:
-            is_named = run.data.tags.get(TRIAL) in trial_ids
-            if is_named == (tag in run.data.tags):
-                continue  # most are as they should be, and each change takes a server a while
-            if is_named:
-                client.set_tag(run.info.run_id, tag, "true")
-            else:
-                client.delete_tag(run.info.run_id, tag)
+        marked = {run.data.tags.get(TRIAL): run.info.run_id for run in runs}
+        for trial_id in marked.keys() - set(trial_ids):
+            client.delete_tag(marked[trial_id], tag)
+        for trial_id in set(trial_ids) - marked.keys():
+            run_id = self.target.find_run(TRIAL, trial_id)
+            if run_id is not None:
+                client.set_tag(run_id, tag, "true")
 
     def close(self, status: RunStatus) -> None:
         """End the run."""

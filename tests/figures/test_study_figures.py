@@ -16,7 +16,7 @@ from psvae_tune.choices import override
 from psvae_tune.cli import main
 from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import RequestError, StudyError, TrackingError
-from psvae_tune.figures.gather import make_study_figures, measure_importance
+from psvae_tune.figures.gather import make_study_figures, measure_importance, measure_progress
 from psvae_tune.figures.report import make_report
 from psvae_tune.figures.study import hypervolumes
 from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
@@ -77,6 +77,17 @@ def test_every_figure_of_a_study_shows_something(study):
     }
     for name, content in figures.items():
         assert np.asarray(Image.open(io.BytesIO(content)).convert("L")).std() > 5, name
+
+
+def test_progress_counts_the_epochs_of_all_trials_until_each_ended(study):
+    keys = ["best/frame_mse", "best/label_r2"]
+    epochs, points = measure_progress(study, keys)
+    losses = {trial.run_id: study.history(trial, "train/loss") for trial in study.trials}
+    ended = sorted(study.trials, key=lambda trial: losses[trial.run_id][-1])
+    for trial, n_epochs, point in zip(ended, epochs, points, strict=True):
+        end = losses[trial.run_id][-1][0]
+        assert n_epochs == sum(time <= end for items in losses.values() for time, _, _ in items)
+        assert point.tolist() == [trial.metrics[key] for key in keys]
 
 
 @pytest.mark.parametrize("n_values", [2, 6, 1000])
