@@ -99,9 +99,11 @@ class _Scale:
         if self.is_log:
             axes.set_xscale("log")
             axes.xaxis.set_minor_locator(NullLocator())
-        if not self.is_numeric or len(self.values) <= 8:
-            places = [self.place(value) for value in self.values]
-            axes.set_xticks(places, [_short(value) for value in self.values])
+        texts = [_short(value) for value in self.values]
+        gaps = np.diff(sorted(_unit_places(self.values).values()))
+        # A character takes about 3 % of a panel; texts that lie closer would cover each other.
+        if not self.is_numeric or (gaps >= 0.03 * max(map(len, texts))).all():
+            axes.set_xticks([self.place(value) for value in self.values], texts)
 
 
 def _draw_group(
