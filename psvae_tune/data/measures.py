@@ -181,8 +181,9 @@ def _read_cameras(file: h5py.File, header: SessionHeader) -> tuple[int, tuple[in
         rehearse_texts(file, everywhere=False)
         n_cameras = int(file.attrs.get("n_cameras", 1))
         cameras = json.loads(file.attrs.get("label_cameras", "[]")) or [0] * header.n_labels
-        is_known = len(cameras) == header.n_labels and set(cameras) <= set(range(n_cameras))
-    except (*HDF5_ERRORS, RecursionError):
+        are_valid = all(isinstance(item, int) and 0 <= item < n_cameras for item in cameras)
+        is_known = len(cameras) == header.n_labels and are_valid
+    except (*HDF5_ERRORS, OverflowError, RecursionError):
         return unknown
     return (n_cameras, tuple(cameras)) if is_known and n_cameras > 0 else unknown
 

@@ -243,6 +243,15 @@ def test_cameras_that_cannot_be_count_as_one(tmp_path, cameras):
     assert (measures.n_cameras, measures.cameras) == (1, (0, 0))
 
 
+@pytest.mark.parametrize(("n_cameras", "cameras"), [(2**63 - 1, (0, 1)), (-math.inf, (0, 0))])
+def test_any_number_of_cameras_can_be_claimed(tmp_path, n_cameras, cameras):
+    path = tmp_path / "session.h5"
+    write_imported_session(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["n_cameras"] = n_cameras
+    assert measure_session(str(path)).cameras == cameras
+
+
 @pytest.mark.parametrize(("frame", "problem"), [(2**62, "GB of memory"), (-5, "from 0 on")])
 def test_sleap_frames_that_no_video_has_are_refused(tmp_path, frame, problem):
     path = tmp_path / "pose.slp"
