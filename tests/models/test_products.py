@@ -21,7 +21,7 @@ GEOMETRIES = [
     ((12, 9), 2, 3, (0, 0), (0, 0)),
     ((12, 8), 3, 2, (0, 0), (0, 1)),
 ]
-FRAMES, OUTER, INNER = 3, 4, 6
+FRAMES, INNER = 3, 6
 
 
 def results_of(apply, *tensors):
@@ -32,13 +32,14 @@ def results_of(apply, *tensors):
     return [found.detach(), *torch.autograd.grad(found, inputs, upstream)]
 
 
+@pytest.mark.parametrize("n_outer", [1, 4, transposed.MAX_CHANNELS + 1])
 @pytest.mark.parametrize(("outer", "kernel", "stride", "before", "after"), GEOMETRIES)
 def test_products_are_convolutions_and_so_are_their_gradients(
-    outer, kernel, stride, before, after
+    outer, kernel, stride, before, after, n_outer
 ):
     rng = torch.Generator().manual_seed(0)
-    x = torch.randn(FRAMES, OUTER, *outer, generator=rng, dtype=torch.float64)
-    weight = torch.randn(INNER, OUTER, kernel, kernel, generator=rng, dtype=torch.float64)
+    x = torch.randn(FRAMES, n_outer, *outer, generator=rng, dtype=torch.float64)
+    weight = torch.randn(INNER, n_outer, kernel, kernel, generator=rng, dtype=torch.float64)
     border = (before[1], after[1], before[0], after[0])
     wanted = results_of(lambda x, w: F.conv2d(F.pad(x, border), w, stride=stride), x, weight)
     inner = wanted[0].shape[2:]
@@ -52,7 +53,7 @@ def test_products_are_convolutions_and_so_are_their_gradients(
         return whole[:, :, top : top + outer[0], left : left + outer[1]] + bias[:, None, None]
 
     y = torch.randn(FRAMES, INNER, *inner, generator=rng, dtype=torch.float64)
-    bias = torch.randn(OUTER, generator=rng, dtype=torch.float64)
+    bias = torch.randn(n_outer, generator=rng, dtype=torch.float64)
     wanted = results_of(grow, y, weight, bias)
     found = results_of(
         lambda x, w, b: products.grow(x, w, stride, before, outer) + b[:, None, None],
