@@ -40,6 +40,8 @@ PANEL_METRICS = (
     "session_accuracy_b",
 )
 
+_MAX_NAMES = 12  # more on a front would cover each other
+
 
 def draw_panels(
     trials: Sequence[LoggedTrial], parameter: str, varied: Sequence[str]
@@ -174,21 +176,22 @@ def draw_front(
     points = np.array(sorted((t.metrics[x_key], t.metrics[y_key]) for t in front))
     axes.plot(*points.T, "-", color=BLUE, linewidth=1, drawstyle="default")
     axes.plot(*points.T, "s", color=BLUE, markersize=7, label="front: no trial is better in both")
-    below = False
-    for trial in sorted(trials, key=lambda trial: trial.metrics[x_key]):
-        x, y = trial.metrics[x_key], trial.metrics[y_key]
+    in_order = sorted(front, key=lambda trial: trial.metrics[x_key])
+    named = in_order[:: -(-len(in_order) // _MAX_NAMES)]
+    for index, trial in enumerate(trial for trial in named if not trial.is_selected):
+        axes.annotate(
+            labels[trial.run_id],
+            (trial.metrics[x_key], trial.metrics[y_key]),
+            # Names of neighbours would cover each other.
+            xytext=(-6, 10) if index % 2 else (-6, -14),
+            textcoords="offset points",
+            fontsize=FONT_SIZE - 1,
+        )
+    for trial in trials:
         if trial.is_selected:
+            x, y = trial.metrics[x_key], trial.metrics[y_key]
             label = f"chosen: {labels[trial.run_id]}"
             axes.plot(x, y, "*", color=ORANGE, markersize=17, label=label, markeredgecolor="black")
-        elif trial in front:
-            below = not below  # names of neighbours would cover each other
-            axes.annotate(
-                labels[trial.run_id],
-                (x, y),
-                xytext=(-6, -14) if below else (-6, 10),
-                textcoords="offset points",
-                fontsize=FONT_SIZE - 1,
-            )
     goals = [f"{name} ({_better(name)})" for name in metrics]
     tidy(axes, "validation, best epoch", *goals)
     axes.margins(0.12)
