@@ -222,12 +222,12 @@ class LoggedStudy:
 
     def read_artifact(self, run_id: str, path: str) -> bytes | None:
         """Return a file of a run, or None if it has no such file."""
-        client = self._client
         folder = path.rpartition("/")[0]
         try:
             if (here := local_folder(self._folders.get(run_id, ""))) is not None:
                 # MLflow would ask its database for the whole run, several times a file.
                 return (here / path).read_bytes() if (here / path).is_file() else None
+            client = self._client
             if path not in {item.path for item in client.list_artifacts(run_id, folder or None)}:
                 return None
             with TemporaryDirectory() as temporary:

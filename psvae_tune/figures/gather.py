@@ -127,7 +127,7 @@ def measure_importance(
             study.add_trial(
                 optuna.trial.create_trial(params=params, distributions=distributions, value=value)
             )
-        # Many trials make a forest of few trees as sure as one of many, and every tree slow.
+        # A tree of many trials is slow, and a few such trees agree as well as many small ones.
         n_trees = 64 if len(trials) < 300 else 16
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=n_trees, seed=0)
         found[key] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
@@ -155,7 +155,22 @@ def _distributions(trials: Sequence[LoggedTrial], varied: Sequence[str]) -> dict
 def measure_progress(
     study: LoggedStudy, keys: Sequence[str]
 ) -> tuple[list[int], NDArray[np.float64]]:
-    """Return, as trials ended, the epochs spent by all until then and the metrics of each."""
+    """Return, as trials ended, the epochs spent by all until then and the metrics of each.
+
+    Parameters
+    ----------
+    study
+        Its trials that never had a best epoch are counted, and are no rows.
+    keys
+        Of metrics, as in MLflow: ``best/…``.
+
+    Returns
+    -------
+    epochs
+        (trial,) ascending.
+    points
+        (trial, metric).
+    """
     spent: list[int] = []
     ends: list[tuple[int, tuple[float, ...]]] = []
     for trial in study.trials:

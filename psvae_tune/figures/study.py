@@ -177,7 +177,8 @@ def draw_front(
     axes.plot(*points.T, "-", color=BLUE, linewidth=1, drawstyle="default")
     axes.plot(*points.T, "s", color=BLUE, markersize=7, label="front: no trial is better in both")
     in_order = sorted(front, key=lambda trial: trial.metrics[x_key])
-    named = in_order[:: -(-len(in_order) // _MAX_NAMES)]
+    # A front may be empty: of trials without finite values.
+    named = in_order[:: max(1, -(-len(in_order) // _MAX_NAMES))]
     for index, trial in enumerate(trial for trial in named if not trial.is_selected):
         axes.annotate(
             labels[trial.run_id],

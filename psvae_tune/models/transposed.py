@@ -58,7 +58,9 @@ class _Transposed(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.before = stride, before
-        return _grow(x, weight, bias, stride, before, outer)
+        is_quicker = x.dtype == torch.bfloat16 or weight.shape[1] <= MAX_CHANNELS
+        apply = _interleave if is_quicker else _grow
+        return apply(x, weight, bias, stride, before, outer)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -74,8 +76,6 @@ class _Transposed(torch.autograd.Function):
 def _grow(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
 ) -> Tensor:
-    if x.device.type == "cpu" and (x.dtype == torch.bfloat16 or weight.shape[1] <= MAX_CHANNELS):
-        return _interleave(x, weight, bias, stride, before, outer)
     left_over = [max(0, -cut) for cut in _cut_after(x, weight, stride, before, outer)]
     grown = F.conv_transpose2d(x, weight, bias, stride, before, left_over)
     return grown[..., : outer[0], : outer[1]]
@@ -84,7 +84,12 @@ def _grow(
 def _interleave(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
 ) -> Tensor:
-    """Return the same by a convolution whose channels are the pixels of a stride."""
+    r"""Return the same by a convolution whose channels are the pixels of a stride.
+
+    .. math:: y_{sq + r} = \sum_j x_{q - j} w_{sj + r}, \quad 0 \le r < s
+
+    along each axis, for a stride s, if no pixel is cut off.
+    """
     n_inner, n_outer, kernel, _ = weight.shape
     of_weight: list[int] = []
     of_x: list[int] = []

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import yaml
 from command import ROOT
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,6 +35,7 @@ from psvae_tune.config import TrialConfig
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.models import products, transposed
+from psvae_tune.models.architecture import Size
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.types import Batch
 from psvae_tune.search_space import parse_study
@@ -69,13 +71,18 @@ def make_config(precision: str) -> TrialConfig:
     return base.with_params({"precision": precision})
 
 
-def transposed_convolution(x, weight, bias, stride, before, outer):
+def transposed_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
+) -> Tensor:
     """Return what `psvae_tune.models.transposed.grow` does, for frames of even sizes."""
     return F.conv_transpose2d(x, weight, bias, stride, before)[..., : outer[0], : outer[1]]
 
 
 def plain_epochs(path: Path, data: PreparedData, config: TrialConfig) -> Iterator[None]:
-    """Train as a loop does that nobody has looked at, with the convolutions of PyTorch."""
+    """Train as a loop does that nobody has looked at, with the convolutions of PyTorch.
+
+    Side effects: this process has no other convolutions from here on.
+    """
     products.are_quicker = lambda weight, inner: False
     transposed.grow = transposed_convolution
     model = build_model(config.model, data.shape).to(DEVICE)

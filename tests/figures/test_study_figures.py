@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import RequestError, StudyError, TrackingError
 from psvae_tune.figures.gather import make_study_figures, measure_importance, measure_progress
 from psvae_tune.figures.report import make_report
-from psvae_tune.figures.study import hypervolumes
+from psvae_tune.figures.study import draw_front, hypervolumes
 from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
 from psvae_tune.pareto import hypervolume
 from psvae_tune.publish import publish
@@ -88,6 +89,14 @@ def test_progress_counts_the_epochs_of_all_trials_until_each_ended(study):
         end = losses[trial.run_id][-1][0]
         assert n_epochs == sum(time <= end for items in losses.values() for time, _, _ in items)
         assert point.tolist() == [trial.metrics[key] for key in keys]
+
+
+def test_trials_without_a_front_are_drawn():
+    metrics = {"best/frame_mse": 0.1, "best/label_r2": math.nan}
+    trials = [LoggedTrial(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
+    labels = {trial.run_id: trial.name for trial in trials}
+    png = draw_front(trials, [], ("frame_mse", "label_r2"), labels, [])
+    assert Image.open(io.BytesIO(png)).format == "PNG"
 
 
 @pytest.mark.parametrize("n_values", [2, 6, 1000])

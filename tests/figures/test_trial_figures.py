@@ -10,8 +10,8 @@ from PIL import Image
 from small_trials import CPU, build
 
 from psvae_tune.evaluate import final_metrics
-from psvae_tune.figures.artifacts import COMPARISON, FinishedTrial, make_files
-from psvae_tune.figures.images import sheet, tile_corner, to_signed_tile, to_tile
+from psvae_tune.figures.artifacts import FinishedTrial, make_files
+from psvae_tune.figures.images import COMPARISON, sheet, tile_corner, to_signed_tile, to_tile
 from psvae_tune.figures.movies import encode_movie
 from psvae_tune.figures.traversals import (
     choose_bases,
