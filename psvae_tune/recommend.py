@@ -3,21 +3,22 @@
 import json
 import math
 import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import yaml
 
-from psvae_tune.batches import PreparedData, prepare_data
-from psvae_tune.config import TrialConfig, parse_trial_config
 from psvae_tune.data.findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
-from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
-from psvae_tune.errors import DataError
-from psvae_tune.train import fit, start
+from psvae_tune.errors import ConfigError, DataError
+from psvae_tune.estimate import count_epochs
+from psvae_tune.plan import make_plan
+from psvae_tune.probe import probe
+from psvae_tune.reading import choose_streamed, read_sessions
+from psvae_tune.train import pick_dtype
 
 # α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to
 # three times it, in even steps.
@@ -36,7 +37,6 @@ SMALL_NETWORK = {
     "ae_encoding_stride_size": [2, 2, 2],
 }
 _MAX_TRIALS_PER_GPU = 4
-_N_TIMED_CLIPS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,51 @@ class Hardware:
         return torch.device("cuda" if self.n_gpus else "cpu")
 
 
-def recommend(path: str, progress: Callable[[str], None] | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a study takes on this machine."""
+
+    epoch_s: float
+    """Of one fit."""
+    n_fits: tuple[int, ...]
+    """At most, by stage."""
+    n_at_a_time: int
+
+    def hours(self, n_epochs: int) -> float:
+        """Return the hours of the whole study, with so many epochs a fit."""
+        n_rounds = sum(math.ceil(n / self.n_at_a_time) for n in self.n_fits)
+        return self.epoch_s * n_epochs * n_rounds / 3600
+
+    def count_affordable(self, hours: float) -> int:
+        """Return how many epochs a fit may have for the study to end within so many hours.
+
+        Raises
+        ------
+        ConfigError
+            If they are fewer than a fit needs.
+        """
+        n_epochs = int(hours / self.hours(1)) // 10 * 10
+        if n_epochs < MIN_EPOCHS:
+            raise ConfigError(
+                "--hours",
+                f"{hours:g} are too few for {sum(self.n_fits)} fits of {MIN_EPOCHS} epochs, "
+                f"which take about {self.hours(MIN_EPOCHS):.2g} on this machine",
+                "give more, import with a smaller --size, or run on a machine with a GPU",
+            )
+        return n_epochs
+
+
+def recommend(
+    path: str, hours: float | None = None, progress: Callable[[str], None] | None = None
+) -> str:
     """Return the text of a search-space file for a recording.
 
     Parameters
     ----------
     path
         A session with labels.
+    hours
+        Within which the study should end on this machine: fits get fewer epochs if need be.
     progress
         Told what is being done.
 
@@ -75,6 +113,8 @@ def recommend(path: str, progress: Callable[[str], None] | None = None) -> str:
     ------
     DataError
         If the session cannot be used, or has fewer clips than a study needs.
+    ConfigError
+        If so few hours are enough for no study.
     """
     tell = progress or (lambda what: None)
     tell("reading frames")
@@ -85,8 +125,10 @@ def recommend(path: str, progress: Callable[[str], None] | None = None) -> str:
     hardware = Hardware.of_this_machine()
     values = _choose(measures, hardware)
     tell("timing a fit")
-    seconds = _time_clip(path, values.trial_config(_N_TIMED_CLIPS), hardware)
-    return _write(measures, hardware, values, seconds)
+    cost = _measure_cost(_write(measures, hardware, values), values, hardware)
+    if hours is not None and (n_epochs := cost.count_affordable(hours)) < values.n_epochs:
+        values = replace(values, n_epochs=n_epochs, hours=hours)
+    return _describe_cost(measures, hardware, values, cost) + _write(measures, hardware, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +143,8 @@ class _Values:
     n_train_clips: int
     n_trials_per_gpu: int
     network: dict[str, list[int]] | None
-
-    def trial_config(self, n_clips: int) -> TrialConfig:
-        """Return settings of a short fit of the same model."""
-        return parse_trial_config(
-            {
-                "model": {
-                    "model_class": "ps-vae",
-                    "n_ae_latents": self.n_latents,
-                    "ps_vae.alpha": self.alphas[0],
-                    "ps_vae.beta": 1,
-                    "ps_vae.anneal_epochs": 1,
-                    "ae_arch_json": self.network,
-                },
-                "training": {
-                    "max_n_epochs": 2,
-                    "train_frac": min(n_clips, self.n_train_clips),
-                },
-                "data": {"sessions": [self.path], "trial_splits": self.trial_splits},
-            },
-            "recommendation",
-        )
+    hours: float | None = None
+    """That the epochs were cut down to; None if they were not."""
 
 
 def _choose(m: Measures, hardware: Hardware) -> _Values:
@@ -151,42 +174,50 @@ def _choose(m: Measures, hardware: Hardware) -> _Values:
     )
 
 
-def _time_clip(path: str, config: TrialConfig, hardware: Hardware) -> float:
-    """Return the seconds that one clip takes in training, its share of validation included."""
-    data: PreparedData = prepare_data([read_session(path, needs_labels=True)], config)
-    state = start(config, data, hardware.device)
-    epochs = fit(state, data, config)
-    next(epochs)  # the first one also warms up
-    began = time.perf_counter()
-    next(epochs)
-    n_clips = len(data.clips("train")) + len(data.clips("val")) / 3
-    return (time.perf_counter() - began) / n_clips
+def _measure_cost(text: str, values: _Values, hardware: Hardware) -> Cost:
+    plan = make_plan(yaml.safe_load(text), "recommendation")
+    sessions = read_sessions(plan, choose_streamed(plan))
+    study = plan.study
+    epoch_s = probe(sessions, study.base, int(study.resources.cpus_per_trial)).epoch_s
+    n_epochs = [
+        count_epochs(stage, study.base, i > 0) or 0 for i, stage in enumerate(study.stages)
+    ]
+    n_at_a_time = hardware.n_gpus * values.n_trials_per_gpu or hardware.n_cpus
+    return Cost(epoch_s, tuple(n // values.n_epochs for n in n_epochs), n_at_a_time)
 
 
-def _write(m: Measures, hardware: Hardware, v: _Values, seconds: float) -> str:
+def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> str:
     header = m.header
-    n_pixels = math.prod(header.frame_shape)
-    curve = m.autocorrelation()
-    memory = 1 if curve is None else memory_of(curve)
-    n_trials = len(v.alphas) + len(BETAS) + len(SEEDS) - 2  # two are known from earlier stages
-    hours = seconds * v.n_train_clips * v.n_epochs / 3600
-    at_a_time = hardware.n_gpus * v.n_trials_per_gpu or hardware.n_cpus
-    gap = "No gap" if v.trial_splits.endswith("0") else "A clip between splits"
-    gpus = f"{1 / v.n_trials_per_gpu:g}" if hardware.n_gpus else "auto"
-    machine = f"{hardware.n_gpus} GPUs" if hardware.n_gpus else "no GPU"
-    across = 0.0 if curve is None else curve[min(m.clip_length // 2, len(curve) - 1)]
-    network = json.dumps(v.network) if v.network else "null"
-    n_redundant = len(redundant_pairs(m))
+    hours_a_fit = cost.epoch_s * v.n_epochs / 3600
     return f"""\
 # Recommended for {json.dumps(os.path.basename(header.path))}: {header.n_frames} frames of \
 {"×".join(map(str, header.frame_shape))}, {header.n_labels} labels.
 #
-# Cost: up to {n_trials} fits of {hours:.2g} hours, measured on this machine ({machine}, \
-{hardware.n_cpus} CPUs),
-# {at_a_time} at a time: about {hours * n_trials / min(at_a_time, n_trials):.2g} hours. \
+# Cost: up to {sum(cost.n_fits)} fits of {hours_a_fit:.2g} hours, measured on this machine \
+({_describe_machine(hardware)}, {hardware.n_cpus} CPUs),
+# {cost.n_at_a_time} at a time: about {cost.hours(v.n_epochs):.2g} hours. \
 Fits that cannot win are stopped early.
-# Fewer: --set training.max_n_epochs=…, or sessions imported with a smaller --size.
+# Less: psvae-tune recommend --hours …, or sessions imported with a smaller --size.
 
+"""
+
+
+def _describe_machine(hardware: Hardware) -> str:
+    return f"{hardware.n_gpus} GPUs" if hardware.n_gpus else "no GPU"
+
+
+def _write(m: Measures, hardware: Hardware, v: _Values) -> str:
+    header = m.header
+    n_pixels = math.prod(header.frame_shape)
+    curve = m.autocorrelation()
+    memory = 1 if curve is None else memory_of(curve)
+    gap = "No gap" if v.trial_splits.endswith("0") else "A clip between splits"
+    gpus = f"{1 / v.n_trials_per_gpu:g}" if hardware.n_gpus else "auto"
+    dtype = str(pick_dtype("auto", hardware.device)).removeprefix("torch.")
+    across = 0.0 if curve is None else curve[min(m.clip_length // 2, len(curve) - 1)]
+    network = json.dumps(v.network) if v.network else "null"
+    n_redundant = len(redundant_pairs(m))
+    return f"""\
 experiment_name: recommended
 
 data:
@@ -211,11 +242,12 @@ model:
   ae_arch_json: {network}
 
 training:
-  # {v.n_train_clips} training clips an epoch; about {N_STEPS} updates, within \
-{MIN_EPOCHS} to {MAX_EPOCHS} epochs.
+  # {v.n_train_clips} training clips an epoch; {_word_epochs(v)}.
   max_n_epochs: {v.n_epochs}
-  # As published. Numbers are 32-bit.
+  # As published.
   learning_rate: 1.0e-4
+  # {dtype} on this machine, where matrix products are quickest in it.
+  precision: auto
   val_check_interval: {max(1, v.n_epochs // 100)}
 
 search:
@@ -248,7 +280,7 @@ search:
 
 resources:
   cpus_per_trial: 1
-  # {machine}: {_word_share(hardware, v)}
+  # {_describe_machine(hardware)}: {_word_share(hardware, v)}
   gpus_per_trial: {gpus}
   max_concurrent_trials: auto
 """
@@ -259,3 +291,10 @@ def _word_share(hardware: Hardware, v: _Values) -> str:
         return f"trials run on CPUs, {hardware.n_cpus} at a time."
     gigabytes = hardware.gpu_bytes / 2**30
     return f"{v.n_trials_per_gpu} trials fit into {gigabytes:.0f} GB."
+
+
+def _word_epochs(v: _Values) -> str:
+    updates = f"{v.n_train_clips * v.n_epochs} updates"
+    if v.hours is None:
+        return f"{updates}, for about {N_STEPS} within {MIN_EPOCHS} to {MAX_EPOCHS} epochs"
+    return f"{updates}, of {N_STEPS}, to end within {v.hours:g} hours"

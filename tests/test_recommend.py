@@ -6,8 +6,8 @@ from psvae_tune.cli import main
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.hdf5 import read_session, write_session
 from psvae_tune.data.header import read_header
-from psvae_tune.errors import DataError
-from psvae_tune.recommend import recommend
+from psvae_tune.errors import ConfigError, DataError
+from psvae_tune.recommend import Cost, recommend
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,29 @@ def test_short_recordings_get_more_epochs_than_long_ones(text, tmp_path):
     write_demo(long, n_clips=200, clip_length=4)
     epochs = [yaml.safe_load(t)["training"]["max_n_epochs"] for t in (text, recommend(str(long)))]
     assert epochs[0] > epochs[1]
+
+
+def test_epochs_that_fit_into_hours_count_the_rounds_of_every_stage():
+    # Two at a time, 4, 3 and 2 fits take 2 + 2 + 1 rounds.
+    cost = Cost(epoch_s=18, n_fits=(4, 3, 2), n_at_a_time=2)
+    assert cost.hours(200) == pytest.approx(5)
+    assert cost.count_affordable(5.2) == 200
+    with pytest.raises(ConfigError, match=r"2 are too few .* take about 2\.5 on this machine"):
+        cost.count_affordable(2)
+
+
+@pytest.mark.parametrize("hours", [1e-6, 1e6])
+def test_hours_are_those_of_this_machine(text, demo, tmp_path, hours):
+    file = tmp_path / "mine.yaml"
+    command = ["recommend", str(demo), "-o", str(file), "--hours", str(hours)]
+    result = CliRunner().invoke(main, command)
+    if hours > 1:
+        epochs = [yaml.safe_load(t)["training"]["max_n_epochs"] for t in (text, file.read_text())]
+        assert epochs[0] == epochs[1]
+    else:
+        assert result.exit_code == 2
+        assert "too few for 9 fits of 100 epochs" in result.output
+        assert not file.exists()
 
 
 def test_a_session_without_labels_is_refused(demo, tmp_path):

@@ -13,15 +13,20 @@ from psvae_tune.remote import write_bytes
 @click.command()
 @click.argument("session", type=click.Path())
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file instead.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, min_open=True),
+    help="End within so many on this machine: fewer epochs a fit.",
+)
 @options.verbose
-def recommend(session: str, output: Path | None) -> None:
+def recommend(session: str, output: Path | None, hours: float | None) -> None:
     """Propose a search-space file for a session, with a reason beside each value."""
     from psvae_tune.recommend import recommend as make_recommendation
 
     if output is not None and output.exists():
         raise StorageError(str(output), "exists", "choose another with --output")
     with Console(stderr=True).status("") as status:
-        text = make_recommendation(session, status.update)
+        text = make_recommendation(session, hours, status.update)
     if output is None:
         click.echo(text, nl=False)
         return
