@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,16 +93,24 @@ def run_trial(
     epoch = state.epoch
     clocks = _read_clocks()
     try:
-        for report in fit(state, data, config):
-            epoch = report.epoch
-            before, clocks = clocks, _read_clocks()
-            cost = {name: value - before[name] for name, value in clocks.items()}
-            best = _best(report.metrics) if report.is_best else {}
-            run.log(report.metrics | best | cost, epoch)
-            if epoch % config.training.checkpoint_every == 0:
-                write_bytes(checkpoint, dump_state(state))
-            if report.is_validated:
-                yield Progress(trial_id, epoch, _comparable(state, report.metrics))
+        # A disk may be slow, and an object store is: the next epoch is trained meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            writing: Future[None] | None = None
+            for report in fit(state, data, config):
+                epoch = report.epoch
+                before, clocks = clocks, _read_clocks()
+                cost = {name: value - before[name] for name, value in clocks.items()}
+                best = _best(report.metrics) if report.is_best else {}
+                if writing is not None:
+                    # No epoch is told of before the last checkpoint is safe.
+                    writing.result()
+                run.log(report.metrics | best | cost, epoch)
+                if epoch % config.training.checkpoint_every == 0:
+                    writing = beside.submit(write_bytes, checkpoint, dump_state(state))
+                if report.is_validated:
+                    yield Progress(trial_id, epoch, _comparable(state, report.metrics))
+            if writing is not None:
+                writing.result()
     except DivergedError as error:
         yield Progress(trial_id, epoch, {}, failure=str(error))
         return

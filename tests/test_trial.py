@@ -8,6 +8,7 @@ import torch
 import yaml
 from studies import make_config, make_session
 
+from psvae_tune.batches import prepare_data
 from psvae_tune.models.saved import load_model
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking import (
@@ -18,6 +19,7 @@ from psvae_tune.tracking import (
     metric_key,
     open_target,
 )
+from psvae_tune.train import load_state, start
 from psvae_tune.trial import TrialJob, name_trial, run_trial
 
 CPU = torch.device("cpu")
@@ -93,6 +95,23 @@ def test_a_trial_that_was_cut_off_goes_on_in_its_own_run(job, n_before):
     for key in ("train/loss", "val/frame_mse"):
         history = client.get_metric_history(runs[0].info.run_id, key)
         assert [item.step for item in history] == [1, 2, 3, 4]
+
+
+def test_an_epoch_is_told_of_when_the_last_checkpoint_is_safe(job):
+    job = job(training={"checkpoint_every": 1})
+    for progress in run_trial({}, [make_session()], job, CPU):
+        if progress.epoch > 1 and not progress.is_finished:
+            state = start(job.base, prepare_data([make_session()], job.base), CPU)
+            load_state(state, job.folder.checkpoint(progress.trial_id).read_bytes())
+            assert state.epoch >= progress.epoch - 1
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_trial(job):
+    job = job(training={"checkpoint_every": 1})
+    job.folder.root.mkdir()
+    (job.folder.root / "checkpoints").write_text("a file in the place of the folder")
+    with pytest.raises(FileExistsError):
+        trial(job)
 
 
 def test_a_trial_whose_end_nobody_noted_is_not_trained_again(job):
