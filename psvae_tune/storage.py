@@ -202,7 +202,16 @@ class StudyFolder:
 
     def checkpoint(self, trial_id: str) -> Location:
         """Return where an unfinished trial goes on."""
-        return self.root / "checkpoints" / f"{trial_id}.pt"
+        return self._checkpoints / f"{trial_id}.pt"
+
+    def remove_checkpoints(self) -> None:
+        """Remove where trials could have gone on. Side effects: removes files."""
+        for file in self._checkpoints.glob("*.pt"):
+            file.unlink(missing_ok=True)
+
+    @property
+    def _checkpoints(self) -> Location:
+        return self.root / "checkpoints"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
