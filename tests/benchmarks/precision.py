@@ -1,13 +1,14 @@
 """Is a fit in bfloat16 as good as one in float32, and how much quicker is it?
 
-    python tests/benchmarks/precision.py
+    python tests/benchmarks/precision.py [SESSION] [--alpha 50] [--epochs N]
 
-Fits the PS-VAE of the shipped guide to the demo recording in both, three seeds each, one after
+Fits the PS-VAE of the shipped guide to a recording (the demo) in both, three seeds each, one after
 the other in turn on one core. Prints a Markdown table and writes ``precision.json``. Two minutes
-where the processor multiplies in bfloat16; where it does not, the second row says what emulating
-costs.
+for the demo where the processor is quicker in bfloat16; where it is not, the second row says what
+it costs.
 """
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -25,16 +26,25 @@ from psvae_tune.search_space import parse_study
 from psvae_tune.train import best_model, fit, start
 
 CPU = torch.device("cpu")
-ALPHA, SEEDS = 50, (0, 1, 2)
+SEEDS = (0, 1, 2)
 COLUMNS = ("test/label_r2", "test/frame_mse", "test/latent_correlation")
 
 
 def main() -> None:
     """Fit, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("session", nargs="?", default="demo")
+    parser.add_argument("--alpha", type=float, default=50)
+    parser.add_argument("--epochs", type=int, help="by default those of the guide")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
-    base = parse_study(raw, "ps_vae.yaml", n_labels=4).base.with_params({"ps_vae.alpha": ALPHA})
-    sessions = [read_session(session_path("demo"), needs_labels=True)]
+    sessions = [read_session(session_path(args.session), needs_labels=True)]
+    base = parse_study(raw, "ps_vae.yaml", sessions[0].header.n_labels).base
+    params = {"ps_vae.alpha": args.alpha}
+    if args.epochs:
+        params |= {"max_n_epochs": args.epochs, "ps_vae.anneal_epochs": args.epochs // 2}
+    base = base.with_params(params)
     rows: dict[str, list[dict[str, float]]] = {"float32": [], "bfloat16": []}
     for seed in SEEDS:
         for precision, found in rows.items():
