@@ -81,8 +81,14 @@ class PreparedData:
         session, frames = item.session, item.session.clip(clip)
 
         def tensor(array: Frames | None) -> Tensor | None:
+            if array is None:
+                return None
             # torch.tensor copies: the arrays may be read-only memory shared with other trials.
-            return None if array is None else torch.tensor(array[frames]).to(device)
+            copied = torch.tensor(array[frames])
+            if device.type == "cuda":
+                # From pinned memory a copy waits for no kernel, so that this process is ahead.
+                copied = copied.pin_memory()
+            return copied.to(device, non_blocking=True)
 
         images = tensor(session.frames)
         assert images is not None
