@@ -84,15 +84,15 @@ class Cost:
         ConfigError
             If they are fewer than a fit needs.
         """
-        n_epochs = int(hours / self.hours(1)) // 10 * 10
-        if n_epochs < MIN_EPOCHS:
+        n_epochs = hours / self.hours(1)
+        if not n_epochs >= MIN_EPOCHS:  # or no number
             raise ConfigError(
                 "--hours",
                 f"{hours:g} are too few for {sum(self.n_fits)} fits of {MIN_EPOCHS} epochs, "
                 f"which take about {self.hours(MIN_EPOCHS):.2g} on this machine",
                 "give more, import with a smaller --size, or run on a machine with a GPU",
             )
-        return n_epochs
+        return int(min(n_epochs, MAX_EPOCHS)) // 10 * 10
 
 
 def recommend(
