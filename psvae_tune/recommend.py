@@ -18,6 +18,7 @@ from psvae_tune.estimate import count_epochs
 from psvae_tune.plan import make_plan
 from psvae_tune.probe import probe
 from psvae_tune.reading import choose_streamed, read_sessions
+from psvae_tune.remote import is_url
 from psvae_tune.train import pick_dtype
 
 # α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to
@@ -73,8 +74,12 @@ class Cost:
 
     def hours(self, n_epochs: int) -> float:
         """Return the hours of the whole study, with so many epochs a fit."""
-        n_rounds = sum(math.ceil(n / self.n_at_a_time) for n in self.n_fits)
-        return self.epoch_s * n_epochs * n_rounds / 3600
+        return self.epoch_s * n_epochs * self.n_rounds / 3600
+
+    @property
+    def n_rounds(self) -> int:
+        """How many fits are trained one after the other."""
+        return sum(math.ceil(n / self.n_at_a_time) for n in self.n_fits)
 
     def count_affordable(self, hours: float) -> int:
         """Return how many epochs a fit may have for the study to end within so many hours.
@@ -88,9 +93,9 @@ class Cost:
         if not n_epochs >= MIN_EPOCHS:  # or no number
             raise ConfigError(
                 "--hours",
-                f"{hours:g} are too few for {sum(self.n_fits)} fits of {MIN_EPOCHS} epochs, "
-                f"which take about {self.hours(MIN_EPOCHS):.2g} on this machine",
-                "give more, import with a smaller --size, or run on a machine with a GPU",
+                f"{hours:g} hours are too few for {sum(self.n_fits)} fits of {MIN_EPOCHS} epochs, "
+                f"which take about {math.ceil(10 * self.hours(MIN_EPOCHS)) / 10:g} hours here",
+                "give more, import with a smaller --size, or run on a faster machine",
             )
         return int(min(n_epochs, MAX_EPOCHS)) // 10 * 10
 
@@ -140,11 +145,12 @@ class _Values:
     n_latents: int
     alphas: tuple[float, ...]
     n_epochs: int
+    val_check_interval: int
     n_train_clips: int
     n_trials_per_gpu: int
     network: dict[str, list[int]] | None
     hours: float | None = None
-    """That the epochs were cut down to; None if they were not."""
+    """For which epochs were cut; None if they were not."""
 
 
 def _choose(m: Measures, hardware: Hardware) -> _Values:
@@ -163,11 +169,12 @@ def _choose(m: Measures, hardware: Hardware) -> _Values:
     n_per_gpu = min(_MAX_TRIALS_PER_GPU, max(1, hardware.gpu_bytes // n_bytes))
     is_small = max(header.height, header.width) <= SMALL
     return _Values(
-        os.path.abspath(header.path),
+        header.path if is_url(header.path) else os.path.abspath(header.path),
         trial_splits,
         header.n_labels + N_UNSUPERVISED,
         alphas,
         n_epochs,
+        max(1, n_epochs // 100),
         len(splits.train),
         int(n_per_gpu),
         SMALL_NETWORK if is_small else None,
@@ -182,7 +189,8 @@ def _measure_cost(text: str, values: _Values, hardware: Hardware) -> Cost:
     n_epochs = [
         count_epochs(stage, study.base, i > 0) or 0 for i, stage in enumerate(study.stages)
     ]
-    n_at_a_time = hardware.n_gpus * values.n_trials_per_gpu or hardware.n_cpus
+    # Trials that share a GPU are taken to be no quicker than one after the other.
+    n_at_a_time = min(hardware.n_cpus, hardware.n_gpus or hardware.n_cpus)
     return Cost(epoch_s, tuple(n // values.n_epochs for n in n_epochs), n_at_a_time)
 
 
@@ -195,8 +203,8 @@ def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> s
 #
 # Cost: up to {sum(cost.n_fits)} fits of {hours_a_fit:.2g} hours, measured on this machine \
 ({_describe_machine(hardware)}, {hardware.n_cpus} CPUs),
-# {cost.n_at_a_time} at a time: about {cost.hours(v.n_epochs):.2g} hours. \
-Fits that cannot win are stopped early.
+# {cost.n_at_a_time} at a time, {cost.n_rounds} one after the other: about \
+{cost.hours(v.n_epochs):.3g} hours. Fits that cannot win are stopped early.
 # Less: psvae-tune recommend --hours …, or sessions imported with a smaller --size.
 
 """
@@ -221,7 +229,7 @@ def _write(m: Measures, hardware: Hardware, v: _Values) -> str:
 experiment_name: recommended
 
 data:
-  sessions: [{json.dumps(v.path)}]
+  sessions: [{json.dumps(v.path, ensure_ascii=False)}]
   # {gap}: half a clip apart, labels correlate with r = {across:.2f}.
   trial_splits: "{v.trial_splits}"
   rng_seed_data: 0
@@ -248,7 +256,7 @@ training:
   learning_rate: 1.0e-4
   # {dtype} on this machine, where matrix products are quickest in it.
   precision: auto
-  val_check_interval: {max(1, v.n_epochs // 100)}
+  val_check_interval: {v.val_check_interval}
 
 search:
   stages:
@@ -297,4 +305,4 @@ def _word_epochs(v: _Values) -> str:
     updates = f"{v.n_train_clips * v.n_epochs} updates"
     if v.hours is None:
         return f"{updates}, for about {N_STEPS} within {MIN_EPOCHS} to {MAX_EPOCHS} epochs"
-    return f"{updates}, of {N_STEPS}, to end within {v.hours:g} hours"
+    return f"{updates}, fewer than is best, to end within {v.hours:g} hours"

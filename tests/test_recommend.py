@@ -59,7 +59,7 @@ def test_epochs_that_fit_into_hours_count_the_rounds_of_every_stage():
     cost = Cost(epoch_s=18, n_fits=(4, 3, 2), n_at_a_time=2)
     assert cost.hours(200) == pytest.approx(5)
     assert cost.count_affordable(5.2) == 200
-    with pytest.raises(ConfigError, match=r"2 are too few .* take about 2\.5 on this machine"):
+    with pytest.raises(ConfigError, match=r"2 hours are too few .* take about 2\.5 hours here"):
         cost.count_affordable(2)
 
 
@@ -73,7 +73,7 @@ def test_hours_are_those_of_this_machine(text, demo, tmp_path, hours):
         assert epochs[0] == epochs[1]
     else:
         assert result.exit_code == 2
-        assert "too few for 9 fits of 100 epochs" in result.output
+        assert "hours are too few for 9 fits of 100 epochs" in result.output
         assert not file.exists()
 
 
