@@ -21,7 +21,7 @@ from psvae_tune.remote import write_bytes
 from psvae_tune.request import check_request, note_request
 from psvae_tune.spool import close_trial, deliver_all
 from psvae_tune.stages import StageOutcome, run_study
-from psvae_tune.storage import OutputFolder, StudyFolder
+from psvae_tune.storage import OutputFolder, StudyFolder, remove_folder
 from psvae_tune.tracking import (
     KIND,
     SELECTED,
@@ -287,9 +287,17 @@ def _conclude(
     stages: Sequence[StageOutcome],
     study_run: StudyRun,
 ) -> StudyOutcome:
-    """Write down what was chosen. Side effects: writes to the study's folder and to MLflow."""
+    """Write down what was chosen.
+
+    Side effects: writes to the study's folder and to MLflow; removes the checkpoints.
+    """
     selection = {outcome.stage.name: outcome.selection.to_dict() for outcome in stages}
     place.folder.save_selection(selection)
+    try:
+        # Of trials stopped early: a later stage could have asked for them again, and none is left.
+        remove_folder(place.folder.checkpoints)
+    except Exception as error:  # file systems behind URLs raise what their libraries raise
+        logger.warning("checkpoints were left behind: %s", reason_of(error))
     logged = None
     write_bytes(place.folder.unlogged, b"")
     try:

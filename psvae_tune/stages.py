@@ -78,8 +78,6 @@ def run_study(
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
         chosen = next(point for point in points if point.trial_id == selection.chosen.trial_id)
         base = base.with_params(chosen.params)
-    # Of trials stopped early, which a later stage could have asked for again.
-    folder.remove_checkpoints()
     return outcomes
 
 

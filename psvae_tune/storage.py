@@ -202,15 +202,11 @@ class StudyFolder:
 
     def checkpoint(self, trial_id: str) -> Location:
         """Return where an unfinished trial goes on."""
-        return self._checkpoints / f"{trial_id}.pt"
-
-    def remove_checkpoints(self) -> None:
-        """Remove where trials could have gone on. Side effects: removes files."""
-        for file in self._checkpoints.glob("*.pt"):
-            file.unlink(missing_ok=True)
+        return self.checkpoints / f"{trial_id}.pt"
 
     @property
-    def _checkpoints(self) -> Location:
+    def checkpoints(self) -> Location:
+        """Where unfinished trials go on."""
         return self.root / "checkpoints"
 
     @contextmanager

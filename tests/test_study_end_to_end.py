@@ -114,7 +114,7 @@ def test_workers_are_reused(sixteen):
 
 def test_a_study_that_ended_leaves_no_checkpoint(sixteen):
     folder, _, _ = sixteen
-    assert not list((folder / "out/study/checkpoints").iterdir())
+    assert not (folder / "out/study/checkpoints").exists()
 
 
 def test_a_run_holds_what_a_reader_needs(sixteen):
