@@ -31,7 +31,7 @@ class TrainingConfig(Settings):
     val_check_interval: Annotated[int, Field(ge=1)] = 1
     """Epochs from one validation to the next."""
     precision: Precision = "auto"
-    """Of the convolutions while training; ``auto``: bfloat16 where the hardware computes in it."""
+    """Of the convolutions while training; ``auto``: bfloat16 where products are quicker in it."""
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Frames whose activations are held at a time, for batches too large for the memory.
 
@@ -43,7 +43,7 @@ class TrainingConfig(Settings):
     best_epoch_metric: str = "val/frame_mse"
     """What decides, after the annealing, which epoch of a fit is its best."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
-    """Epochs from one checkpoint to the next: the most a crash can cost."""
+    """Epochs from one checkpoint to the next: the most, of those logged, that a crash can cost."""
 
 
 class DataConfig(Settings):

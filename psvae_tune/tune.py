@@ -37,12 +37,12 @@ MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
 MAX_FAILURES_ON_NODES = 10
 
-# Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind before
-# Tune takes the worker that it wants to reuse for lost. The allocator keeps what is freed, because
-# every step needs the same tensors again: a tenth of the time of a step went into getting their
-# memory from the system and giving it back.
+# Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind, its
+# last checkpoint on the way to a slow store, before Tune takes the worker that it wants to reuse
+# for lost. The allocator keeps what is freed, because every step needs the same tensors again: a
+# tenth of the time of a step went into getting their memory from the system and giving it back.
 WORKER_ENVIRONMENT = {
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),

@@ -106,8 +106,9 @@ def test_an_epoch_is_told_of_when_the_last_checkpoint_is_safe(job):
             assert state.epoch >= progress.epoch - 1
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_the_trial(job):
-    job = job(training={"checkpoint_every": 1})
+@pytest.mark.parametrize("every", [1, 4], ids=["each epoch", "the last epoch"])
+def test_a_checkpoint_that_cannot_be_written_ends_the_trial(job, every):
+    job = job(training={"checkpoint_every": every})
     job.folder.root.mkdir()
     (job.folder.root / "checkpoints").write_text("a file in the place of the folder")
     with pytest.raises(FileExistsError):
