@@ -14,9 +14,8 @@ from psvae_tune.data.findings import ALIKE, REDUNDANT, memory_of, redundant_pair
 from psvae_tune.data.measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.estimate import count_epochs
 from psvae_tune.plan import make_plan
-from psvae_tune.probe import probe
+from psvae_tune.probe import count_slots, probe
 from psvae_tune.reading import choose_streamed, read_sessions
 from psvae_tune.remote import is_url
 from psvae_tune.train import pick_dtype
@@ -67,10 +66,11 @@ class Cost:
     """What a study takes on this machine."""
 
     epoch_s: float
-    """Of one fit."""
+    """Seconds that one fit takes for an epoch."""
     n_fits: tuple[int, ...]
-    """At most, by stage."""
+    """Of each stage, at most."""
     n_at_a_time: int
+    """Fits that run beside each other, each as quick as alone."""
 
     def hours(self, n_epochs: int) -> float:
         """Return the hours of the whole study, with so many epochs a fit."""
@@ -130,7 +130,7 @@ def recommend(
     hardware = Hardware.of_this_machine()
     values = _choose(measures, hardware)
     tell("timing a fit")
-    cost = _measure_cost(_write(measures, hardware, values), values, hardware)
+    cost = _measure_cost(_write(measures, hardware, values), hardware)
     if hours is not None and (n_epochs := cost.count_affordable(hours)) < values.n_epochs:
         values = replace(values, n_epochs=n_epochs, hours=hours)
     return _describe_cost(measures, hardware, values, cost) + _write(measures, hardware, values)
@@ -181,17 +181,16 @@ def _choose(m: Measures, hardware: Hardware) -> _Values:
     )
 
 
-def _measure_cost(text: str, values: _Values, hardware: Hardware) -> Cost:
+def _measure_cost(text: str, hardware: Hardware) -> Cost:
     plan = make_plan(yaml.safe_load(text), "recommendation")
     sessions = read_sessions(plan, choose_streamed(plan))
-    study = plan.study
-    epoch_s = probe(sessions, study.base, int(study.resources.cpus_per_trial)).epoch_s
-    n_epochs = [
-        count_epochs(stage, study.base, i > 0) or 0 for i, stage in enumerate(study.stages)
-    ]
+    resources = plan.study.resources
+    epoch_s = probe(sessions, plan.study.base, int(resources.cpus_per_trial)).epoch_s
+    # The second and the third stage know one of their trials from the stage before.
+    n_fits = (len(NORMALISED_ALPHAS), len(BETAS) - 1, len(SEEDS) - 1)
     # Trials that share a GPU are taken to be no quicker than one after the other.
-    n_at_a_time = min(hardware.n_cpus, hardware.n_gpus or hardware.n_cpus)
-    return Cost(epoch_s, tuple(n // values.n_epochs for n in n_epochs), n_at_a_time)
+    n_slots = count_slots(resources)
+    return Cost(epoch_s, n_fits, min(n_slots, hardware.n_gpus or n_slots))
 
 
 def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> str:
@@ -224,12 +223,14 @@ def _write(m: Measures, hardware: Hardware, v: _Values) -> str:
     dtype = str(pick_dtype("auto", hardware.device)).removeprefix("torch.")
     across = 0.0 if curve is None else curve[min(m.clip_length // 2, len(curve) - 1)]
     network = json.dumps(v.network) if v.network else "null"
+    # On one line, and whatever is in a name escaped as YAML wants it.
+    sessions = yaml.safe_dump([v.path], default_flow_style=True, width=math.inf).strip()
     n_redundant = len(redundant_pairs(m))
     return f"""\
 experiment_name: recommended
 
 data:
-  sessions: [{json.dumps(v.path, ensure_ascii=False)}]
+  sessions: {sessions}
   # {gap}: half a clip apart, labels correlate with r = {across:.2f}.
   trial_splits: "{v.trial_splits}"
   rng_seed_data: 0
@@ -304,5 +305,5 @@ def _word_share(hardware: Hardware, v: _Values) -> str:
 def _word_epochs(v: _Values) -> str:
     updates = f"{v.n_train_clips * v.n_epochs} updates"
     if v.hours is None:
-        return f"{updates}, for about {N_STEPS} within {MIN_EPOCHS} to {MAX_EPOCHS} epochs"
+        return f"{updates} (aimed at {N_STEPS}, within {MIN_EPOCHS} to {MAX_EPOCHS} epochs)"
     return f"{updates}, fewer than is best, to end within {v.hours:g} hours"

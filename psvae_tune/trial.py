@@ -71,6 +71,11 @@ def run_trial(
     crash in between would have everything trained again.
 
     Side effects: logs to MLflow; writes checkpoints.
+
+    Raises
+    ------
+    OSError
+        If a checkpoint cannot be written; after the next epoch, beside which it was to be.
     """
     config = job.base.with_params(params)
     trial_id = config.fingerprint([session.digest for session in sessions])
@@ -95,22 +100,21 @@ def run_trial(
     try:
         # A disk may be slow, and an object store is: the next epoch is trained meanwhile.
         with ThreadPoolExecutor(1) as beside:
-            writing: Future[None] | None = None
+            writing: Future[None] = Future()
+            writing.set_result(None)
             for report in fit(state, data, config):
                 epoch = report.epoch
                 before, clocks = clocks, _read_clocks()
                 cost = {name: value - before[name] for name, value in clocks.items()}
                 best = _best(report.metrics) if report.is_best else {}
-                if writing is not None:
-                    # No epoch is told of before the last checkpoint is safe.
-                    writing.result()
+                # No epoch is told of before the last checkpoint is safe.
+                writing.result()
                 run.log(report.metrics | best | cost, epoch)
                 if epoch % config.training.checkpoint_every == 0:
                     writing = beside.submit(write_bytes, checkpoint, dump_state(state))
                 if report.is_validated:
                     yield Progress(trial_id, epoch, _comparable(state, report.metrics))
-            if writing is not None:
-                writing.result()
+            writing.result()
     except DivergedError as error:
         yield Progress(trial_id, epoch, {}, failure=str(error))
         return

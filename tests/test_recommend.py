@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -75,6 +77,12 @@ def test_hours_are_those_of_this_machine(text, demo, tmp_path, hours):
         assert result.exit_code == 2
         assert "hours are too few for 9 fits of 100 epochs" in result.output
         assert not file.exists()
+
+
+def test_a_recording_may_have_any_name(demo, tmp_path):
+    path = tmp_path / 'a "mouse",\u2028\x7f\U0001f42d: # 1.h5'
+    shutil.copy(demo, path)
+    assert yaml.safe_load(recommend(str(path)))["data"]["sessions"] == [str(path)]
 
 
 def test_a_session_without_labels_is_refused(demo, tmp_path):
