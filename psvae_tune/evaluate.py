@@ -14,7 +14,7 @@ from psvae_tune.batches import PreparedData
 from psvae_tune.data.types import SplitName
 from psvae_tune.losses import triplet_loss
 from psvae_tune.models.model import Model
-from psvae_tune.models.types import Batch, Prediction
+from psvae_tune.models.types import Batch
 
 # The decomposed KL needs a draw; the same one in every validation keeps epochs comparable.
 EVALUATION_SEED = 0
@@ -32,7 +32,7 @@ class Evaluation:
     """A split as a model sees it, every clip after another, and the metrics of that."""
 
     metrics: dict[str, float]
-    """Keys with the split, as in `metric_names`."""
+    """Keys with the split, as in `metric_names`; empty where nothing was scored."""
     mean: Array
     """(frame, latent), in the coordinates of the model's partition."""
     logvar: Array | None
@@ -68,20 +68,13 @@ def evaluate(
         error, n_valid = _squared_error(batch, terms.prediction.frames)
         values = {**terms.values(), "loss": terms.loss, "error": error, "n_valid": n_valid}
         rows.append(torch.stack([*values.values()]))
-        seen.append(_Clip.of(model, batch, terms.prediction))
+        prediction = terms.prediction
+        seen.append(_Clip.of(model, batch, prediction.mean, prediction.logvar, prediction.labels))
     table = torch.stack(rows).double().cpu().numpy()
     n_frames = [len(clip.mean) for clip in seen]
     means = dict(zip(values, np.average(table, axis=0, weights=n_frames), strict=True))
     clip_sessions = np.array([session for session, _ in data.clips(split)])
-    evaluation = Evaluation(
-        metrics={},
-        mean=_join([clip.mean for clip in seen]),
-        logvar=_join([clip.logvar for clip in seen]),
-        labels=_join([clip.labels for clip in seen]),
-        label_mask=_join([clip.label_mask for clip in seen]),
-        labels_hat=_join([clip.labels_hat for clip in seen]),
-        session_index=np.repeat(clip_sessions, n_frames),
-    )
+    evaluation = _gather(seen, clip_sessions)
     found: dict[str, float | None] = {
         name: float(value) for name, value in means.items() if name not in ("error", "n_valid")
     }
@@ -115,13 +108,48 @@ class _Clip:
     labels_hat: torch.Tensor | None
 
     @classmethod
-    def of(cls, model: Model, batch: Batch, prediction: Prediction) -> Self:
+    def of(
+        cls,
+        model: Model,
+        batch: Batch,
+        mean: torch.Tensor,
+        logvar: torch.Tensor | None,
+        labels_hat: torch.Tensor | None,
+    ) -> Self:
         mask = batch.label_mask
         if mask is None and batch.labels is not None:
             # Another session may have masks.
             mask = torch.ones_like(batch.labels)
-        mean = model.subspaces(prediction.mean)
-        return cls(mean, prediction.logvar, batch.labels, mask, prediction.labels)
+        return cls(model.subspaces(mean), logvar, batch.labels, mask, labels_hat)
+
+
+def _gather(seen: Sequence[_Clip], clip_sessions: Array) -> Evaluation:
+    """Return clips, each with the session it is from, as one, without metrics."""
+    return Evaluation(
+        metrics={},
+        mean=_join([clip.mean for clip in seen]),
+        logvar=_join([clip.logvar for clip in seen]),
+        labels=_join([clip.labels for clip in seen]),
+        label_mask=_join([clip.label_mask for clip in seen]),
+        labels_hat=_join([clip.labels_hat for clip in seen]),
+        session_index=np.repeat(clip_sessions, [len(clip.mean) for clip in seen]),
+    )
+
+
+@torch.inference_mode()
+def _encode(
+    model: Model, data: PreparedData, split: SplitName, device: torch.device
+) -> Evaluation:
+    """Return a split as a model sees it, without metrics: nothing is decoded.
+
+    Side effects: puts the model into evaluation mode.
+    """
+    model.eval()
+    seen = []
+    for batch in data.iterate(split, device):
+        q = model.encode(batch.frames, batch.labels_sc, batch.session_index)
+        seen.append(_Clip.of(model, batch, q.mean, q.logvar, model.predict_labels(q.mean)))
+    return _gather(seen, np.array([session for session, _ in data.clips(split)]))
 
 
 def _join(parts: Sequence[torch.Tensor | None]) -> Any:
@@ -183,7 +211,7 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
 
     Side effects: puts the model into evaluation mode.
     """
-    train = evaluate(model, data, "train", device)
+    train = _encode(model, data, "train", device)
     found: dict[str, float | None] = {}
     for split in ("val", "test"):
         seen = evaluate(model, data, split, device)
