@@ -2,11 +2,14 @@
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFont
 
 Pixels = NDArray[np.uint8]
 COMPARISON = "comparison"
@@ -93,6 +96,14 @@ def sheet(rows: Sequence[Sequence[Pixels]]) -> Pixels:
 def tile_corner(row: int, column: int, height: int, width: int) -> tuple[int, int]:
     """Return (y, x) of the first pixel of a tile on a `sheet` of tiles of this size."""
     return row * (height + _GAP), column * (width + _GAP)
+
+
+@lru_cache
+def load_font(height: int) -> ImageFont.FreeTypeFont:
+    """Return the letters of Matplotlib's figures, of a height in pixels."""
+    return ImageFont.truetype(
+        Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), height
+    )
 
 
 def encode_image(pixels: Pixels, file_format: str = "PNG", **options: Any) -> bytes:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal
 
 import av
@@ -10,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from psvae_tune.figures.images import Pixels, encode_image, resize, sheet, to_signed_tile, to_tile
+from psvae_tune.figures.images import (
+    Pixels,
+    encode_image,
+    load_font,
+    resize,
+    sheet,
+    to_colour,
+    to_signed_tile,
+    to_tile,
+)
 from psvae_tune.figures.traversals import Traversals
 
 MovieFormat = Literal["mp4", "gif", "none"]
@@ -97,18 +107,17 @@ def reconstruction_pictures(
 
 
 def _captioned_sheet(tiles: Sequence[Pixels], names: Sequence[str], n_columns: int) -> Pixels:
-    captioned = [
-        _caption(resize(tile, _TILE_HEIGHT), name) for tile, name in zip(tiles, names, strict=True)
-    ]
+    captioned = []
+    for tile, name in zip(tiles, names, strict=True):
+        picture = to_colour(resize(tile, _TILE_HEIGHT))
+        captioned.append(np.concatenate([_caption(name, picture.shape[1]), picture]))
     return sheet([captioned[i : i + n_columns] for i in range(0, len(captioned), n_columns)])
 
 
-def _caption(tile: Pixels, name: str) -> Pixels:
-    """Return a colour picture with a name above it."""
-    height, width = tile.shape[:2]
-    page = Image.new("RGB", (width, height + _CAPTION_HEIGHT), "white")
-    page.paste(Image.fromarray(tile), (0, _CAPTION_HEIGHT))
-    ImageDraw.Draw(page).text((2, 1), name, fill="black")
+@lru_cache  # each stands in every picture of a movie
+def _caption(name: str, width: int) -> Pixels:
+    page = Image.new("RGB", (width, _CAPTION_HEIGHT), "white")
+    ImageDraw.Draw(page).text((2, 1), name, "black", load_font(_CAPTION_HEIGHT - 3))
     return np.asarray(page)
 
 

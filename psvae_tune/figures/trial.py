@@ -1,18 +1,24 @@
 """The figures of one trial."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from psvae_tune.figures.images import (
+    Pixels,
+    encode_image,
+    load_font,
     resize,
     sheet,
     tile_corner,
-    to_colour,
     to_signed_tile,
     to_tile,
 )
@@ -20,7 +26,6 @@ from psvae_tune.figures.style import (
     BLUE,
     FONT_SIZE,
     GREY,
-    INKS,
     ORANGE,
     new_figure,
     tidy,
@@ -34,6 +39,9 @@ History = Mapping[str, Sequence[tuple[int, float]]]
 _MAX_FRAMES_SHOWN = 300
 _MAX_SHEET_HEIGHT = 1500  # pixels
 _MAX_TILE_HEIGHT = 96
+_TEXT_HEIGHT = 13  # pixels
+_MARGIN = 5  # pixels
+_POINT_RADIUS = 4  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +66,7 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
     names.sort(key=lambda name: (name not in ("loss", "frame_mse", "label_r2"), name))
     n_columns = min(4, len(names))
     n_rows = -(-len(names) // n_columns)
-    width, height = 3.0 * n_columns, 2.1 * n_rows + 0.5
-    figure = new_figure(width, height)
-    # Every trial draws this grid, and laying it out would take as long as drawing it.
-    figure.set_layout_engine(None)
-    figure.subplots_adjust(
-        0.6 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.6 / height, wspace=0.28, hspace=0.5
-    )
+    figure = _new_grid(3.0 * n_columns, 2.1 * n_rows + 0.5, wspace=0.28, hspace=0.5)
     for index, name in enumerate(names):
         axes = figure.add_subplot(n_rows, n_columns, index + 1)
         for split, ink, line in (("train", BLUE, "-"), ("val", ORANGE, "--")):
@@ -74,9 +76,16 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
         axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=":")
         if n_anneal_epochs:
             axes.axvspan(0, n_anneal_epochs, color=GREY, alpha=0.15, linewidth=0)
+        # Most of the time of a figure goes into its ticks.
+        axes.locator_params(nbins=4)
         if name.endswith("_mse"):
             axes.set_yscale("log")
-        tidy(axes, name, "epoch" if index >= len(names) - n_columns else "")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
+        is_lowest = index >= len(names) - n_columns
+        tidy(axes, name, "epoch" if is_lowest else "")
+        axes.xaxis.set_visible(is_lowest)
     shade = ", shaded: annealing" if n_anneal_epochs else ""
     figure.suptitle(
         f"solid: training, dashed: validation, dotted: best epoch ({best_epoch}){shade}",
@@ -85,13 +94,23 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
     return to_png(figure)
 
 
+def _new_grid(width: float, height: float, **spaces: float) -> Figure:
+    """Return an empty figure of panels with room for their names. Sizes are in inches."""
+    figure = new_figure(width, height)
+    # Every trial draws such a grid, and laying it out would take as long as drawing it.
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(0.6 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.6 / height, **spaces)
+    return figure
+
+
 def draw_labels(trace: LabelTrace) -> bytes:
     """Return a PNG with a row a label: what was tracked, what the model predicts, what is lost."""
     n_labels = len(trace.names)
     n_columns = 1 if n_labels <= 8 else 2
     n_rows = -(-n_labels // n_columns)
     n_frames = min(len(trace.labels), _MAX_FRAMES_SHOWN)
-    figure = new_figure(9.0 if n_columns == 1 else 14.0, 0.6 + 1.15 * n_rows)
+    width = 9.0 if n_columns == 1 else 14.0
+    figure = _new_grid(width, 1.1 + 1.15 * n_rows, wspace=0.1, hspace=0.4)
     for index, name in enumerate(trace.names):
         axes = figure.add_subplot(n_rows, n_columns, index + 1)
         mask = trace.masks[:n_frames, index]
@@ -107,8 +126,9 @@ def draw_labels(trace: LabelTrace) -> bytes:
         r2 = trace.r2.get(name)
         text = f"{name}   R² {r2:.3f}" if r2 is not None else f"{name}   no R²"
         axes.set_title(text, fontsize=FONT_SIZE, loc="left", pad=2)
+        axes.locator_params(axis="y", nbins=4)
         if index < n_labels - n_columns:
-            axes.set_xticklabels([])
+            axes.xaxis.set_visible(False)
         else:
             axes.set_xlabel("frame of the validation split", fontsize=FONT_SIZE)
     figure.suptitle(
@@ -205,36 +225,34 @@ def _label_points(traversals: Traversals, height: int, width: int) -> list[tuple
 
 
 def _draw_sheet(
-    tiles: Sequence[Sequence[NDArray[np.uint8]]],
+    tiles: Sequence[Sequence[Pixels]],
     row_names: Sequence[str],
     column_names: Sequence[str],
     title: str,
     points: Sequence[tuple[float, float]] = (),
 ) -> bytes:
-    """Return tiles as a PNG with names at its sides."""
-    page = sheet([[to_colour(tile) for tile in row] for row in tiles])
+    """Return tiles as a PNG with names at its sides, pixel for pixel."""
+    page = Image.fromarray(sheet(tiles))
     height, width = tiles[0][0].shape[:2]
-    longest = max(len(line) for name in row_names for line in name.split("\n"))
-    margin = 0.085 * longest + 0.2  # inches
-    total_height = page.shape[0] / 100 + 0.75
-    figure = new_figure(max(page.shape[1] / 100 + margin, 7.0), total_height)
-    axes = figure.add_subplot()
-    axes.imshow(page, interpolation="nearest")
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.set_yticks(
-        [tile_corner(i, 0, height, width)[0] + height / 2 for i in range(len(tiles))],
-        row_names,
-        fontsize=FONT_SIZE,
+    font = load_font(_TEXT_HEIGHT)
+    measure = ImageDraw.Draw(page)
+    sizes = [measure.multiline_textbbox((0, 0), text, font) for text in (*row_names, title)]
+    *widths, title_width = (math.ceil(right) for _, _, right, _ in sizes)
+    left, top = max(widths) + 2 * _MARGIN, math.ceil(sizes[-1][3]) + _TEXT_HEIGHT + 3 * _MARGIN
+    size = (
+        left + max(page.width, title_width) + _MARGIN,
+        top + page.height + _MARGIN,
     )
-    axes.set_xticks(
-        [tile_corner(0, j, height, width)[1] + width / 2 for j in range(len(column_names))],
-        column_names,
-        fontsize=FONT_SIZE,
-    )
-    axes.tick_params(length=0, top=True, bottom=False, labeltop=True, labelbottom=False)
-    if points:
-        x, y = np.array(points).T
-        axes.plot(x, y, "o", markersize=4, markerfacecolor="none", markeredgecolor=INKS[1])
-    axes.set_title(title, fontsize=FONT_SIZE, loc="left")
-    return to_png(figure)
+    canvas = Image.new("RGB", size, "white")
+    canvas.paste(page, (left, top))
+    pen = ImageDraw.Draw(canvas)
+    pen.multiline_text((left, _MARGIN), title, "black", font)
+    for i, name in enumerate(row_names):
+        y = top + tile_corner(i, 0, height, width)[0] + height / 2
+        pen.multiline_text((left - _MARGIN, y), name, "black", font, anchor="rm", align="right")
+    for j, name in enumerate(column_names):
+        x = left + tile_corner(0, j, height, width)[1] + width / 2
+        pen.text((x, top - _MARGIN), name, "black", font, anchor="ms")
+    for x, y in points:
+        pen.circle((left + x, top + y), _POINT_RADIUS, outline=ORANGE, width=2)
+    return encode_image(np.asarray(canvas))

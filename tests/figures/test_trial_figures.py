@@ -11,7 +11,14 @@ from small_trials import CPU, build
 
 from psvae_tune.evaluate import final_metrics
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
-from psvae_tune.figures.images import COMPARISON, sheet, tile_corner, to_signed_tile, to_tile
+from psvae_tune.figures.images import (
+    COMPARISON,
+    sheet,
+    tile_corner,
+    to_colour,
+    to_signed_tile,
+    to_tile,
+)
 from psvae_tune.figures.movies import encode_movie
 from psvae_tune.figures.traversals import (
     choose_bases,
@@ -19,6 +26,7 @@ from psvae_tune.figures.traversals import (
     latent_values,
     traverse,
 )
+from psvae_tune.figures.trial import draw_reconstructions
 from psvae_tune.predictions import predict_sessions
 
 HISTORY = {"train/loss": [(1, 3.0), (2, 2.0)], "val/frame_mse": [(1, 0.2), (2, 0.1)]}
@@ -51,6 +59,24 @@ def test_every_picture_of_a_trial_shows_something(demo_files):
         assert f"figures/{name}.png" in pictures
     for name in pictures:
         assert open_picture(demo_files[name]).std() > 5, name
+
+
+def test_frames_are_pictured_pixel_for_pixel():
+    rng = np.random.default_rng(0)
+    frames, frames_hat = rng.random((2, 7, 1, 16, 16), np.float32)
+    content = draw_reconstructions(frames, frames_hat, [f"frame {i}" for i in range(7)], 0.1)
+    picture = open_picture(content)[-5 - 3 * 144 - 2 * 2 : -5, -5 - 144 : -5]
+    limit = np.abs(frames - frames_hat).max()
+    for row, tile in enumerate(
+        (
+            to_tile(frames[6]),
+            to_tile(frames_hat[6]),
+            to_signed_tile((frames - frames_hat)[6], limit),
+        )
+    ):
+        y, x = tile_corner(row, 0, 144, 144)
+        found = picture[y : y + 144 : 9, x : x + 144 : 9]
+        np.testing.assert_array_equal(found, to_colour(tile))
 
 
 @pytest.mark.parametrize("name", ["traversals", "reconstructions"])
