@@ -1,7 +1,8 @@
 """From recordings to the batches that a model is trained and scored on."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from psvae_tune.data.standardize import LabelScaler, fit_label_scaler
 from psvae_tune.data.types import Frames, Session, SplitName, Splits
 from psvae_tune.models.types import Batch, DataShape
 
+GPU_SHARE = 1 / 16
+"""Of the memory of a GPU, for recordings: with eight trials on it, half of it holds frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedSession:
@@ -24,6 +28,21 @@ class PreparedSession:
     scaler: LabelScaler | None
     labels: np.ndarray[Any, np.dtype[np.float32]] | None
     """(frame, label), scaled."""
+    resident: Mapping[str, Tensor] | None = None
+    """`arrays` on the device of the model; None: they are brought there clip by clip."""
+
+    @property
+    def arrays(self) -> dict[str, Frames]:
+        """All that is known frame by frame, under the names of the session's fields."""
+        session = self.session
+        found = {
+            "frames": session.frames,
+            "labels": self.labels,
+            "label_masks": session.label_masks if session.header.has_label_masks else None,
+            "labels_sc": session.labels_sc,
+            "frame_masks": session.frame_masks,
+        }
+        return {name: array for name, array in found.items() if array is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,39 +97,110 @@ class PreparedData:
 
     def _clip(self, index: int, clip: int, device: torch.device) -> Batch:
         item = self.sessions[index]
-        session, frames = item.session, item.session.clip(clip)
-
-        def tensor(array: Frames | None) -> Tensor | None:
-            if array is None:
-                return None
-            # torch.tensor copies: the arrays may be read-only memory shared with other trials.
-            copied = torch.tensor(array[frames])
-            if device.type == "cuda":
-                # From pinned memory a copy waits for no kernel, so that this process is ahead.
-                copied = copied.pin_memory()
-            return copied.to(device, non_blocking=True)
-
-        images = tensor(session.frames)
-        assert images is not None
-        has_masks = session.header.has_label_masks
-        label_mask = tensor(session.label_masks) if has_masks else None
-        frame_mask = tensor(session.frame_masks)
-        n_frames = len(images)
+        rows = item.session.clip(clip)
+        if item.resident is None:
+            found = {name: _bring(array[rows], device) for name, array in item.arrays.items()}
+        else:
+            found = {name: tensor[rows].clone() for name, tensor in item.resident.items()}
+        images = found["frames"]
+        label_mask, frame_mask = found.get("label_masks"), found.get("frame_masks")
         return Batch(
             frames=images.float().div_(255) if images.dtype == torch.uint8 else images,
-            labels=tensor(item.labels),
+            labels=found.get("labels"),
             label_mask=None if label_mask is None else label_mask.float(),
-            labels_sc=tensor(session.labels_sc),
+            labels_sc=found.get("labels_sc"),
             frame_mask=None if frame_mask is None else frame_mask.float(),
             session_index=(
-                torch.full((n_frames,), index, device=device) if len(self.sessions) > 1 else None
+                torch.full((len(images),), index, device=device)
+                if len(self.sessions) > 1
+                else None
             ),
         )
 
+    def bring(
+        self, batches: Iterable[Sequence[tuple[int, int]]], device: torch.device
+    ) -> Iterator[Batch]:
+        """Yield batches on a device; where a disk or a bus is waited for, the next is on its way.
+
+        Parameters
+        ----------
+        batches
+            The (session, clip) pairs of each.
+        device
+            Where they are wanted.
+        """
+        if all(_is_at_hand(item, device) for item in self.sessions):
+            yield from (self.batch(clips, device) for clips in batches)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for clips in batches:
+                following = reader.submit(self.batch, clips, device)
+                if coming is not None:
+                    yield coming.result()
+                coming = following
+            if coming is not None:
+                yield coming.result()
+
     def iterate(self, split: SplitName, device: torch.device) -> Iterator[Batch]:
         """Yield a split clip by clip, in order."""
-        for session, clip in self.clips(split):
-            yield self._clip(session, clip, device)
+        yield from self.bring([[place] for place in self.clips(split)], device)
+
+
+def _is_at_hand(item: PreparedSession, device: torch.device) -> bool:
+    """Tell whether frames are in the memory of a device."""
+    if item.resident is not None:
+        return True
+    return device.type == "cpu" and isinstance(item.session.frames, np.ndarray)
+
+
+def _bring(array: Any, device: torch.device) -> Tensor:
+    """Return a copy on a device."""
+    # torch.tensor copies: the arrays may be read-only memory shared with other trials.
+    copied = torch.tensor(array)
+    if device.type == "cuda":
+        # From pinned memory a copy waits for no kernel, so that this process is ahead.
+        copied = copied.pin_memory()
+    return copied.to(device, non_blocking=True)
+
+
+def room_on(device: torch.device) -> int:
+    """Return how many bytes of recordings may stay on a device: none on the processor."""
+    if device.type != "cuda":
+        return 0
+    return int(GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
+
+
+def keep_on(data: PreparedData, device: torch.device, room: int) -> PreparedData:
+    """Return data whose recordings are on a device as a whole, or as they are if too large.
+
+    Parameters
+    ----------
+    data
+        To be used there.
+    device
+        Of the model.
+    room
+        Bytes that frames and their masks may take there, as from `room_on`.
+    """
+    headers = [item.session.header for item in data.sessions]
+    if sum(header.n_frames * header.frame_bytes for header in headers) > room:
+        return data
+    return replace(
+        data, sessions=tuple(replace(item, resident=_copy(item, device)) for item in data.sessions)
+    )
+
+
+def _copy(item: PreparedSession, device: torch.device) -> dict[str, Tensor]:
+    """Return all arrays of a session on a device, brought there clip by clip."""
+    clips = [item.session.clip(clip) for clip in range(item.session.header.n_clips)]
+    copies = {}
+    for name, array in item.arrays.items():
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        copies[name] = torch.empty(array.shape, dtype=dtype, device=device)
+        for rows in clips:
+            copies[name][rows] = _bring(array[rows], device)
+    return copies
 
 
 def _concatenate(parts: Sequence[Batch]) -> Batch:

@@ -9,7 +9,13 @@ from itertools import islice
 
 import torch
 
-from psvae_tune.batches import PreparedData, PreparedSession, prepare_data
+from psvae_tune.batches import (
+    PreparedData,
+    PreparedSession,
+    keep_on,
+    prepare_data,
+    room_on,
+)
 from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.evaluate import evaluate
@@ -26,7 +32,8 @@ class Probe:
     epoch_s: float
     """Validation included."""
     memory_bytes: int
-    """Of its process, without the recordings, which all trials share; on a GPU, there."""
+    """Of its process, without the recordings, which all trials share; on a GPU, there, with the
+    recordings that stay on it."""
 
 
 def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> Probe:
@@ -38,7 +45,7 @@ def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> P
     """
     torch.set_num_threads(n_threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = prepare_data(sessions, config)
+    data = keep_on(prepare_data(sessions, config), device, room_on(device))
     few = replace(
         data,
         sessions=tuple(

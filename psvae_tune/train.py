@@ -171,8 +171,7 @@ def _train_epoch(
     state.model.train()
     names: list[str] = []
     rows, n_frames = [], []
-    for clips in data.training_batches(order):
-        batch = data.batch(clips, state.device)
+    for batch in data.bring(data.training_batches(order), state.device):
         terms = state.model.terms(batch, factor, rng)
         state.optimizer.zero_grad(set_to_none=True)
         loss = terms.loss

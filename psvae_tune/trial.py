@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from psvae_tune.batches import PreparedData, prepare_data
+from psvae_tune.batches import PreparedData, keep_on, prepare_data, room_on
 from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.errors import DivergedError, StorageError
@@ -79,7 +79,7 @@ def run_trial(
     """
     config = job.base.with_params(params)
     trial_id = config.fingerprint([session.digest for session in sessions])
-    data = prepare_data(sessions, config)
+    data = keep_on(prepare_data(sessions, config), device, room_on(device))
     checkpoint = job.folder.checkpoint(trial_id)
     state = _go_on(checkpoint, config, data, device)
     run = SpooledRun.open(

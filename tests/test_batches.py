@@ -5,7 +5,7 @@ import pytest
 import torch
 from studies import make_config, make_session
 
-from psvae_tune.batches import prepare_data
+from psvae_tune.batches import keep_on, prepare_data, room_on
 from psvae_tune.errors import DataError
 
 CPU = torch.device("cpu")
@@ -36,6 +36,22 @@ def test_shared_memory_may_be_read_only():
     batch = prepare([session]).batch([(0, 0)], CPU)
     batch.frames.zero_()
     assert session.frames.any()
+
+
+def test_recordings_that_stay_on_a_device_make_the_same_batches_of_their_own():
+    data = prepare([make_session(0), make_session(1, masked=0.3)])
+    n_bytes = 2 * 120 * 12 * 12
+    assert keep_on(data, CPU, n_bytes - 1) is data
+    assert keep_on(data, CPU, room_on(CPU)) is data
+    kept = keep_on(data, CPU, n_bytes)
+    for clips in ([(0, 0)], [(1, 9)], [(0, 3), (1, 4)]):
+        one, two = data.batch(clips, CPU), kept.batch(clips, CPU)
+        for name in one.__slots__:
+            expected, found = getattr(one, name), getattr(two, name)
+            assert found is expected is None or found.equal(expected), name
+            if found is not None:
+                found.zero_()
+        assert kept.batch(clips, CPU).frames.equal(one.frames)
 
 
 def test_what_stands_under_a_mask_does_not_matter():

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from studies import make_session
+from studies import make_config, make_session
 from test_hdf5 import set_value, store_float_frames
 
-from psvae_tune.batches import prepare_data
+from psvae_tune.batches import keep_on, prepare_data
 from psvae_tune.config import parse_trial_config
 from psvae_tune.data.hdf5 import read_session, write_session
 from psvae_tune.data.memory import left_in_groups
@@ -67,7 +67,7 @@ def test_a_file_that_was_changed_since_is_refused(make_file):
     assert caught.value.where == str(path)
 
 
-def metrics_of(session):
+def metrics_of(session, room=0):
     config = parse_trial_config(
         {
             "model": {
@@ -87,7 +87,8 @@ def metrics_of(session):
         "test",
     )
     device = torch.device("cpu")
-    data = prepare_data([session], config)
+    data = keep_on(prepare_data([session], config), device, room)
+    assert all((item.resident is not None) == (room > 0) for item in data.sessions)
     state = start(config, data, device)
     epochs = [report.metrics for report in fit(state, data, config)]
     return [*epochs, evaluate(state.model, data, "test", device).metrics]
@@ -105,7 +106,23 @@ def test_the_numbers_are_the_same_bit_for_bit(tmp_path):
         frame_masks=np.random.default_rng(0).random(made.frames.shape) < 0.9,
     )
     whole, stored = read_both(tmp_path / "session.h5")
-    assert metrics_of(stored) == metrics_of(whole)
+    expected = metrics_of(whole)
+    assert metrics_of(stored) == expected
+    assert metrics_of(whole, room=10**9) == expected
+    assert metrics_of(stored, room=10**9) == expected
+
+
+def test_what_is_read_ahead_comes_in_order_and_with_its_errors(make_file):
+    path = make_file(lambda file: file.__delitem__("masks"))
+    config, cpu = make_config(data={"trial_splits": "1;1;1;0"}), torch.device("cpu")
+    whole, stored = (prepare_data([session], config) for session in read_both(path))
+    with h5py.File(path, "r+") as file:
+        set_value("images/trial_0001", (0, 0, 0, 0), 7)(file)
+    brought = stored.bring([[(0, clip)] for clip in (2, 0, 1)], cpu)
+    for clip in (2, 0):
+        assert next(brought).frames.equal(whole.batch([(0, clip)], cpu).frames)
+    with pytest.raises(DataError, match="`images/trial_0001` is not what it was"):
+        next(brought)
 
 
 @pytest.mark.slow
