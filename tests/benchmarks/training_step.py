@@ -62,10 +62,14 @@ def write_recording(folder: Path, size: int, n_channels: int) -> Path:
     return path
 
 
-def make_config(precision: str) -> TrialConfig:
-    """Return the shipped PS-VAE with the published network, which trains and never validates."""
+def make_config(precision: str, network: str = "published") -> TrialConfig:
+    """Return the shipped PS-VAE, which trains and never validates.
+
+    Its network is the ``small`` one of that file, or the ``published`` one.
+    """
     raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
-    raw["model"]["ae_arch_json"] = None
+    if network == "published":
+        raw["model"]["ae_arch_json"] = None
     raw["training"] |= {"max_n_epochs": 10**6, "val_check_interval": 10**6}
     base = parse_study(raw, "ps_vae.yaml", n_labels=N_LABELS).base
     return base.with_params({"precision": precision})
@@ -78,13 +82,18 @@ def transposed_convolution(
     return F.conv_transpose2d(x, weight, bias, stride, before)[..., : outer[0], : outer[1]]
 
 
+def use_plain_convolutions() -> None:
+    """Have all convolutions of this process be those of PyTorch, from here on."""
+    products.are_quicker = lambda weight, inner: False
+    transposed.grow = transposed_convolution
+
+
 def plain_epochs(path: Path, data: PreparedData, config: TrialConfig) -> Iterator[None]:
     """Train as a loop does that nobody has looked at, with the convolutions of PyTorch.
 
     Side effects: this process has no other convolutions from here on.
     """
-    products.are_quicker = lambda weight, inner: False
-    transposed.grow = transposed_convolution
+    use_plain_convolutions()
     model = build_model(config.model, data.shape).to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, amsgrad=True)
     rng = torch.Generator(DEVICE).manual_seed(0)
