@@ -14,14 +14,24 @@ class Estimate:
     """What a study costs at most, in epochs."""
 
     n_epochs: int | None
-    """None where a stage is limited by time alone."""
+    """One after another, those of other slots left out; None where only time limits a stage."""
     n_exhaustive: int | None
     """Of the full grid over all stages; None where something is drawn from a range."""
 
 
-def estimate_epochs(study: Study) -> Estimate:
-    """Return what a study trains at most, if no trial is stopped early."""
-    parts = [count_epochs(stage, study.base, i > 0) for i, stage in enumerate(study.stages)]
+def estimate_epochs(study: Study, n_slots: int = 1) -> Estimate:
+    """Return what a study trains at most, if no trial is stopped early.
+
+    Parameters
+    ----------
+    study
+        All of its stages.
+    n_slots
+        Trials that run beside each other. A stage ends before the next one begins.
+    """
+    parts = [
+        count_epochs(stage, study.base, i > 0, n_slots) for i, stage in enumerate(study.stages)
+    ]
     n_epochs = None if None in parts else sum(part for part in parts if part is not None)
     domains = {name: domain for stage in study.stages for name, domain in stage.space.items()}
     if any(domain.kind not in ("grid_search", "choice") for domain in domains.values()):
@@ -31,8 +41,10 @@ def estimate_epochs(study: Study) -> Estimate:
     return Estimate(n_epochs, n_points * n_longest)
 
 
-def count_epochs(stage: Stage, base: TrialConfig, has_trained_base: bool) -> int | None:
-    """Return the epochs that a stage trains at most; None if only time limits it.
+def count_epochs(
+    stage: Stage, base: TrialConfig, has_trained_base: bool, n_slots: int
+) -> int | None:
+    """Return the epochs that a stage trains one after another; None if only time limits it.
 
     Parameters
     ----------
@@ -43,25 +55,29 @@ def count_epochs(stage: Stage, base: TrialConfig, has_trained_base: bool) -> int
     has_trained_base
         Whether an earlier stage has trained the settings that this one starts from. A grid that
         holds them then has one trial less to train.
+    n_slots
+        Trials that run beside each other.
     """
     n_trials = stage.n_trials
     per_trial = longest(stage, base)
+    n_granted = None if stage.num_epochs is None else math.ceil(stage.num_epochs / n_slots)
     if n_trials is None:
-        return stage.num_epochs
+        return n_granted
     if stage.fidelity is not None:
-        return _count_halving(n_trials, stage.fidelity.schedule.reduction_factor, base)
+        return _count_halving(n_trials, stage.fidelity.schedule.reduction_factor, base, n_slots)
     params = base.params
     is_known = has_trained_base and all(
         stage.algorithm == "grid" and params[name] in domain.values
         for name, domain in stage.space.items()
     )
-    n_epochs = (n_trials - is_known) * per_trial
-    return n_epochs if stage.num_epochs is None else min(n_epochs, stage.num_epochs)
+    n_epochs = math.ceil((n_trials - is_known) / n_slots) * per_trial
+    return n_epochs if n_granted is None else min(n_epochs, n_granted)
 
 
-def _count_halving(n_trials: int, factor: float, base: TrialConfig) -> int:
+def _count_halving(n_trials: int, factor: float, base: TrialConfig, n_slots: int) -> int:
     n_epochs, n_left = 0, n_trials
     for reduction in reductions(n_trials, factor):
-        n_epochs += n_left * shorten(base, reduction).training.max_n_epochs
+        n_rounds = math.ceil(n_left / n_slots)
+        n_epochs += n_rounds * shorten(base, reduction).training.max_n_epochs
         n_left = math.ceil(n_left / factor)
-    return n_epochs + n_left * base.training.max_n_epochs
+    return n_epochs + math.ceil(n_left / n_slots) * base.training.max_n_epochs

@@ -14,10 +14,12 @@ from psvae_tune.data.findings import ALIKE, REDUNDANT, memory_of, redundant_pair
 from psvae_tune.data.measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
+from psvae_tune.estimate import estimate_epochs
 from psvae_tune.plan import make_plan
 from psvae_tune.probe import count_slots, probe
 from psvae_tune.reading import choose_streamed, read_sessions
 from psvae_tune.remote import is_url
+from psvae_tune.search_space import Study
 from psvae_tune.train import pick_dtype
 
 # α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to
@@ -67,19 +69,16 @@ class Cost:
 
     epoch_s: float
     """Seconds that one fit takes for an epoch."""
-    n_fits: tuple[int, ...]
-    """Of each stage, at most."""
+    n_fits: int
+    """At most."""
     n_at_a_time: int
     """Fits that run beside each other, each as quick as alone."""
+    n_rounds: int
+    """Fits that are trained one after the other."""
 
     def hours(self, n_epochs: int) -> float:
         """Return the hours of the whole study, with so many epochs a fit."""
         return self.epoch_s * n_epochs * self.n_rounds / 3600
-
-    @property
-    def n_rounds(self) -> int:
-        """How many fits are trained one after the other."""
-        return sum(math.ceil(n / self.n_at_a_time) for n in self.n_fits)
 
     def count_affordable(self, hours: float) -> int:
         """Return how many epochs a fit may have for the study to end within so many hours.
@@ -93,7 +92,7 @@ class Cost:
         if not n_epochs >= MIN_EPOCHS:  # or no number
             raise ConfigError(
                 "--hours",
-                f"{hours:g} hours are too few for {sum(self.n_fits)} fits of {MIN_EPOCHS} epochs, "
+                f"{hours:g} hours are too few for {self.n_fits} fits of {MIN_EPOCHS} epochs, "
                 f"which take about {math.ceil(10 * self.hours(MIN_EPOCHS)) / 10:g} hours here",
                 "give more, import with a smaller --size, or run on a faster machine",
             )
@@ -186,11 +185,18 @@ def _measure_cost(text: str, hardware: Hardware) -> Cost:
     sessions = read_sessions(plan, choose_streamed(plan))
     resources = plan.study.resources
     epoch_s = probe(sessions, plan.study.base, int(resources.cpus_per_trial)).epoch_s
-    # The second and the third stage know one of their trials from the stage before.
-    n_fits = (len(NORMALISED_ALPHAS), len(BETAS) - 1, len(SEEDS) - 1)
     # Trials that share a GPU are taken to be no quicker than one after the other.
     n_slots = count_slots(resources)
-    return Cost(epoch_s, n_fits, min(n_slots, hardware.n_gpus or n_slots))
+    n_slots = min(n_slots, hardware.n_gpus or n_slots)
+    n_fits, n_rounds = (_count_fits(plan.study, n) for n in (1, n_slots))
+    return Cost(epoch_s, n_fits, n_slots, n_rounds)
+
+
+def _count_fits(study: Study, n_slots: int) -> int:
+    """Return how many fits of full length a study trains one after the other."""
+    n_epochs = estimate_epochs(study, n_slots).n_epochs
+    assert n_epochs is not None
+    return n_epochs // study.base.training.max_n_epochs
 
 
 def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> str:
@@ -200,7 +206,7 @@ def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> s
 # Recommended for {json.dumps(os.path.basename(header.path))}: {header.n_frames} frames of \
 {"×".join(map(str, header.frame_shape))}, {header.n_labels} labels.
 #
-# Cost: up to {sum(cost.n_fits)} fits of {hours_a_fit:.2g} hours, measured on this machine \
+# Cost: up to {cost.n_fits} fits of {hours_a_fit:.2g} hours, measured on this machine \
 ({_describe_machine(hardware)}, {hardware.n_cpus} CPUs),
 # {cost.n_at_a_time} at a time, {cost.n_rounds} one after the other: about \
 {cost.hours(v.n_epochs):.3g} hours. Fits that cannot win are stopped early.

@@ -9,8 +9,8 @@ STAGE = FILE["search"]
 GRID_OF_9 = {"ps_vae.alpha": {"grid_search": list(range(1, 10))}}
 
 
-def estimate(search):
-    return estimate_epochs(parse_study(changed(["search"], search), "f.yaml", 4))
+def estimate(search, n_slots=1):
+    return estimate_epochs(parse_study(changed(["search"], search), "f.yaml", 4), n_slots)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,12 @@ def test_the_guide_trains_nine_fits_of_forty_eight(root):
     raw = read_study_file(root / "search_spaces" / "ps_vae.yaml")
     found = estimate_epochs(parse_study(raw, "ps_vae.yaml", 4))
     assert found == Estimate((4 + 3 + 2) * 50, 4 * 4 * 3 * 50)
+    found = estimate_epochs(parse_study(raw, "ps_vae.yaml", 4), n_slots=2)
+    assert found.n_epochs == (2 + 2 + 1) * 50
+
+
+def test_slots_are_of_use_within_a_stage_only():
+    halved = {**STAGE, "space": GRID_OF_9, "fidelity": "schedule"}
+    assert estimate(halved, 4).n_epochs == 3 * 2 + 7 + 20
+    assert estimate(halved, 100).n_epochs == 2 + 7 + 20
+    assert estimate(SAMPLED | {"num_epochs": 50}, 4).n_epochs == 13

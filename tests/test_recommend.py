@@ -56,9 +56,8 @@ def test_short_recordings_get_more_epochs_than_long_ones(text, tmp_path):
     assert epochs[0] > epochs[1]
 
 
-def test_epochs_that_fit_into_hours_count_the_rounds_of_every_stage():
-    # Two at a time, 4, 3 and 2 fits take 2 + 2 + 1 rounds.
-    cost = Cost(epoch_s=18, n_fits=(4, 3, 2), n_at_a_time=2)
+def test_hours_are_those_of_the_fits_that_follow_each_other():
+    cost = Cost(epoch_s=18, n_fits=9, n_at_a_time=2, n_rounds=5)
     assert cost.hours(200) == pytest.approx(5)
     assert cost.count_affordable(5.2) == 200
     with pytest.raises(ConfigError, match=r"2 hours are too few .* take about 2\.5 hours here"):

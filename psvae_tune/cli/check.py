@@ -71,8 +71,8 @@ def _describe_probe(plan: Plan) -> Iterator[str]:
     check_buildable(plan.study, sessions)
     found = probe(sessions, plan.study.base, max(1, int(plan.study.resources.cpus_per_trial)))
     n_slots = count_slots(plan.study.resources)
-    n_epochs = estimate_epochs(plan.study).n_epochs
-    total = "" if n_epochs is None else f", up to {_time(found.epoch_s * n_epochs / n_slots)}"
+    n_epochs = estimate_epochs(plan.study, n_slots).n_epochs
+    total = "" if n_epochs is None else f", up to {_time(found.epoch_s * n_epochs)}"
     yield f"time       {found.epoch_s:.2g} s an epoch, {_count(n_slots, 'trial')} at a time{total}"
     n_bytes = sum(session.frames.nbytes for session in sessions)
     yield (
