@@ -1,4 +1,4 @@
-"""How trials are called."""
+"""How trials and numbers of things are called."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,3 +17,8 @@ def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
         for name, value in params.items()
     )
     return f"{name} at {rung} of the epochs" if rung else name
+
+
+def count(number: float, what: str) -> str:
+    """Return how many there are of something, for example ``1 trial`` or ``2 trials``."""
+    return f"{number:.12g} {what}{'' if number == 1 else 's'}"

@@ -15,6 +15,7 @@ from psvae_tune.data.measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.estimate import estimate_epochs
+from psvae_tune.naming import count
 from psvae_tune.plan import make_plan
 from psvae_tune.probe import count_slots, probe
 from psvae_tune.reading import choose_streamed, read_sessions
@@ -207,7 +208,7 @@ def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> s
 {"×".join(map(str, header.frame_shape))}, {header.n_labels} labels.
 #
 # Cost: up to {cost.n_fits} fits of {hours_a_fit:.2g} hours, measured on this machine \
-({_describe_machine(hardware)}, {hardware.n_cpus} CPUs),
+({_describe_machine(hardware)}, {count(hardware.n_cpus, "CPU")}),
 # {cost.n_at_a_time} at a time, {cost.n_rounds} one after the other: about \
 {cost.hours(v.n_epochs):.3g} hours. Fits that cannot win are stopped early.
 # Less: psvae-tune recommend --hours …, or sessions imported with a smaller --size.
@@ -216,7 +217,7 @@ def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> s
 
 
 def _describe_machine(hardware: Hardware) -> str:
-    return f"{hardware.n_gpus} GPUs" if hardware.n_gpus else "no GPU"
+    return count(hardware.n_gpus, "GPU") if hardware.n_gpus else "no GPU"
 
 
 def _write(m: Measures, hardware: Hardware, v: _Values) -> str:

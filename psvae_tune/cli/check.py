@@ -7,6 +7,7 @@ import click
 
 from psvae_tune.cli import options
 from psvae_tune.estimate import Estimate, estimate_epochs
+from psvae_tune.naming import count
 from psvae_tune.plan import Plan, make_plan
 from psvae_tune.stage import Domain, Stage
 from psvae_tune.study_file import read_study_file
@@ -42,10 +43,10 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     header = plan.headers[0]
     shape = "×".join(str(size) for size in header.frame_shape)
     yield (
-        f"data       {_count(len(plan.headers), 'session')}, "
-        f"{_count(sum(h.n_clips for h in plan.headers), 'clip')}, "
-        f"{_count(sum(h.n_frames for h in plan.headers), 'frame')} of {shape}, "
-        f"{_count(header.n_labels, 'label')}"
+        f"data       {count(len(plan.headers), 'session')}, "
+        f"{count(sum(h.n_clips for h in plan.headers), 'clip')}, "
+        f"{count(sum(h.n_frames for h in plan.headers), 'frame')} of {shape}, "
+        f"{count(header.n_labels, 'label')}"
     )
     splits = ", ".join(f"{name} {count}" for name, count in plan.count_split_frames().items())
     yield f"frames     {splits}"
@@ -73,7 +74,7 @@ def _describe_probe(plan: Plan) -> Iterator[str]:
     n_slots = count_slots(plan.study.resources)
     n_epochs = estimate_epochs(plan.study, n_slots).n_epochs
     total = "" if n_epochs is None else f", up to {_time(found.epoch_s * n_epochs)}"
-    yield f"time       {found.epoch_s:.2g} s an epoch, {_count(n_slots, 'trial')} at a time{total}"
+    yield f"time       {found.epoch_s:.2g} s an epoch, {count(n_slots, 'trial')} at a time{total}"
     n_bytes = sum(session.frames.nbytes for session in sessions)
     yield (
         f"memory     {n_bytes / 2**20:.0f} MB of recordings, about "
@@ -88,7 +89,7 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
     for name, domain in stage.space.items():
         yield f"  {name:<{width}}  {_describe_domain(domain)}"
     if stage.points_to_evaluate:
-        yield f"  tried first: {_count(len(stage.points_to_evaluate), 'point')}"
+        yield f"  tried first: {count(len(stage.points_to_evaluate), 'point')}"
     goals = ", ".join(f"{key} {goal}" for key, goal in stage.objectives.items())
     yield f"  objectives: {goals}"
     if stage.constraints:
@@ -109,9 +110,9 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
 def _describe_budget(stage: Stage) -> str:
     parts = []
     if stage.n_trials is not None:
-        parts.append(_count(stage.n_trials, "trial"))
+        parts.append(count(stage.n_trials, "trial"))
     if stage.num_epochs is not None:
-        parts.append(_count(stage.num_epochs, "epoch"))
+        parts.append(count(stage.num_epochs, "epoch"))
     if stage.time_budget_h is not None:
         parts.append(f"{stage.time_budget_h:g} h")
     return " or ".join(parts)
@@ -129,7 +130,3 @@ def _describe_domain(domain: Domain) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -14,6 +14,7 @@ from rich.progress import Progress as ProgressBar
 from psvae_tune.cli import options
 from psvae_tune.cli.studies import kept_uri
 from psvae_tune.errors import ConfigError, StorageError, TrackingError
+from psvae_tune.naming import count
 from psvae_tune.plan import Plan, make_plan
 from psvae_tune.remote import locate
 from psvae_tune.storage import OutputFolder
@@ -186,9 +187,9 @@ def _describe_nodes(nodes: "Nodes", plan: Plan) -> str:
     gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
     n_slots = nodes.count_slots(resources.cpus_per_trial, gpus)
     return (
-        f"cluster    {len(nodes.nodes)} nodes, {nodes.total('CPU'):g} CPUs, "
-        f"{nodes.total('GPU'):g} GPUs: up to {n_slots} trials at a time. The others wait, "
-        "and nodes that join later take them up"
+        f"cluster    {count(len(nodes.nodes), 'node')}, {count(nodes.total('CPU'), 'CPU')}, "
+        f"{count(nodes.total('GPU'), 'GPU')}: up to {count(n_slots, 'trial')} at a time. "
+        "The others wait, and nodes that join later take them up"
     )
 
 

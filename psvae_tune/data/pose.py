@@ -60,6 +60,8 @@ class Poses:
         problems, hint = [], None
         if min_likelihood is not None and self.likelihoods is None:
             problems.append(f"holds no likelihoods to compare with, got {min_likelihood:g}")
+        elif min_likelihood is not None and not np.isfinite(min_likelihood):
+            problems.append(f"--min-likelihood must be a finite number, got {min_likelihood:g}")
         if not tracks and len(self.tracks) > 1:
             problems.append(f"holds {len(self.tracks)} tracks: {_name_some(self.tracks)}")
             hint = f"choose with --track {self.tracks[0]}, or --track all"

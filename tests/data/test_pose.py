@@ -80,6 +80,13 @@ def test_human_labels_have_no_likelihood_and_empty_cells(pose_files):
         poses.choose([], [], 0.5)
 
 
+@pytest.mark.parametrize("limit", [np.nan, np.inf])
+def test_a_likelihood_is_compared_with_numbers_only(pose_files, limit):
+    poses = read_poses(pose_files / "deepof_testDLC_h5_table.h5")
+    with pytest.raises(DataError, match=f"--min-likelihood must be a finite number, got {limit}"):
+        poses.choose([], [], limit)
+
+
 @pytest.mark.parametrize("layout", ["fixed", "table"])
 def test_deeplabcut_hdf5_in_both_layouts_of_pandas(tmp_path, layout):
     columns = pd.MultiIndex.from_product(
