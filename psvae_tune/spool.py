@@ -8,7 +8,7 @@ epochs, files by their names. So an entry counts once, whatever dies between two
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,14 @@ from psvae_tune import tracking
 from psvae_tune.errors import CutOffError, TrackingError
 from psvae_tune.remote import Location, copy_folder, folder_of, write_bytes
 from psvae_tune.storage import StudyFolder, remove_folder
-from psvae_tune.tracking import Opening, RunStatus, TrackingTarget, TrialRun, check_answers
+from psvae_tune.tracking import (
+    Epoch,
+    Opening,
+    RunStatus,
+    TrackingTarget,
+    TrialRun,
+    check_answers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -122,9 +129,9 @@ class Spool:
 def _apply(run: TrialRun, entry: Mapping[str, Any], files: Location) -> None:
     """Send one entry, or what the run does not have of it. Side effects: changes the run."""
     if entry["kind"] == "metrics":
-        run.log(entry["metrics"], entry["epoch"], entry["time"])
+        run.log([_read_epoch(entry)])
     elif entry["kind"] == "final":
-        run.log_final(entry["metrics"], entry["epoch"], entry["time"])
+        run.log_final(_read_epoch(entry))
     elif isinstance(files, Path):
         run.log_folder(files)
     else:
@@ -173,14 +180,19 @@ class SpooledRun:
         logger.warning("the tracking server does not answer: %s", why)
         self._run, self._next_try = None, time.monotonic() + RETRY_S
 
-    def _send(self, entry: Mapping[str, Any], files: Path = Path()) -> None:
-        """Send an entry after all that waits, or let it wait with them."""
+    def _send(self, send: Callable[[TrialRun], None]) -> bool:
+        """Send something after all that waits; return whether it was taken."""
         if not self.spool.entries() and (run := self._reach()) is not None:
             try:
-                return _apply(run, entry, files)
+                send(run)
+                return True
             except Exception as error:  # as above
                 self._note_away(error)
-        self.spool.add(entry, self.opening, files if entry["kind"] == "files" else None)
+        return False
+
+    def _keep(self, entry: Mapping[str, Any], files: Path | None = None) -> None:
+        """Let an entry wait with the others."""
+        self.spool.add(entry, self.opening, files)
         self.deliver()
 
     def deliver(self) -> bool:
@@ -191,15 +203,18 @@ class SpooledRun:
                 self._next_try = 0.0
         return not self.spool.entries()
 
-    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Log the metrics of an epoch, once."""
-        if epoch > self.last_step:
-            self.last_step = epoch
-            self._send({"kind": "metrics", **_stamp(metrics, epoch)})
+    def log(self, epochs: Sequence[Epoch]) -> None:
+        """Log the metrics of epochs, each once."""
+        new = [epoch for epoch in epochs if epoch.number > self.last_step]
+        if new and not self._send(lambda run: run.log(new)):
+            for epoch in new:
+                self._keep({"kind": "metrics", **_write_epoch(epoch)})
+        self.last_step = max([self.last_step, *(epoch.number for epoch in new)])
 
-    def log_final(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Log numbers that a trial has once, unless they are there. ``epoch`` is their step."""
-        self._send({"kind": "final", **_stamp(metrics, epoch)})
+    def log_final(self, epoch: Epoch) -> None:
+        """Log numbers that a trial has once, unless they are there, at the step of an epoch."""
+        if not self._send(lambda run: run.log_final(epoch)):
+            self._keep({"kind": "final", **_write_epoch(epoch)})
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
@@ -208,7 +223,8 @@ class SpooledRun:
 
     def log_folder(self, folder: Path) -> None:
         """Keep every file of a folder, under its path there, as an artifact of the run."""
-        self._send({"kind": "files"}, folder)
+        if not self._send(lambda run: run.log_folder(folder)):
+            self._keep({"kind": "files"}, folder)
 
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """Return the (epoch, value) pairs of every metric that was logged more than once."""
@@ -225,8 +241,12 @@ class SpooledRun:
         return {key: points for key, points in found.items() if len(points) > 1}
 
 
-def _stamp(metrics: Mapping[str, float], epoch: int) -> dict[str, Any]:
-    return {"metrics": dict(metrics), "epoch": epoch, "time": int(time.time() * 1000)}
+def _write_epoch(epoch: Epoch) -> dict[str, Any]:
+    return {"metrics": dict(epoch.metrics), "epoch": epoch.number, "time": epoch.time_ms}
+
+
+def _read_epoch(entry: Mapping[str, Any]) -> Epoch:
+    return Epoch(entry["epoch"], entry["metrics"], entry["time"])
 
 
 def close_trial(

@@ -3,12 +3,12 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import torch
 import yaml
@@ -26,10 +26,13 @@ from psvae_tune.naming import name_trial
 from psvae_tune.remote import Location, write_bytes
 from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import Opening, TrackingTarget, TrialRun
+from psvae_tune.tracking import Epoch, Opening, TrackingTarget, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
 
 logger = logging.getLogger(__name__)
+
+HOLD_S = 1.0
+"""From one request of a trial to log epochs to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Progress:
 
 def run_trial(
     params: Mapping[str, Any], sessions: Sequence[Session], job: TrialJob, device: torch.device
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Fit one configuration, from its last checkpoint if it has one.
 
     A loss that is no longer finite ends the trial with `Progress.failure`, because trying
@@ -99,7 +102,7 @@ def run_trial(
     clocks = _read_clocks()
     try:
         # A disk may be slow, and an object store is: the next epoch is trained meanwhile.
-        with ThreadPoolExecutor(1) as beside:
+        with ThreadPoolExecutor(1) as beside, _Log(run) as log:
             writing: Future[None] = Future()
             writing.set_result(None)
             for report in fit(state, data, config):
@@ -109,8 +112,10 @@ def run_trial(
                 best = _best(report.metrics) if report.is_best else {}
                 # No epoch is told of before the last checkpoint is safe.
                 writing.result()
-                run.log(report.metrics | best | cost, epoch)
+                log.add(Epoch.now(epoch, report.metrics | best | cost))
                 if epoch % config.training.checkpoint_every == 0:
+                    # What is trained once and for all must be logged before.
+                    log.send()
                     writing = beside.submit(write_bytes, checkpoint, dump_state(state))
                 if report.is_validated:
                     yield Progress(trial_id, epoch, _comparable(state, report.metrics))
@@ -120,6 +125,35 @@ def run_trial(
         return
     # The metrics of the best epoch and no later ones, because they are those of the model kept.
     yield Progress(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
+
+
+@dataclass(slots=True)
+class _Log:
+    """Logs epochs, those that are shorter than `HOLD_S` several at a time.
+
+    A request costs the trial, and the server, more than the numbers in it.
+    """
+
+    run: SpooledRun
+    _held: list[Epoch] = field(default_factory=list)
+    _next_s: float = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.send()
+
+    def add(self, epoch: Epoch) -> None:
+        """Take an epoch. Side effects: may log to the run."""
+        self._held.append(epoch)
+        if time.monotonic() >= self._next_s:
+            self.send()
+
+    def send(self) -> None:
+        """Log what is held. Side effects: logs to the run."""
+        self.run.log(self._held)
+        self._held, self._next_s = [], time.monotonic() + HOLD_S
 
 
 def _go_on(
@@ -179,7 +213,7 @@ def keep_model(
     """
     metrics = final_metrics(model, data, device)
     test = {key: value for key, value in metrics.items() if key.startswith("test/")}
-    run.log_final(_best(metrics) | test | {"best/epoch": epoch}, epoch)
+    run.log_final(Epoch.now(epoch, _best(metrics) | test | {"best/epoch": epoch}))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"
         names = {"label_names": list(data.label_names)}

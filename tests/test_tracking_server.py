@@ -14,7 +14,7 @@ import pytest
 from psvae_tune.remote import write_bytes
 from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import Opening, open_target
+from psvae_tune.tracking import Epoch, Opening, open_target
 
 pytestmark = pytest.mark.slow
 
@@ -65,17 +65,19 @@ def test_what_a_trial_logs_waits_for_a_server_that_is_away(tmp_path):
     with server(tmp_path, port) as uri:
         target = open_target(uri, "away", "study", None)
         first = begin()
-        first.log({"train/loss": 1.0}, 1)
-    first.log({"train/loss": 2.0}, 2)
+        first.log([Epoch.now(1, {"train/loss": 1.0})])
+    first.log([Epoch.now(2, {"train/loss": 2.0})])
     again = begin()  # as after a crash, which repeats the epochs since the last checkpoint
-    again.log({"train/loss": 2.0}, 2)
-    again.log({"train/loss": 3.0}, 3)
+    again.log([Epoch.now(2, {"train/loss": 2.0})])
+    again.log([Epoch.now(3, {"train/loss": 3.0})])
     again.log_text("words", "config.yaml")
-    again.log_final({"test/loss": 9.0}, 3)
+    again.log_final(Epoch.now(3, {"test/loss": 9.0}))
     assert again.history() == {"train/loss": [(2, 2.0), (3, 3.0)]}
     close_trial(folder, target, "trial", "FINISHED", "trained to the end")
     log_metrics(folder, target, "trial", {"best/udr": 0.5})
-    begin("other").log({"train/loss": 5.0}, 1)  # the run of this one does not exist yet
+    begin("other").log(
+        [Epoch.now(1, {"train/loss": 5.0})]
+    )  # the run of this one does not exist yet
     assert deliver_all(folder, target) == 2
     waiting = {path: path.read_bytes() for path in folder.spool.rglob("*") if path.is_file()}
     for _ in range(2):  # the second time as if the first had died before it removed anything

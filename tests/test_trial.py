@@ -13,6 +13,7 @@ from psvae_tune.models.saved import load_model
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking import (
     TRIAL,
+    Epoch,
     Opening,
     TrialRun,
     close_trial,
@@ -97,6 +98,35 @@ def test_a_trial_that_was_cut_off_goes_on_in_its_own_run(job, n_before):
         assert [item.step for item in history] == [1, 2, 3, 4]
 
 
+def test_short_epochs_wait_for_each_other_but_not_beyond_a_checkpoint_or_a_stop(job):
+    def logged():
+        client, run = only_run(job)
+        return [item.step for item in client.get_metric_history(run.info.run_id, "train/loss")]
+
+    job = job(training={"checkpoint_every": 2})
+    told = run_trial({}, [make_session()], job, CPU)
+    for progress in itertools.islice(told, 3):
+        saved = progress.epoch - progress.epoch % 2
+        assert logged()[:saved] == [*range(1, saved + 1)]
+    told.close()  # as it is when Ray Tune stops a trial
+    assert logged() == [1, 2, 3]
+
+
+def test_epochs_that_are_too_many_for_one_request_are_all_logged_once(store):
+    target = open_target(store[0], "many", "study", store[1])
+    run = TrialRun.open(target, Opening("stage", "id", "name", {}, []))
+    numbers = range(1, 61)
+    epochs = [Epoch.now(n, {f"train/{key}": n * key for key in range(50)}) for n in numbers]
+    run.log(epochs)
+    run.log(epochs)
+    run.log([Epoch.now(61, {f"train/{key}": 0.0 for key in range(900)})])
+    history = mlflow.MlflowClient(store[0]).get_metric_history(run.run_id, "train/2")
+    assert [(item.step, item.value) for item in history] == [
+        *((n, 2 * n) for n in numbers),
+        (61, 0),
+    ]
+
+
 def test_an_epoch_is_told_of_when_the_last_checkpoint_is_safe(job):
     job = job(training={"checkpoint_every": 1})
     for progress in run_trial({}, [make_session()], job, CPU):
@@ -162,6 +192,6 @@ def test_label_names_become_metric_names_that_mlflow_takes(store):
     target = open_target(store[0], "names", "study", store[1])
     run = TrialRun.open(target, Opening("stage", "id", "name", {}, []))
     names = ["paw left", "<b>x</b>", "ohr%", "ümlaut", "a/b", "x!"]
-    run.log({f"test/label_r2/{name}": 1.0 for name in names}, 1)
+    run.log([Epoch.now(1, {f"test/label_r2/{name}": 1.0 for name in names})])
     found = mlflow.MlflowClient(store[0]).get_run(run.run_id)
     assert {metric_key(f"test/label_r2/{name}") for name in names} == set(found.data.metrics)

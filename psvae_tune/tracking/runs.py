@@ -11,9 +11,11 @@ import os
 import re
 import socket
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -35,6 +37,8 @@ DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 MAX_PARAM_LENGTH = 5000
+MAX_VALUES = 1000
+"""Of metrics, in one request."""
 # Without limits one call to a server that is down blocks for minutes.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -209,6 +213,21 @@ class Opening:
     """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The metrics of an epoch."""
+
+    number: int
+    metrics: Mapping[str, float]
+    time_ms: int
+    """When it ended, since 1970."""
+
+    @classmethod
+    def now(cls, number: int, metrics: Mapping[str, float]) -> Self:
+        """Return an epoch that ends now."""
+        return cls(number, dict(metrics), int(time.time() * 1000))
+
+
 @dataclass(slots=True)
 class TrialRun:
     """The run of one trial, as its worker sees it."""
@@ -249,19 +268,21 @@ class TrialRun:
         run = describe(client, run_id, opening.params, opening.datasets)
         return cls(target, run_id, last_step, client, run.info.artifact_uri)
 
-    def log(self, metrics: Mapping[str, float], epoch: int, time_ms: int | None = None) -> None:
-        """Log the metrics of an epoch, once; ``time_ms`` is when it ended, by default now."""
-        if epoch > self.last_step:
-            self._client.log_batch(self.run_id, metrics=_metrics(metrics, epoch, time_ms))
-            self.last_step = epoch
+    def log(self, epochs: Sequence[Epoch]) -> None:
+        """Log the metrics of epochs, each once, in one request or in as few as MLflow takes."""
+        new = [epoch for epoch in epochs if epoch.number > self.last_step]
+        while new:
+            n_values = list(accumulate(len(epoch.metrics) for epoch in new))
+            count = max(1, bisect_right(n_values, MAX_VALUES))
+            values = [value for epoch in new[:count] for value in _metrics(epoch)]
+            self._client.log_batch(self.run_id, metrics=values)
+            self.last_step, new = new[count - 1].number, new[count:]
 
-    def log_final(
-        self, metrics: Mapping[str, float], epoch: int, time_ms: int | None = None
-    ) -> None:
-        """Log numbers that a trial has once, unless they are there. ``epoch`` is their step."""
+    def log_final(self, epoch: Epoch) -> None:
+        """Log numbers that a trial has once, unless they are there, at the step of an epoch."""
         data = self._client.get_run(self.run_id).data.metrics
-        new = {key: value for key, value in metrics.items() if metric_key(key) not in data}
-        self._client.log_batch(self.run_id, metrics=_metrics(new, epoch, time_ms))
+        new = {k: value for k, value in epoch.metrics.items() if metric_key(k) not in data}
+        self._client.log_batch(self.run_id, metrics=_metrics(replace(epoch, metrics=new)))
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
@@ -324,9 +345,12 @@ def local_folder(artifacts: str) -> Path | None:
     return Path(url2pathname(urlsplit(artifacts).path)) if is_here else None
 
 
-def _metrics(metrics: Mapping[str, float], step: int, time_ms: int | None = None) -> list[Any]:
-    metric, now = import_mlflow().entities.Metric, time_ms or int(time.time() * 1000)
-    return [metric(metric_key(key), value, now, step) for key, value in metrics.items()]
+def _metrics(epoch: Epoch) -> list[Any]:
+    metric = import_mlflow().entities.Metric
+    return [
+        metric(metric_key(key), value, epoch.time_ms, epoch.number)
+        for key, value in epoch.metrics.items()
+    ]
 
 
 def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason: str) -> None:
@@ -350,7 +374,7 @@ def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, flo
         if latest is None or latest.value != value:
             # At one step the latest counts, also if the clock has been put back since.
             time_ms = now if latest is None else max(now, latest.timestamp + 1)
-            new += _metrics({key: value}, 0, time_ms)
+            new += _metrics(Epoch(0, {key: value}, time_ms))
     client.log_batch(run_id, metrics=new)
 
 

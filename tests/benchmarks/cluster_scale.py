@@ -27,7 +27,7 @@ from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
 from psvae_tune.search_space import Resources
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import Opening, TrackingTarget, TrialRun, open_target
+from psvae_tune.tracking import Epoch, Opening, TrackingTarget, TrialRun, open_target
 from psvae_tune.trial import Progress, TrialJob
 from psvae_tune.tune import Shared, train
 from psvae_tune.watch import to_result
@@ -53,7 +53,7 @@ def epochs(params, target: TrackingTarget) -> Iterator[Progress]:
         target, Opening("stage", trial_id, trial_id, {"number": params["number"]}, [])
     )
     for epoch in range(1, N_EPOCHS + 1):
-        run.log(dict.fromkeys(METRICS, float(epoch)), epoch)
+        run.log([Epoch.now(epoch, dict.fromkeys(METRICS, float(epoch)))])
         yield Progress(trial_id, epoch, {"val/frame_mse": 1 / epoch})
     yield Progress(trial_id, N_EPOCHS, {"val/frame_mse": 1.0}, is_finished=True)
 

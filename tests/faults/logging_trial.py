@@ -8,7 +8,7 @@ from pathlib import Path
 
 from psvae_tune.spool import SpooledRun, close_trial
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import Opening, TrackingTarget
+from psvae_tune.tracking import Epoch, Opening, TrackingTarget
 
 KEYS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(6)]
 
@@ -19,7 +19,8 @@ def main() -> None:
     study = StudyFolder(Path(folder))
     run = SpooledRun.open(study, target, Opening("stage", trial_id, trial_id, {"n": 1}, []))
     for epoch in range(1, int(n_epochs) + 1):
-        run.log({"train/loss": 1 / epoch, **dict.fromkeys(KEYS, float(epoch))}, epoch)
+        metrics = {"train/loss": 1 / epoch, **dict.fromkeys(KEYS, float(epoch))}
+        run.log([Epoch.now(epoch, metrics)])
     close_trial(study, target, trial_id, "FINISHED", "trained to the end")
 
 

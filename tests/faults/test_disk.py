@@ -16,7 +16,7 @@ from psvae_tune.interrupt import tell_how_to_go_on
 from psvae_tune.journal import FileJournal
 from psvae_tune.remote import write_bytes
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import Opening, TrialRun, open_target, writing
+from psvae_tune.tracking import Epoch, Opening, TrialRun, open_target, writing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -116,7 +116,7 @@ def test_no_writer_leaves_a_part_of_a_file(disk, tmp_path):
 
     def log_on():
         for epoch in range(1, 100):
-            run.log(metrics, epoch)
+            run.log([Epoch.now(epoch, metrics)])
 
     with pytest.raises(TrackingError, match="is full"), writing("the run"):
         log_on()
@@ -126,7 +126,7 @@ def test_no_writer_leaves_a_part_of_a_file(disk, tmp_path):
     disk.make_room()
     journal.append({"event": "after"})
     assert [event["event"] for event in journal.events()] == ["before", "after"]
-    run.log(metrics, n_logged + 1)
+    run.log([Epoch.now(n_logged + 1, metrics)])
     history = target.client().get_metric_history(run.run_id, "train/metric_0")
     assert [item.step for item in history] == list(range(1, n_logged + 2))
     run.log_folder(pictures)

@@ -13,7 +13,7 @@ from test_tracking_server import free_port, server
 
 from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import Opening, StudyRun, open_target
+from psvae_tune.tracking import Epoch, Opening, StudyRun, open_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -92,9 +92,10 @@ def test_requests_that_are_sent_again_count_once(tmp_path, monkeypatch):
         study_run = StudyRun.open(target, {"ps_vae.beta": 1})
         run = SpooledRun.open(folder, target, opening)
         for epoch in range(1, n_epochs + 1):
-            run.log({"train/loss": 1 / epoch, "val/frame_mse": 2 / epoch}, epoch)
+            metrics = {"train/loss": 1 / epoch, "val/frame_mse": 2 / epoch}
+            run.log([Epoch.now(epoch, metrics)])
         run.log_text("words", "config.yaml")
-        run.log_final({"test/frame_mse": 0.5}, n_epochs)
+        run.log_final(Epoch.now(n_epochs, {"test/frame_mse": 0.5}))
         close_trial(folder, target, "trial", "FINISHED", "trained to the end")
         log_metrics(folder, target, "trial", {"best/udr": 0.5})
         study_run.close("FINISHED")
