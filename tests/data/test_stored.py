@@ -150,7 +150,7 @@ def train(session):
 
 path, left = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(1)
-train(make_session(lengths=(20,) * 20, size=64))  # loads whatever is loaded once
+train(make_session(lengths=(20,) * 20, size=128))  # loads whatever is loaded once
 for line in Path("/proc/self/status").read_text().splitlines():
     if line.startswith("VmData:"):
         limit = int(line.split()[1]) * 1024 + left
@@ -167,8 +167,8 @@ print(type(session.frames).__name__, *train(session))
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit that is kept")
 def test_a_process_trains_on_several_times_what_its_memory_holds(tmp_path):
-    left, n_clips = 64 * 2**20, 1000
-    clip = make_session(lengths=(20,), size=64)
+    left, n_clips = 256 * 2**20, 1000
+    clip = make_session(lengths=(20,), size=128)
     frames = clip.frames.astype(np.float32) / 255
     with h5py.File(tmp_path / "large.h5", "w") as file:
         for name in (f"trial_{index:04d}" for index in range(n_clips)):
@@ -184,7 +184,7 @@ def test_a_process_trains_on_several_times_what_its_memory_holds(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     refusal, result = done.stdout.splitlines()
-    assert refusal.startswith("needs 0.3 GB of memory, got a machine with 0.1")
+    assert refusal.startswith("needs 1.3 GB of memory, got a machine with 0.3")
     kind, first, second = result.split()
     assert kind == "StoredFrames"
     assert float(second) < float(first)
