@@ -1,12 +1,13 @@
-"""Would one process train several settings at once quicker than several processes do?
+"""Would other ways of training be quicker than a process a trial?
 
-    python tests/benchmarks/batched.py [--settings 4]
+    python tests/benchmarks/alternatives.py [--settings 4]
 
-Trains settings of the PS-VAE in two ways. Apart, as the trials of a study are: a process each, at
-the same time, on one core each or, with a GPU, all on that. Together: in one process that stacks
-their weights and maps one training step over the stack (`torch.func`), on all cores or on the GPU.
-Holds the losses of the second way against those of training each alone. Prints a Markdown table
-and writes ``batched.json``. Three minutes on two cores.
+Trains settings of the PS-VAE in three ways. Apart, as the trials of a study are: a process each,
+at the same time, on one core each or, with a GPU, all on that. Compiled: the same with
+`torch.compile`. Together: in one process that stacks their weights and maps one training step over
+the stack (`torch.func`), on all cores or on the GPU; the losses are held against those of training
+each alone. Prints a Markdown table of frames a second and writes ``alternatives.json``. Eight
+minutes on two cores.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +96,7 @@ def train_together(data: PreparedData, objectives: list[Objective]) -> Iterator[
         yield losses.detach()
 
 
-def train_alone(data: PreparedData, objective: Objective) -> Iterator[Tensor]:
+def train_alone(data: PreparedData, objective: nn.Module) -> Iterator[Tensor]:
     """Train one model in the same way; yield its loss of the last batch of every epoch."""
     optimizer = torch.optim.Adam(objective.parameters(), lr=1e-4, amsgrad=True, fused=True)
     rng = torch.Generator(DEVICE).manual_seed(0)
@@ -107,11 +109,23 @@ def train_alone(data: PreparedData, objective: Objective) -> Iterator[Tensor]:
         yield loss.detach()
 
 
-def measure_trial(path: Path, network: str) -> dict[str, float]:
-    """Return the seconds of an epoch of a trial, in a process that has one core."""
-    torch.set_num_threads(1)
-    epochs = fast_epochs(read(path, network), make_config("auto", network))
+def time_epoch(epochs: Iterator[Any]) -> dict[str, float]:
+    """Return the seconds of an epoch; the first also pays for what is set up once."""
     return {"seconds": min([clock(lambda: next(epochs)) for _ in range(1 + N_EPOCHS)][1:])}
+
+
+def measure_apart(path: Path, network: str) -> dict[str, float]:
+    """Return the seconds of an epoch of a trial that has one core."""
+    torch.set_num_threads(1)
+    return time_epoch(fast_epochs(read(path, network), make_config("auto", network)))
+
+
+def measure_compiled(path: Path, network: str) -> dict[str, float]:
+    """Return the same of a compiled model."""
+    torch.set_num_threads(1)
+    data = read(path, network)
+    model = build(data, network, 0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return time_epoch(train_alone(data, torch.compile(model)))
 
 
 def measure_together(path: Path, network: str, n_settings: int) -> dict[str, float]:
@@ -126,9 +140,10 @@ def measure_together(path: Path, network: str, n_settings: int) -> dict[str, flo
     return {"seconds": seconds, "difference": float(np.abs(first / alone - 1).max())}
 
 
-def start(*arguments: str | Path | int) -> subprocess.Popen[str]:
-    """Start a process that measures. Side effects: starts it."""
-    call = [sys.executable, __file__, *map(str, arguments)]
+def start(way: str, path: Path, network: str, n_settings: int) -> subprocess.Popen[str]:
+    """Start a process that measures one way. Side effects: starts it."""
+    call = [sys.executable, __file__, "--way", way, str(path), network]
+    call += ["--settings", str(n_settings)]
     environment = {**os.environ, **WORKER_ENVIRONMENT}
     return subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -141,41 +156,52 @@ def finish(process: subprocess.Popen[str]) -> dict[str, float]:
     return found
 
 
+def compare(path: Path, network: str, n_settings: int) -> dict[str, float]:
+    """Return the frames a second of every way, and by how much the losses differ."""
+    n_at_once = n_settings
+    if DEVICE.type == "cpu":
+        n_at_once = min(n_settings, len(os.sched_getaffinity(0)))
+    data = read(path, network)
+    lengths = data.sessions[0].session.header.clip_lengths
+    n_frames = sum(lengths[clip] for _, clip in data.clips("train"))
+    found = {}
+    for way in ("apart", "compiled"):
+        trials = [start(way, path, network, n_settings) for _ in range(n_at_once)]
+        found[way] = sum(n_frames / finish(trial)["seconds"] for trial in trials)
+    together = finish(start("together", path, network, n_settings))
+    found["together"] = n_settings * n_frames / together["seconds"]
+    return {**found, "difference": together["difference"]}
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", type=int, default=4)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--together", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--way", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        return print(json.dumps(measure_trial(Path(options.one[0]), options.one[1])))
-    if options.together:
-        path, network = options.together
-        return print(json.dumps(measure_together(Path(path), network, options.settings)))
-    n_settings = options.settings
-    n_cores = len(os.sched_getaffinity(0))
-    n_at_once = n_settings if DEVICE.type == "cuda" else min(n_cores, n_settings)
+    if options.way:
+        way, path, network = options.way
+        if way == "together":
+            found = measure_together(Path(path), network, options.settings)
+        else:
+            measure = {"apart": measure_apart, "compiled": measure_compiled}[way]
+            found = measure(Path(path), network)
+        return print(json.dumps(found))
     rows = {}
-    print(f"| {n_settings} settings, {DEVICE.type} | apart | together | | losses differ by |")
+    print(f"| {options.settings} settings, {DEVICE.type} | apart | compiled | together | losses |")
     print("|---|---|---|---|---|")
     for network, size in SIZES.items():
         with TemporaryDirectory() as folder:
             path = write_recording(Path(folder), size, 1)
-            data = read(path, network)
-            n_frames = sum(
-                data.sessions[0].session.header.clip_lengths[c] for _, c in data.clips("train")
-            )
-            trials = [start("--one", path, network) for _ in range(n_at_once)]
-            apart = sum(n_frames / finish(trial)["seconds"] for trial in trials)
-            found = finish(start("--settings", n_settings, "--together", path, network))
-        stacked = n_settings * n_frames / found["seconds"]
-        rows[network] = {"apart": apart, "together": stacked, "difference": found["difference"]}
-        print(
-            f"| {network} network, {size}×{size} | {apart:.0f} | {stacked:.0f} "
-            f"| {stacked / apart:.2f} × | {found['difference']:.1g} |"
-        )
-    Path("batched.json").write_text(json.dumps({"device": DEVICE.type, **rows}, indent=2))
+            row = compare(path, network, options.settings)
+        apart = row["apart"]
+        numbers = [
+            f"{row[way]:.0f} ({row[way] / apart:.2f} ×)" for way in ("compiled", "together")
+        ]
+        cells = [f"{network} network, {size}×{size}", f"{apart:.0f}", *numbers]
+        print(f"| {' | '.join(cells)} | differ by {row['difference']:.1g} |", flush=True)
+        rows[network] = row
+    Path("alternatives.json").write_text(json.dumps({"device": DEVICE.type, **rows}, indent=2))
 
 
 if __name__ == "__main__":
