@@ -66,7 +66,14 @@ def run_study(
     shared = Shared(stored, digests, n_labels, study.resources, gpus, watcher)
     outcomes: list[StageOutcome] = []
     for stage in study.stages:
-        job = TrialJob(base, stage.name, folder, target, study.tracking.movies)
+        job = TrialJob(
+            base,
+            stage.name,
+            folder,
+            target,
+            study.tracking.movies,
+            may_be_stopped=stage.scheduler is not None,
+        )
         origin = Origin(base, digests, n_labels)
         points, dropped = _run_stage(stage, origin, job, shared)
         trials = origin.results(points, StageRecord(folder, stage.name).ended())

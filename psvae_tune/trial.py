@@ -46,6 +46,8 @@ class TrialJob:
     movies: MovieFormat = "mp4"
     rung: str | None = None
     """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
+    may_be_stopped: bool = False
+    """Whether a scheduler may end a trial at an epoch that it tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,9 @@ def run_trial(
                     log.send()
                     writing = beside.submit(write_bytes, checkpoint, dump_state(state))
                 if report.is_validated:
+                    if job.may_be_stopped:
+                        # Then nobody trains this epoch again.
+                        log.send()
                     yield Progress(trial_id, epoch, _comparable(state, report.metrics))
             writing.result()
     except DivergedError as error:

@@ -77,7 +77,7 @@ def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: 
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     point = config["point"]
     try:
-        # Closed, a trial that is stopped early logs at once what it still holds.
+        # Closed, a trial that is interrupted logs at once what it still holds.
         with closing(run_trial(point["params"], sessions, job, device)) as told:
             for progress in told:
                 tune.report(to_result(progress))

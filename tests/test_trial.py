@@ -35,9 +35,10 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def job(store, tmp_path, request):
-    def make(study="study", **sections):
+    def make(study="study", may_be_stopped=False, **sections):
         target = open_target(store[0], request.node.name, study, store[1])
-        return TrialJob(make_config(**sections), "alpha", StudyFolder(tmp_path / study), target)
+        folder, config = StudyFolder(tmp_path / study), make_config(**sections)
+        return TrialJob(config, "alpha", folder, target, may_be_stopped=may_be_stopped)
 
     return make
 
@@ -98,17 +99,20 @@ def test_a_trial_that_was_cut_off_goes_on_in_its_own_run(job, n_before):
         assert [item.step for item in history] == [1, 2, 3, 4]
 
 
-def test_short_epochs_wait_for_each_other_but_not_beyond_a_checkpoint_or_a_stop(job):
+@pytest.mark.parametrize("may_be_stopped", [False, True])
+def test_an_epoch_that_may_not_be_trained_again_is_logged_before_it_is_told_of(
+    job, may_be_stopped
+):
     def logged():
         client, run = only_run(job)
         return [item.step for item in client.get_metric_history(run.info.run_id, "train/loss")]
 
-    job = job(training={"checkpoint_every": 2})
+    job = job(may_be_stopped=may_be_stopped, training={"checkpoint_every": 2})
     told = run_trial({}, [make_session()], job, CPU)
     for progress in itertools.islice(told, 3):
-        saved = progress.epoch - progress.epoch % 2
-        assert logged()[:saved] == [*range(1, saved + 1)]
-    told.close()  # as it is when Ray Tune stops a trial
+        n_safe = progress.epoch if may_be_stopped else progress.epoch // 2 * 2
+        assert logged()[:n_safe] == [*range(1, n_safe + 1)]
+    told.close()  # as when the study is interrupted
     assert logged() == [1, 2, 3]
 
 
