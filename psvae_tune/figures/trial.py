@@ -80,7 +80,9 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
         axes.locator_params(nbins=4)
         if name.endswith("_mse"):
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+            low, high = axes.get_ylim()
+            steps = (1,) if high > 100 * low else (1, 2, 5)
+            axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=5))
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_locator(NullLocator())
         is_lowest = index >= len(names) - n_columns
@@ -99,7 +101,7 @@ def _new_grid(width: float, height: float, **spaces: float) -> Figure:
     figure = new_figure(width, height)
     # Every trial draws such a grid, and laying it out would take as long as drawing it.
     figure.set_layout_engine(None)
-    figure.subplots_adjust(0.6 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.6 / height, **spaces)
+    figure.subplots_adjust(0.75 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.6 / height, **spaces)
     return figure
 
 
@@ -110,7 +112,7 @@ def draw_labels(trace: LabelTrace) -> bytes:
     n_rows = -(-n_labels // n_columns)
     n_frames = min(len(trace.labels), _MAX_FRAMES_SHOWN)
     width = 9.0 if n_columns == 1 else 14.0
-    figure = _new_grid(width, 1.1 + 1.15 * n_rows, wspace=0.1, hspace=0.4)
+    figure = _new_grid(width, 1.1 + 1.15 * n_rows, wspace=0.13, hspace=0.4)
     for index, name in enumerate(trace.names):
         axes = figure.add_subplot(n_rows, n_columns, index + 1)
         mask = trace.masks[:n_frames, index]

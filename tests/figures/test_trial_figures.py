@@ -26,7 +26,7 @@ from psvae_tune.figures.traversals import (
     latent_values,
     traverse,
 )
-from psvae_tune.figures.trial import draw_reconstructions
+from psvae_tune.figures.trial import draw_curves, draw_reconstructions
 from psvae_tune.predictions import predict_sessions
 
 HISTORY = {"train/loss": [(1, 3.0), (2, 2.0)], "val/frame_mse": [(1, 0.2), (2, 0.1)]}
@@ -59,6 +59,16 @@ def test_every_picture_of_a_trial_shows_something(demo_files):
         assert f"figures/{name}.png" in pictures
     for name in pictures:
         assert open_picture(demo_files[name]).std() > 5, name
+
+
+@pytest.mark.parametrize("decades", [0.1, 1, 2.5, 11])
+def test_an_error_that_falls_by_any_factor_can_be_read_off(decades):
+    values = 0.5 * 10 ** -np.linspace(0, decades, 10)
+    curves = {"val/frame_mse": [(i, float(value)) for i, value in enumerate(values, 1)]}
+    picture = open_picture(draw_curves(curves, 10, 0))
+    ticks = (picture[60:-60, 10:70] < 128).all(axis=2).any(axis=1)
+    n_numbers = int(np.diff(ticks.astype(int)).clip(0).sum())
+    assert 2 <= n_numbers <= 8
 
 
 def test_frames_are_pictured_pixel_for_pixel():
