@@ -120,7 +120,7 @@ class PreparedData:
     def bring(
         self, batches: Iterable[Sequence[tuple[int, int]]], device: torch.device
     ) -> Iterator[Batch]:
-        """Yield batches on a device; where a disk or a bus is waited for, the next is on its way.
+        """Yield batches on a device; where frames are not at hand, the next is read meanwhile.
 
         Parameters
         ----------
@@ -186,8 +186,15 @@ def keep_on(data: PreparedData, device: torch.device, room: int) -> PreparedData
     headers = [item.session.header for item in data.sessions]
     if sum(header.n_frames * header.frame_bytes for header in headers) > room:
         return data
+    try:
+        copies = [_copy(item, device) for item in data.sessions]
+    except torch.OutOfMemoryError:  # more trials share the GPU than are told of in `GPU_SHARE`
+        return data
     return replace(
-        data, sessions=tuple(replace(item, resident=_copy(item, device)) for item in data.sessions)
+        data,
+        sessions=tuple(
+            replace(item, resident=copy) for item, copy in zip(data.sessions, copies, strict=True)
+        ),
     )
 
 

@@ -14,7 +14,8 @@ class Estimate:
     """What a study costs at most, in epochs."""
 
     n_epochs: int | None
-    """One after another, those of other slots left out; None where only time limits a stage."""
+    """Of the slot that trains longest, which is the only one unless several are asked for; None
+    where only time limits a stage."""
     n_exhaustive: int | None
     """Of the full grid over all stages; None where something is drawn from a range."""
 
@@ -60,7 +61,10 @@ def count_epochs(
     """
     n_trials = stage.n_trials
     per_trial = longest(stage, base)
-    n_granted = None if stage.num_epochs is None else math.ceil(stage.num_epochs / n_slots)
+    n_granted = None
+    if stage.num_epochs is not None:
+        n_rounds = math.ceil(stage.num_epochs / (per_trial * n_slots))
+        n_granted = min(n_rounds * per_trial, stage.num_epochs)
     if n_trials is None:
         return n_granted
     if stage.fidelity is not None:

@@ -140,7 +140,7 @@ def _gather(seen: Sequence[_Clip], clip_sessions: Array) -> Evaluation:
 def _encode(
     model: Model, data: PreparedData, split: SplitName, device: torch.device
 ) -> Evaluation:
-    """Return a split as a model sees it, without metrics: nothing is decoded.
+    """Return the latents of a split and what it is labelled with: nothing is predicted or scored.
 
     Side effects: puts the model into evaluation mode.
     """
@@ -148,7 +148,7 @@ def _encode(
     seen = []
     for batch in data.iterate(split, device):
         q = model.encode(batch.frames, batch.labels_sc, batch.session_index)
-        seen.append(_Clip.of(model, batch, q.mean, q.logvar, model.predict_labels(q.mean)))
+        seen.append(_Clip.of(model, batch, q.mean, logvar=None, labels_hat=None))
     return _gather(seen, np.array([session for session, _ in data.clips(split)]))
 
 

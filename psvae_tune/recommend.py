@@ -71,7 +71,7 @@ class Cost:
     epoch_s: float
     """Seconds that one fit takes for an epoch."""
     n_fits: int
-    """At most."""
+    """Of all stages, at most."""
     n_at_a_time: int
     """Fits that run beside each other, each as quick as alone."""
     n_rounds: int
@@ -130,7 +130,7 @@ def recommend(
     hardware = Hardware.of_this_machine()
     values = _choose(measures, hardware)
     tell("timing a fit")
-    cost = _measure_cost(_write(measures, hardware, values), hardware)
+    cost = _measure_cost(_write(measures, hardware, values))
     if hours is not None and (n_epochs := cost.count_affordable(hours)) < values.n_epochs:
         values = replace(values, n_epochs=n_epochs, hours=hours)
     return _describe_cost(measures, hardware, values, cost) + _write(measures, hardware, values)
@@ -181,14 +181,12 @@ def _choose(m: Measures, hardware: Hardware) -> _Values:
     )
 
 
-def _measure_cost(text: str, hardware: Hardware) -> Cost:
+def _measure_cost(text: str) -> Cost:
     plan = make_plan(yaml.safe_load(text), "recommendation")
     sessions = read_sessions(plan, choose_streamed(plan))
     resources = plan.study.resources
     epoch_s = probe(sessions, plan.study.base, int(resources.cpus_per_trial)).epoch_s
-    # Trials that share a GPU are taken to be no quicker than one after the other.
     n_slots = count_slots(resources)
-    n_slots = min(n_slots, hardware.n_gpus or n_slots)
     n_fits, n_rounds = (_count_fits(plan.study, n) for n in (1, n_slots))
     return Cost(epoch_s, n_fits, n_slots, n_rounds)
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ class Progress:
 
 def run_trial(
     params: Mapping[str, Any], sessions: Sequence[Session], job: TrialJob, device: torch.device
-) -> Generator[Progress, None, None]:
+) -> Iterator[Progress]:
     """Fit one configuration, from its last checkpoint if it has one.
 
     A loss that is no longer finite ends the trial with `Progress.failure`, because trying
@@ -146,8 +146,11 @@ class _Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.send()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A trial that nobody listens to any more may have been closed; it goes on from its last
+        # checkpoint, if it does, and what is held came after that.
+        if kind is not GeneratorExit:
+            self.send()
 
     def add(self, epoch: Epoch) -> None:
         """Take an epoch. Side effects: may log to the run."""

@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -77,10 +77,8 @@ def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: 
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     point = config["point"]
     try:
-        # Closed, a trial that is interrupted logs at once what it still holds.
-        with closing(run_trial(point["params"], sessions, job, device)) as told:
-            for progress in told:
-                tune.report(to_result(progress))
+        for progress in run_trial(point["params"], sessions, job, device):
+            tune.report(to_result(progress))
     except OSError as error:
         if not is_disk_error(error):
             raise

@@ -54,6 +54,15 @@ def test_recordings_that_stay_on_a_device_make_the_same_batches_of_their_own():
         assert kept.batch(clips, CPU).frames.equal(one.frames)
 
 
+def test_recordings_stay_where_they_are_if_the_device_is_full(monkeypatch):
+    def refuse(*arguments, **settings):
+        raise torch.OutOfMemoryError
+
+    data = prepare([make_session()])
+    monkeypatch.setattr(torch, "empty", refuse)
+    assert keep_on(data, CPU, 10**9) is data
+
+
 def test_what_stands_under_a_mask_does_not_matter():
     """Masked entries neither move the statistics nor reach a model as outliers."""
     session = make_session(masked=0.2)

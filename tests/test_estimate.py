@@ -44,4 +44,6 @@ def test_slots_are_of_use_within_a_stage_only():
     halved = {**STAGE, "space": GRID_OF_9, "fidelity": "schedule"}
     assert estimate(halved, 4).n_epochs == 3 * 2 + 7 + 20
     assert estimate(halved, 100).n_epochs == 2 + 7 + 20
-    assert estimate(SAMPLED | {"num_epochs": 50}, 4).n_epochs == 13
+    # Three fits of 20 epochs, the last cut off by the budget.
+    assert estimate(SAMPLED | {"num_epochs": 50}, 2).n_epochs == 40
+    assert estimate(SAMPLED | {"num_epochs": 50}, 4).n_epochs == 20

@@ -35,8 +35,8 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     """Yield the lines that tell a plan to a person."""
     study = plan.study
     training = study.base.training
-    counts = [stage.n_trials for stage in study.stages]
-    n_trials = "trials" if None in counts else f"up to {sum(filter(None, counts))} trials"
+    n_each = [stage.n_trials for stage in study.stages]
+    n_trials = "trials" if None in n_each else f"up to {sum(filter(None, n_each))} trials"
     yield f"{study.base.model.model_class}: {n_trials} of up to {training.max_n_epochs} epochs"
     for stage in study.stages:
         yield from _describe_stage(stage)

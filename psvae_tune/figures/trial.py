@@ -66,6 +66,7 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
     names.sort(key=lambda name: (name not in ("loss", "frame_mse", "label_r2"), name))
     n_columns = min(4, len(names))
     n_rows = -(-len(names) // n_columns)
+    last_epoch = max(epoch for points in history.values() for epoch, _ in points)
     figure = _new_grid(3.0 * n_columns, 2.1 * n_rows + 0.5, wspace=0.28, hspace=0.5)
     for index, name in enumerate(names):
         axes = figure.add_subplot(n_rows, n_columns, index + 1)
@@ -87,6 +88,7 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
             axes.yaxis.set_minor_locator(NullLocator())
         is_lowest = index >= len(names) - n_columns
         tidy(axes, name, "epoch" if is_lowest else "")
+        axes.set_xlim(0, 1.03 * last_epoch)
         axes.xaxis.set_visible(is_lowest)
     shade = ", shaded: annealing" if n_anneal_epochs else ""
     figure.suptitle(
@@ -191,7 +193,7 @@ def draw_traversals(traversals: Traversals) -> bytes:
             row += [resize(to_tile(f), height) for f in traversals.frames[base, latent]]
             row.append(resize(to_signed_tile(differences[base, latent], limit), height))
         rows.append(row)
-    columns = ["low", *[""] * (n_values - 2), "high", "difference"] * n_bases
+    columns = ["low", *[""] * (n_values - 2), "high", "Δ"] * n_bases
     low, high = traversals.values[:, 0], traversals.values[:, -1]
     names = [
         f"{name}\n{a:.2g} to {b:.2g}" if height > 40 else name
@@ -200,7 +202,7 @@ def draw_traversals(traversals: Traversals) -> bytes:
     places = ", ".join(f"frame {row} of session {session}" for session, row in traversals.places)
     title = (
         f"one latent moves between its 5th and 95th percentile, around {places}\n"
-        f"difference = last - first, from -{limit:.2f} (blue) to {limit:.2f} (red)"
+        f"Δ = last - first, from -{limit:.2f} (blue) to {limit:.2f} (red)"
     )
     width = rows[0][0].shape[1]
     return _draw_sheet(rows, names, columns, title, _label_points(traversals, height, width))
@@ -253,6 +255,8 @@ def _draw_sheet(
         y = top + tile_corner(i, 0, height, width)[0] + height / 2
         pen.multiline_text((left - _MARGIN, y), name, "black", font, anchor="rm", align="right")
     for j, name in enumerate(column_names):
+        if font.getlength(name) > width:
+            continue
         x = left + tile_corner(0, j, height, width)[1] + width / 2
         pen.text((x, top - _MARGIN), name, "black", font, anchor="ms")
     for x, y in points:

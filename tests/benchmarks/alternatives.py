@@ -28,7 +28,6 @@ from torch.func import functional_call, stack_module_state
 from training_step import (
     DEVICE,
     clock,
-    fast_epochs,
     make_config,
     use_plain_convolutions,
     write_recording,
@@ -114,18 +113,12 @@ def time_epoch(epochs: Iterator[Any]) -> dict[str, float]:
     return {"seconds": min([clock(lambda: next(epochs)) for _ in range(1 + N_EPOCHS)][1:])}
 
 
-def measure_apart(path: Path, network: str) -> dict[str, float]:
-    """Return the seconds of an epoch of a trial that has one core."""
-    torch.set_num_threads(1)
-    return time_epoch(fast_epochs(read(path, network), make_config("auto", network)))
-
-
-def measure_compiled(path: Path, network: str) -> dict[str, float]:
-    """Return the same of a compiled model."""
+def measure_apart(path: Path, network: str, is_compiled: bool = False) -> dict[str, float]:
+    """Return the seconds of an epoch of a model that has one core."""
     torch.set_num_threads(1)
     data = read(path, network)
     model = build(data, network, 0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return time_epoch(train_alone(data, torch.compile(model)))
+    return time_epoch(train_alone(data, torch.compile(model) if is_compiled else model))
 
 
 def measure_together(path: Path, network: str, n_settings: int) -> dict[str, float]:
@@ -184,8 +177,7 @@ def main() -> None:
         if way == "together":
             found = measure_together(Path(path), network, options.settings)
         else:
-            measure = {"apart": measure_apart, "compiled": measure_compiled}[way]
-            found = measure(Path(path), network)
+            found = measure_apart(Path(path), network, way == "compiled")
         return print(json.dumps(found))
     rows = {}
     print(f"| {options.settings} settings, {DEVICE.type} | apart | compiled | together | losses |")
