@@ -1,9 +1,10 @@
 """From recordings to the batches that a model is trained and scored on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -120,7 +121,7 @@ class PreparedData:
     def bring(
         self, batches: Iterable[Sequence[tuple[int, int]]], device: torch.device
     ) -> Iterator[Batch]:
-        """Yield batches on a device; where frames are not at hand, the next is read meanwhile.
+        """Yield batches on a device.
 
         Parameters
         ----------
@@ -129,29 +130,33 @@ class PreparedData:
         device
             Where they are wanted.
         """
-        if all(_is_at_hand(item, device) for item in self.sessions):
-            yield from (self.batch(clips, device) for clips in batches)
-            return
-        with ThreadPoolExecutor(1) as reader:
-            coming = None
-            for clips in batches:
-                following = reader.submit(self.batch, clips, device)
-                if coming is not None:
-                    yield coming.result()
-                coming = following
-            if coming is not None:
-                yield coming.result()
+        calls = (partial(self.batch, clips, device) for clips in batches)
+        # A processor has no time to spare, and what one thread allocates and another one frees
+        # leaves holes: a trial of a recording larger than memory grew by its validation split.
+        if device.type == "cpu" or all(item.resident is not None for item in self.sessions):
+            yield from (call() for call in calls)
+        else:
+            yield from call_ahead(calls)
 
     def iterate(self, split: SplitName, device: torch.device) -> Iterator[Batch]:
         """Yield a split clip by clip, in order."""
         yield from self.bring([[place] for place in self.clips(split)], device)
 
 
-def _is_at_hand(item: PreparedSession, device: torch.device) -> bool:
-    """Tell whether frames are in the memory of a device."""
-    if item.resident is not None:
-        return True
-    return device.type == "cpu" and isinstance(item.session.frames, np.ndarray)
+Made = TypeVar("Made")
+
+
+def call_ahead(calls: Iterable[Callable[[], Made]]) -> Iterator[Made]:
+    """Yield what calls return, in order; while one result is used, the next call is made."""
+    with ThreadPoolExecutor(1) as beside:
+        coming = None
+        for call in calls:
+            following = beside.submit(call)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
 
 
 def _bring(array: Any, device: torch.device) -> Tensor:

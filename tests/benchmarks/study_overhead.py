@@ -1,11 +1,11 @@
 """What does a study of many small trials cost beside their training?
 
-    python tests/benchmarks/study_overhead.py [--epochs 20]
+    python tests/benchmarks/study_overhead.py [--epochs 50]
 
 Runs 32 trials of the PS-VAE on the demo recording, one at a time on each core, with everything
 that a study does: pictures, models, MLflow. Tells how much of the time of the slots was spent
 outside of epochs: before the first trial, in trials and between them, and after the last. Prints a
-Markdown table and writes ``study_overhead.json``. Three minutes on two cores.
+Markdown table and writes ``study_overhead.json``. Six minutes on two cores.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SPACE = {
 def main() -> None:
     """Run, read, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=50)
     options = parser.parse_args()
     raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
     stage = {"name": "all", "space": SPACE, "objectives": {"val/frame_mse": "min"}}

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from studies import make_config, make_session
 from test_hdf5 import set_value, store_float_frames
 
-from psvae_tune.batches import keep_on, prepare_data
+from psvae_tune.batches import call_ahead, keep_on, prepare_data
 from psvae_tune.config import parse_trial_config
 from psvae_tune.data.hdf5 import read_session, write_session
 from psvae_tune.data.memory import left_in_groups
@@ -118,7 +119,7 @@ def test_what_is_read_ahead_comes_in_order_and_with_its_errors(make_file):
     whole, stored = (prepare_data([session], config) for session in read_both(path))
     with h5py.File(path, "r+") as file:
         set_value("images/trial_0001", (0, 0, 0, 0), 7)(file)
-    brought = stored.bring([[(0, clip)] for clip in (2, 0, 1)], cpu)
+    brought = call_ahead(partial(stored.batch, [(0, clip)], cpu) for clip in (2, 0, 1))
     for clip in (2, 0):
         assert next(brought).frames.equal(whole.batch([(0, clip)], cpu).frames)
     with pytest.raises(DataError, match="`images/trial_0001` is not what it was"):
@@ -150,7 +151,7 @@ def train(session):
 
 path, left = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(1)
-train(make_session(lengths=(20,) * 20, size=128))  # loads whatever is loaded once
+train(make_session(lengths=(20,) * 20, size=64))  # loads whatever is loaded once
 for line in Path("/proc/self/status").read_text().splitlines():
     if line.startswith("VmData:"):
         limit = int(line.split()[1]) * 1024 + left
@@ -167,8 +168,8 @@ print(type(session.frames).__name__, *train(session))
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit that is kept")
 def test_a_process_trains_on_several_times_what_its_memory_holds(tmp_path):
-    left, n_clips = 256 * 2**20, 1000
-    clip = make_session(lengths=(20,), size=128)
+    left, n_clips = 64 * 2**20, 1000
+    clip = make_session(lengths=(20,), size=64)
     frames = clip.frames.astype(np.float32) / 255
     with h5py.File(tmp_path / "large.h5", "w") as file:
         for name in (f"trial_{index:04d}" for index in range(n_clips)):
@@ -184,7 +185,7 @@ def test_a_process_trains_on_several_times_what_its_memory_holds(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     refusal, result = done.stdout.splitlines()
-    assert refusal.startswith("needs 1.3 GB of memory, got a machine with 0.3")
+    assert refusal.startswith("needs 0.3 GB of memory, got a machine with 0.1")
     kind, first, second = result.split()
     assert kind == "StoredFrames"
     assert float(second) < float(first)
