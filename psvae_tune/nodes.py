@@ -99,12 +99,7 @@ def join_cluster(address: str, environment: Mapping[str, str]) -> None:
         If it cannot be joined.
     """
     try:
-        ray.init(
-            address=address,
-            logging_level="ERROR",
-            log_to_driver=False,
-            runtime_env={"env_vars": dict(environment)},
-        )
+        _connect(address, environment)
     except AuthenticationError as error:
         raise ClusterError(
             address,
@@ -126,6 +121,24 @@ def join_cluster(address: str, environment: Mapping[str, str]) -> None:
             hint="auto is for a machine of the cluster; from elsewhere use psvae-tune submit. If "
             "the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN",
         ) from error
+
+
+def _connect(address: str, environment: Mapping[str, str]) -> None:
+    """Call `ray.init`, once more if the head could not start what serves this client."""
+    for is_last in (False, True):
+        try:
+            ray.init(
+                address=address,
+                logging_level="ERROR",
+                log_to_driver=False,
+                runtime_env={"env_vars": dict(environment)},
+            )
+            return
+        except ConnectionError as error:
+            # A busy head forks it from among threads, which now and then leaves it hanging.
+            if is_last or "Initialization failure" not in str(error):
+                raise
+            ray.shutdown()
 
 
 def shorten(error: Exception) -> str:

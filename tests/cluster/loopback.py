@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # Workers yield to everything else on a machine by default; where tests run, that starves them.
-# And on two cores that run four tests, what serves a client takes longer than 30 s to start.
-AWAKE = {"RAY_worker_niceness": "0", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120"}
+AWAKE = {"RAY_worker_niceness": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
 START_S = 120
 STORE_BYTES = 80 * 2**20  # hardly more than the least that Ray allows
