@@ -129,6 +129,11 @@ class PreparedData:
             The (session, clip) pairs of each.
         device
             Where they are wanted.
+
+        Raises
+        ------
+        DataError
+            If a recording that stays in its file cannot be read, or was changed.
         """
         calls = (partial(self.batch, clips, device) for clips in batches)
         # A processor has no time to spare, and what one thread allocates and another one frees
@@ -147,7 +152,10 @@ Made = TypeVar("Made")
 
 
 def call_ahead(calls: Iterable[Callable[[], Made]]) -> Iterator[Made]:
-    """Yield what calls return, in order; while one result is used, the next call is made."""
+    """Yield what calls return, in order; while one result is used, the next call is made.
+
+    What a call raises is raised in the place of its result.
+    """
     with ThreadPoolExecutor(1) as beside:
         coming = None
         for call in calls:
@@ -187,6 +195,11 @@ def keep_on(data: PreparedData, device: torch.device, room: int) -> PreparedData
         Of the model.
     room
         Bytes that frames and their masks may take there, as from `room_on`.
+
+    Raises
+    ------
+    DataError
+        If a recording that stays in its file cannot be read, or was changed.
     """
     headers = [item.session.header for item in data.sessions]
     if sum(header.n_frames * header.frame_bytes for header in headers) > room:

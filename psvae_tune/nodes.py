@@ -124,7 +124,10 @@ def join_cluster(address: str, environment: Mapping[str, str]) -> None:
 
 
 def _connect(address: str, environment: Mapping[str, str]) -> None:
-    """Call `ray.init`, once more if the head could not start what serves this client."""
+    """Call `ray.init`, once more if the head could not start what serves this client.
+
+    Side effects: connects this process.
+    """
     for is_last in (False, True):
         try:
             ray.init(

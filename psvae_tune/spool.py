@@ -190,6 +190,12 @@ class SpooledRun:
                 self._note_away(error)
         return False
 
+    def _keep(self, *entries: Mapping[str, Any], files: Path | None = None) -> None:
+        """Let entries wait with the others. Side effects: writes to the spool."""
+        for entry in entries:
+            self.spool.add(entry, self.opening, files)
+        self.deliver()
+
     def deliver(self) -> bool:
         """Send what waits, but for a while after a failure; return whether nothing is left."""
         if self.spool.entries() and time.monotonic() >= self._next_try:
@@ -201,21 +207,15 @@ class SpooledRun:
     def log(self, epochs: Sequence[Epoch]) -> None:
         """Log the metrics of epochs, each once."""
         new = [epoch for epoch in epochs if epoch.number > self.last_step]
-        if not new:
-            return
-        if self._send(lambda run: run.log(new)):
-            self.last_step = max(self.last_step, new[-1].number)
-            return
-        for epoch in new:
-            self.spool.add({"kind": "metrics", **_write_epoch(epoch)}, self.opening)
-            self.last_step = max(self.last_step, epoch.number)
-        self.deliver()
+        if new:
+            self.last_step = new[-1].number
+            if not self._send(lambda run: run.log(new)):
+                self._keep(*({"kind": "metrics", **_write_epoch(epoch)} for epoch in new))
 
     def log_final(self, epoch: Epoch) -> None:
         """Log numbers that a trial has once, unless they are there, at the step of an epoch."""
         if not self._send(lambda run: run.log_final(epoch)):
-            self.spool.add({"kind": "final", **_write_epoch(epoch)}, self.opening)
-            self.deliver()
+            self._keep({"kind": "final", **_write_epoch(epoch)})
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
@@ -225,8 +225,7 @@ class SpooledRun:
     def log_folder(self, folder: Path) -> None:
         """Keep every file of a folder, under its path there, as an artifact of the run."""
         if not self._send(lambda run: run.log_folder(folder)):
-            self.spool.add({"kind": "files"}, self.opening, folder)
-            self.deliver()
+            self._keep({"kind": "files"}, files=folder)
 
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """Return the (epoch, value) pairs of every metric that was logged more than once."""

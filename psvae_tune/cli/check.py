@@ -48,7 +48,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
         f"{count(sum(h.n_frames for h in plan.headers), 'frame')} of {shape}, "
         f"{count(header.n_labels, 'label')}"
     )
-    splits = ", ".join(f"{name} {count}" for name, count in plan.count_split_frames().items())
+    splits = ", ".join(f"{name} {n}" for name, n in plan.count_split_frames().items())
     yield f"frames     {splits}"
     yield _describe_epochs(estimate_epochs(study))
 

@@ -116,8 +116,9 @@ def _captioned_sheet(tiles: Sequence[Pixels], names: Sequence[str], n_columns: i
 
 @lru_cache  # each stands in every picture of a movie
 def _caption(name: str, width: int) -> Pixels:
+    """Return a strip with a name, (height, width, 3)."""
     page = Image.new("RGB", (width, _CAPTION_HEIGHT), "white")
-    ImageDraw.Draw(page).text((2, 1), name, "black", load_font(_CAPTION_HEIGHT - 3))
+    ImageDraw.Draw(page).text((2, 0), name, "black", load_font(_CAPTION_HEIGHT - 4))
     return np.asarray(page)
 
 

@@ -218,9 +218,10 @@ class Epoch:
     """The metrics of an epoch."""
 
     number: int
+    """Counted from 1; the step of its metrics."""
     metrics: Mapping[str, float]
     time_ms: int
-    """When it ended, since 1970."""
+    """When it ended: milliseconds since 1970."""
 
     @classmethod
     def now(cls, number: int, metrics: Mapping[str, float]) -> Self:

@@ -19,8 +19,9 @@ from psvae_tune.figures.images import (
     to_signed_tile,
     to_tile,
 )
-from psvae_tune.figures.movies import encode_movie
+from psvae_tune.figures.movies import encode_movie, traversal_pictures
 from psvae_tune.figures.traversals import (
+    Traversals,
     choose_bases,
     choose_common_bases,
     latent_values,
@@ -108,6 +109,17 @@ def test_a_movie_of_odd_size_keeps_its_picture():
         frame = next(movie.decode(video=0)).to_ndarray(format="rgb24")
     assert frame.shape == (46, 76, 3)
     assert np.abs(frame[:45, :75].astype(int) - picture).mean() < 4
+
+
+def test_a_caption_shows_all_of_its_letters():
+    """An underscore lies lower than any letter."""
+    frame = np.zeros((1, 1, 64, 64), np.float32)
+    values = np.zeros((1, 1), np.float32)
+    shown = Traversals(("_",), 0, values, ((0, 0),), frame, frame[:, None, None], None)
+    (picture,) = traversal_pictures(shown)
+    caption = picture[:-128]
+    assert (caption < 128).any()
+    assert (caption[-1] == 255).all()
 
 
 def test_a_gif_on_request(ps_vae):
