@@ -13,18 +13,12 @@ import numpy as np
 from psvae_tune import logged
 from psvae_tune.errors import StorageError, StudyError, TrackingError
 from psvae_tune.figures.images import COMPARISON
+from psvae_tune.files import write_bytes
 from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial
 from psvae_tune.publish import publish
-from psvae_tune.remote import write_bytes
-from psvae_tune.tracking import (
-    SELECTED,
-    StudyRun,
-    find_model,
-    log_model,
-    reason_of,
-    register_model,
-    writing,
-)
+from psvae_tune.tracking.models import find_model, log_model, register_model
+from psvae_tune.tracking.runs import SELECTED, reason_of, writing
+from psvae_tune.tracking.study_run import StudyRun
 
 
 def override(study: LoggedStudy, trial: LoggedTrial, user: str, reason: str) -> LoggedStudy:

@@ -15,28 +15,12 @@
 """
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
+
+from psvae_tune.redaction import hide_passwords
 
 N_SHOWN = 10
 """Problems that an error spells out; it counts the others."""
-
-
-# In a URL: who logs in, up to the last @ that can belong to it, and parameters that are secret.
-_LOGIN = re.compile(r"(?<=://)(?:[^\s/@:]*:[^\s\"']*|[^\s/]*)@|(?<=:/)[^\s/@:]+:[^\s/]*@")
-_SECRET = re.compile(
-    r"([?&][^=&\s]*(?:pass|pwd|token|secret|signature|credential)[^=&\s]*=)[^&\s]+", re.I
-)
-
-
-def hide_passwords(text: str) -> str:
-    """Return a text fit to be shown or kept: without the user and password of any URL in it."""
-    return _SECRET.sub(r"\1***", _LOGIN.sub("***@", text))
-
-
-def holds_password(text: str) -> bool:
-    """Return whether a text has a user, a password or another secret in a URL."""
-    return hide_passwords(text) != text
 
 
 class PsvaeTuneError(Exception):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from psvae_tune.errors import CutOffError
-from psvae_tune.remote import is_disk_error
+from psvae_tune.files import is_disk_error
 from psvae_tune.storage import StudyFolder
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from upath import UPath
 
 from psvae_tune.errors import StorageError
-from psvae_tune.remote import Location, make_folder, told_as_storage_error
+from psvae_tune.files import Location, make_folder, told_as_storage_error
 
 Event = dict[str, Any]
 

@@ -15,9 +15,11 @@ from psvae_tune.metric_names import METRICS, Goal
 from psvae_tune.naming import name_trial
 from psvae_tune.rules import SEED_PARAMETER, STAGE_METRICS
 from psvae_tune.search_space import parse_study
-from psvae_tune.select import TrialResult, pareto_front
+from psvae_tune.select.candidates import TrialResult
+from psvae_tune.select.choose import pareto_front
 from psvae_tune.stage import Stage
-from psvae_tune.tracking import (
+from psvae_tune.tracking.database import find_database
+from psvae_tune.tracking.runs import (
     KIND,
     RUNG,
     SELECTED,
@@ -26,7 +28,6 @@ from psvae_tune.tracking import (
     STUDY,
     TRIAL,
     TrackingTarget,
-    find_database,
     local_folder,
     reason_of,
 )

@@ -11,11 +11,13 @@ from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from psvae_tune.data.header import open_session
-from psvae_tune.errors import ClusterError, PsvaeTuneError, hide_passwords
-from psvae_tune.remote import write_bytes
+from psvae_tune.errors import ClusterError, PsvaeTuneError
+from psvae_tune.files import write_bytes
+from psvae_tune.redaction import hide_passwords
 from psvae_tune.search_space import Resources
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import TrackingTarget, check_answers
+from psvae_tune.tracking.reach import check_answers
+from psvae_tune.tracking.runs import TrackingTarget
 
 ANSWER_S = 600
 """How long a node may take to start a worker and look around; it may have to install packages."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from psvae_tune.config import TrialConfig
 from psvae_tune.naming import name_trial
-from psvae_tune.select import N_UNSUPERVISED, TrialResult
+from psvae_tune.select.candidates import N_UNSUPERVISED, TrialResult
 
 
 @dataclass(frozen=True, slots=True)

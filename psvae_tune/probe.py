@@ -9,13 +9,7 @@ from itertools import islice
 
 import torch
 
-from psvae_tune.batches import (
-    PreparedData,
-    PreparedSession,
-    keep_on,
-    prepare_data,
-    room_on,
-)
+from psvae_tune.batches import PreparedData, PreparedSession, keep_on, prepare_data, room_on
 from psvae_tune.config import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.evaluate import evaluate

@@ -15,11 +15,11 @@ from psvae_tune.data.measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.estimate import estimate_epochs
+from psvae_tune.files import is_url
 from psvae_tune.naming import count
 from psvae_tune.plan import make_plan
 from psvae_tune.probe import count_slots, probe
 from psvae_tune.reading import choose_streamed, read_sessions
-from psvae_tune.remote import is_url
 from psvae_tune.search_space import Study
 from psvae_tune.train import pick_dtype
 

@@ -10,38 +10,34 @@ import ray
 import torch
 
 from psvae_tune.data.types import Session
-from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError, hide_passwords
+from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
+from psvae_tune.files import write_bytes
 from psvae_tune.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
 from psvae_tune.logged import open_study
 from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
 from psvae_tune.plan import Plan
 from psvae_tune.publish import publish
 from psvae_tune.reading import choose_streamed
-from psvae_tune.remote import write_bytes
+from psvae_tune.redaction import hide_passwords
 from psvae_tune.request import check_request, note_request
 from psvae_tune.spool import close_trial, deliver_all
 from psvae_tune.stages import StageOutcome, run_study
 from psvae_tune.storage import OutputFolder, StudyFolder, remove_folder
-from psvae_tune.tracking import (
+from psvae_tune.tracking.models import log_model
+from psvae_tune.tracking.reach import check_shareable
+from psvae_tune.tracking.runs import (
     KIND,
     SELECTED,
     RunStatus,
-    StudyRun,
     TrackingTarget,
-    check_shareable,
-    log_model,
     open_target,
     reason_of,
-    save_view,
     writing,
 )
+from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.views import save_view
 from psvae_tune.trial import Progress, TrialJob, run_trial
-from psvae_tune.tune import (
-    WORKER_ENVIRONMENT,
-    check_buildable,
-    set_driver_environment,
-    start_ray,
-)
+from psvae_tune.tune import WORKER_ENVIRONMENT, check_buildable, set_driver_environment, start_ray
 from psvae_tune.watch import Watcher
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,10 @@ from psvae_tune.config import (
     metric_problem,
     parse_trial_config,
 )
-from psvae_tune.errors import ConfigError, holds_password, nearest
+from psvae_tune.errors import ConfigError, nearest
 from psvae_tune.halving import epoch_settings
 from psvae_tune.model_config import MODEL_CONFIGS
+from psvae_tune.redaction import holds_password
 from psvae_tune.rules import check_rule
 from psvae_tune.settings import Settings, parse_settings, setting_names
 from psvae_tune.stage import Domain, Stage

@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from psvae_tune.errors import hide_passwords, nearest
+from psvae_tune.errors import nearest
+from psvae_tune.redaction import hide_passwords
 
 
 class Settings(BaseModel):

@@ -16,16 +16,10 @@ from typing import Any, Self
 
 from psvae_tune import tracking
 from psvae_tune.errors import CutOffError, TrackingError
-from psvae_tune.remote import Location, copy_folder, folder_of, write_bytes
+from psvae_tune.files import Location, copy_folder, folder_of, write_bytes
 from psvae_tune.storage import StudyFolder, remove_folder
-from psvae_tune.tracking import (
-    Epoch,
-    Opening,
-    RunStatus,
-    TrackingTarget,
-    TrialRun,
-    check_answers,
-)
+from psvae_tune.tracking.reach import check_answers
+from psvae_tune.tracking.runs import Epoch, Opening, RunStatus, TrackingTarget, TrialRun
 
 logger = logging.getLogger(__name__)
 

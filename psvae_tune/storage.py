@@ -31,8 +31,8 @@ from typing import Any
 import yaml
 
 from psvae_tune.errors import StorageError
+from psvae_tune.files import Location, remove_remains, told_as_storage_error, write_bytes
 from psvae_tune.journal import Journal, open_journal
-from psvae_tune.remote import Location, remove_remains, told_as_storage_error, write_bytes
 from psvae_tune.study_file import parse_yaml
 
 MIN_FREE_BYTES = 200 * 2**20

@@ -20,13 +20,13 @@ from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import final_metrics
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.movies import MovieFormat
+from psvae_tune.files import Location, write_bytes
 from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
 from psvae_tune.naming import name_trial
-from psvae_tune.remote import Location, write_bytes
 from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import Epoch, Opening, TrackingTarget, TrialRun
+from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
 
 logger = logging.getLogger(__name__)

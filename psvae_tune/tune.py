@@ -20,13 +20,13 @@ from ray.tune.schedulers import TrialScheduler
 from psvae_tune.batches import prepare_data
 from psvae_tune.data.types import Session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
+from psvae_tune.files import is_disk_error
 from psvae_tune.interrupt import keep_ctrl_c
-from psvae_tune.logs import start_logs
 from psvae_tune.models.registry import build_model
 from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
-from psvae_tune.remote import is_disk_error
+from psvae_tune.redaction import start_logs
 from psvae_tune.sampling import Sampling
 from psvae_tune.search_space import Resources, Study
 from psvae_tune.searchers import StudySearcher

@@ -8,7 +8,7 @@ from typing import Any
 from fsspec.callbacks import Callback
 
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.remote import make_folder, told_as_storage_error
+from psvae_tune.files import make_folder, told_as_storage_error
 from psvae_tune.storage import OutputFolder
 
 FOLDER = "recordings"

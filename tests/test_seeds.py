@@ -11,7 +11,7 @@ from psvae_tune.config import parse_trial_config
 from psvae_tune.points import Origin
 from psvae_tune.seeds import with_udr
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import TRIAL, open_target
+from psvae_tune.tracking.runs import TRIAL, open_target
 from psvae_tune.trial import TrialJob, run_trial
 
 CPU = torch.device("cpu")

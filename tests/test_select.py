@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from psvae_tune.errors import ConfigError, StudyError
 from psvae_tune.rules import parse_rule
-from psvae_tune.select import N_UNSUPERVISED, TrialResult, pareto_front, select
+from psvae_tune.select.candidates import N_UNSUPERVISED, TrialResult
+from psvae_tune.select.choose import pareto_front, select
 
 GOALS = {"val/frame_mse": "min", "val/label_r2": "max"}
 ALPHA_RULE = {

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from psvae_tune.errors import StorageError
+from psvae_tune.files import write_bytes
 from psvae_tune.journal import FileJournal
 from psvae_tune.record import StageRecord
-from psvae_tune.remote import write_bytes
 from psvae_tune.storage import OutputFolder, StudyFolder
 
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import mlflow
 import pytest
 
-from psvae_tune.remote import write_bytes
+from psvae_tune.files import write_bytes
 from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import Epoch, Opening, open_target
+from psvae_tune.tracking.runs import Epoch, Opening, open_target
 
 pytestmark = pytest.mark.slow
 

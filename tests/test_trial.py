@@ -10,8 +10,9 @@ from studies import make_config, make_session
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.models.saved import load_model
+from psvae_tune.naming import name_trial
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import (
+from psvae_tune.tracking.runs import (
     TRIAL,
     Epoch,
     Opening,
@@ -21,7 +22,7 @@ from psvae_tune.tracking import (
     open_target,
 )
 from psvae_tune.train import load_state, start
-from psvae_tune.trial import TrialJob, name_trial, run_trial
+from psvae_tune.trial import TrialJob, run_trial
 
 CPU = torch.device("cpu")
 

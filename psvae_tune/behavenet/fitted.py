@@ -25,7 +25,7 @@ from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
 from psvae_tune.naming import name_trial
 from psvae_tune.settings import setting_names
-from psvae_tune.tracking import Opening, TrackingTarget, TrialRun, close_trial
+from psvae_tune.tracking.runs import Opening, TrackingTarget, TrialRun, close_trial
 from psvae_tune.trial import describe_session, keep_model, scaled_weights
 
 WEIGHTS_FILE = "best_val_model.pt"

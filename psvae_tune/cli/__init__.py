@@ -23,7 +23,8 @@ from psvae_tune.cli.report import compare, report
 from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui
-from psvae_tune.errors import PsvaeTuneError, StorageError, hide_passwords
+from psvae_tune.errors import PsvaeTuneError, StorageError
+from psvae_tune.redaction import hide_passwords
 
 EXAMPLES = """\b
 Examples:

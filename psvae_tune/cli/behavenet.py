@@ -8,7 +8,7 @@ import yaml
 from psvae_tune.behavenet.settings_files import import_settings
 from psvae_tune.cli import options
 from psvae_tune.errors import ConfigError
-from psvae_tune.remote import write_bytes
+from psvae_tune.files import write_bytes
 from psvae_tune.storage import OutputFolder
 
 EXAMPLES = """\b
@@ -80,7 +80,7 @@ def _import_version(
     from psvae_tune.behavenet.fitted import import_version, needs_labels, read_version
     from psvae_tune.data.hdf5 import read_session
     from psvae_tune.data.sessions import list_sessions, session_path
-    from psvae_tune.tracking import open_target
+    from psvae_tune.tracking.runs import open_target
 
     version = read_version(path)
     sessions = [

@@ -9,7 +9,7 @@ import click
 from psvae_tune.cli import options
 from psvae_tune.cli.studies import find_store, find_study
 from psvae_tune.errors import StorageError
-from psvae_tune.remote import write_bytes
+from psvae_tune.files import write_bytes
 
 
 @click.command()
@@ -105,7 +105,7 @@ def predict(
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
     if model.startswith("models:/"):
-        from psvae_tune.tracking import download_model
+        from psvae_tune.tracking.models import download_model
 
         uri, _ = find_store("", output, tracking_uri)
         with TemporaryDirectory() as temporary:

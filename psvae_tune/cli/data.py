@@ -16,7 +16,7 @@ from psvae_tune.data.header import read_header
 from psvae_tune.data.splits import split_clips
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import ConfigError, DataError, StorageError
-from psvae_tune.remote import write_bytes
+from psvae_tune.files import write_bytes
 
 paths = click.argument("paths", metavar="H5…", nargs=-1, required=True)
 _SIGNS = {"train": "T", "val": "V", "test": "E", "gap": "."}

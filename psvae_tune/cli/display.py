@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from psvae_tune.select import Selection
+from psvae_tune.select.choose import Selection
 from psvae_tune.stage import Stage
 from psvae_tune.trial import Progress
 

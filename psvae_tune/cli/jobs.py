@@ -9,7 +9,7 @@ import click
 
 from psvae_tune.cli import options
 from psvae_tune.errors import ClusterError, CutOffError, StudyError
-from psvae_tune.remote import is_url, locate
+from psvae_tune.files import is_url, locate
 from psvae_tune.search_space import parse_study
 from psvae_tune.storage import OutputFolder
 from psvae_tune.study_file import apply_settings

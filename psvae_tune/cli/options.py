@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from psvae_tune.logs import start_logs
+from psvae_tune.redaction import start_logs
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

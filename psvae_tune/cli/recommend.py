@@ -7,7 +7,7 @@ from rich.console import Console
 
 from psvae_tune.cli import options
 from psvae_tune.errors import StorageError
-from psvae_tune.remote import write_bytes
+from psvae_tune.files import write_bytes
 
 
 @click.command()

@@ -7,7 +7,7 @@ import click
 from psvae_tune.cli import options
 from psvae_tune.cli.studies import find_study
 from psvae_tune.errors import StorageError
-from psvae_tune.remote import write_bytes
+from psvae_tune.files import write_bytes
 
 file_option = click.option(
     "--file",

@@ -14,9 +14,9 @@ from rich.progress import Progress as ProgressBar
 from psvae_tune.cli import options
 from psvae_tune.cli.studies import kept_uri
 from psvae_tune.errors import ConfigError, StorageError, TrackingError
+from psvae_tune.files import locate
 from psvae_tune.naming import count
 from psvae_tune.plan import Plan, make_plan
-from psvae_tune.remote import locate
 from psvae_tune.storage import OutputFolder
 from psvae_tune.study_file import apply_settings, read_study_file
 
@@ -120,7 +120,7 @@ def sync(study: str, tracking_uri: str | None) -> None:
     STUDY is its folder or the URL of it. Nothing is delivered twice, and nothing is trained.
     """
     from psvae_tune.spool import deliver_all
-    from psvae_tune.tracking import TrackingTarget
+    from psvae_tune.tracking.runs import TrackingTarget
 
     root = locate(study)
     output = OutputFolder(root.parent)

@@ -10,7 +10,7 @@ import click
 from psvae_tune.cli import options
 from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import TrackingTarget
+from psvae_tune.tracking.runs import TrackingTarget
 
 # One process and no job runner: 0.5 GB instead of 2.5.
 SERVER_ENVIRONMENT = {

@@ -18,7 +18,7 @@ import numpy as np
 from psvae_tune.data.caution import piece_problem, rehearse_texts
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.remote import is_url, open_url
+from psvae_tune.files import is_url, open_url
 
 # What h5py raises where the bytes of a file contradict themselves.
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)

@@ -9,12 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.caution import (
-    count_bytes,
-    find_foreign_parts,
-    piece_problem,
-    rehearse_texts,
-)
+from psvae_tune.data.caution import count_bytes, find_foreign_parts, piece_problem, rehearse_texts
 from psvae_tune.data.header import HDF5_ERRORS, open_session
 from psvae_tune.data.memory import check_memory
 from psvae_tune.data.pose import Poses, make_poses

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from psvae_tune.data.demo import demo_path
 from psvae_tune.errors import DataError
-from psvae_tune.remote import check_public, is_url
+from psvae_tune.files import check_public, is_url
 
 DEMO = re.compile(r"demo(?::(\d{1,9}))?")
 FIELDS = ("lab", "expt", "animal", "session")

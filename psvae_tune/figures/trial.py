@@ -22,15 +22,7 @@ from psvae_tune.figures.images import (
     to_signed_tile,
     to_tile,
 )
-from psvae_tune.figures.style import (
-    BLUE,
-    FONT_SIZE,
-    GREY,
-    ORANGE,
-    new_figure,
-    tidy,
-    to_png,
-)
+from psvae_tune.figures.style import BLUE, FONT_SIZE, GREY, ORANGE, new_figure, tidy, to_png
 from psvae_tune.figures.traversals import Traversals
 
 History = Mapping[str, Sequence[tuple[int, float]]]

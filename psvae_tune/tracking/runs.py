@@ -21,8 +21,9 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from psvae_tune.errors import PsvaeTuneError, TrackingError, hide_passwords
-from psvae_tune.remote import copy_folder, folder_of, remove_remains
+from psvae_tune.errors import PsvaeTuneError, TrackingError
+from psvae_tune.files import copy_folder, folder_of, remove_remains
+from psvae_tune.redaction import hide_passwords
 from psvae_tune.tracking.database import find_database
 
 logger = logging.getLogger(__name__)

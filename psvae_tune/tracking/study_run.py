@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from psvae_tune.remote import folder_of
+from psvae_tune.files import folder_of
 from psvae_tune.tracking.runs import (
     DESCRIPTION,
     KIND,

@@ -27,7 +27,7 @@ from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
 from psvae_tune.search_space import Resources
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import Epoch, Opening, TrackingTarget, TrialRun, open_target
+from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget, TrialRun, open_target
 from psvae_tune.trial import Progress, TrialJob
 from psvae_tune.tune import Shared, train
 from psvae_tune.watch import to_result

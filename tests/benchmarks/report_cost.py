@@ -27,7 +27,7 @@ from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
 from psvae_tune.models.saved import load_model
 from psvae_tune.search_space import parse_study
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import fetch_file
+from psvae_tune.tracking.runs import fetch_file
 
 N_TRIALS = 5
 CPU = torch.device("cpu")

@@ -40,7 +40,7 @@ from psvae_tune.logged import LoggedTrial, open_study
 from psvae_tune.models.saved import load_model
 from psvae_tune.search_space import parse_study
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import TrackingTarget, fetch_file
+from psvae_tune.tracking.runs import TrackingTarget, fetch_file
 
 CPU = torch.device("cpu")
 

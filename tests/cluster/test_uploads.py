@@ -5,7 +5,7 @@ import shutil
 import fsspec
 import pytest
 
-from psvae_tune.remote import locate
+from psvae_tune.files import locate
 from psvae_tune.storage import OutputFolder
 from psvae_tune.uploads import upload
 

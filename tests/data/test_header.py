@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from psvae_tune.data.hdf5 import read_header
+from psvae_tune.data.header import read_header
 from psvae_tune.errors import DataError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from psvae_tune.spool import SpooledRun, close_trial
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import Epoch, Opening, TrackingTarget
+from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget
 
 KEYS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(6)]
 

@@ -13,7 +13,7 @@ from logging_trial import KEYS
 
 from psvae_tune.spool import SpooledRun, close_trial, log_metrics
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import Opening, open_target
+from psvae_tune.tracking.runs import Opening, open_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -16,7 +16,8 @@ from studies import make_config, make_session
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.data import caution
-from psvae_tune.data.hdf5 import read_header, write_session
+from psvae_tune.data.hdf5 import write_session
+from psvae_tune.data.header import read_header
 from psvae_tune.data.measures import measure_session
 from psvae_tune.data.pose import read_poses
 from psvae_tune.errors import DataError

@@ -11,14 +11,16 @@ from mlflow.utils.validation import _validate_metric_name
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.findings import find
-from psvae_tune.data.hdf5 import read_header, read_session, write_session
+from psvae_tune.data.hdf5 import read_session, write_session
+from psvae_tune.data.header import read_header
 from psvae_tune.data.measures import measure_session
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.figures.session_page import build_session_page
+from psvae_tune.files import locate, open_url
 from psvae_tune.logged import open_study
-from psvae_tune.remote import locate, open_url
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import StudyRun, metric_key, open_target
+from psvae_tune.tracking.runs import metric_key, open_target
+from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.uploads import upload
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)

@@ -17,7 +17,7 @@ from logging_trial import KEYS
 from test_tracking_server import free_port, server
 
 from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking import open_target
+from psvae_tune.tracking.runs import open_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

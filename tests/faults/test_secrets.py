@@ -15,7 +15,8 @@ from test_tracking_server import free_port, server
 
 from psvae_tune.cli import main
 from psvae_tune.cluster import Cluster, Order
-from psvae_tune.errors import ClusterError, ConfigError, hide_passwords
+from psvae_tune.errors import ClusterError, ConfigError
+from psvae_tune.redaction import hide_passwords
 
 PASSWORD = "canary-0123456789"
 

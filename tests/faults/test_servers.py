@@ -13,7 +13,8 @@ from test_tracking_server import free_port, server
 
 from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import Epoch, Opening, StudyRun, open_target
+from psvae_tune.tracking.runs import Epoch, Opening, open_target
+from psvae_tune.tracking.study_run import StudyRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

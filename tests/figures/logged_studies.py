@@ -8,9 +8,10 @@ import yaml
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.logged import open_study
 from psvae_tune.search_space import parse_study
-from psvae_tune.select import select
+from psvae_tune.select.choose import select
 from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking import SELECTED, StudyRun, close_trial, open_target
+from psvae_tune.tracking.runs import SELECTED, close_trial, open_target
+from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.trial import TrialJob, run_trial
 
 CPU = torch.device("cpu")

@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psvae_tune.metrics import active_units, gaussian_tc, hsic, latent_correlation, mean_kl
+from psvae_tune.metrics.dependence import (
+    active_units,
+    gaussian_tc,
+    hsic,
+    latent_correlation,
+    mean_kl,
+)
 
 PAIRWISE = [latent_correlation, gaussian_tc, hsic]
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
-from psvae_tune.metrics import dci, mig, sap
+from psvae_tune.metrics.disentanglement import dci, mig, sap
 
 
 def scores(latents, labels, mask=None):

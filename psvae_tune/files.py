@@ -13,7 +13,8 @@ import fsspec
 from upath import UPath
 from upath.implementations.cloud import CloudPath
 
-from psvae_tune.errors import PsvaeTuneError, StorageError, hide_passwords, holds_password
+from psvae_tune.errors import PsvaeTuneError, StorageError
+from psvae_tune.redaction import hide_passwords, holds_password
 
 Location = Path | UPath
 """A file or a folder; what is here is a `Path`, anything else a `UPath`."""

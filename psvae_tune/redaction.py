@@ -1,8 +1,23 @@
-"""What the libraries and this one say beside results, wherever it goes: never with a password."""
+"""Passwords are masked in everything that is shown, kept or logged."""
 
 import logging
+import re
 
-from psvae_tune.errors import hide_passwords
+# In a URL: who logs in, up to the last @ that can belong to it, and parameters that are secret.
+_LOGIN = re.compile(r"(?<=://)(?:[^\s/@:]*:[^\s\"']*|[^\s/]*)@|(?<=:/)[^\s/@:]+:[^\s/]*@")
+_SECRET = re.compile(
+    r"([?&][^=&\s]*(?:pass|pwd|token|secret|signature|credential)[^=&\s]*=)[^&\s]+", re.I
+)
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text fit to be shown or kept: without the user and password of any URL in it."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub("***@", text))
+
+
+def holds_password(text: str) -> bool:
+    """Return whether a text has a user, a password or another secret in a URL."""
+    return hide_passwords(text) != text
 
 
 class _WithoutPasswords(logging.Formatter):
