@@ -8,7 +8,7 @@ import numpy as np
 
 from psvae_tune.config import TrialConfig
 from psvae_tune.metric_names import Goal
-from psvae_tune.pareto import best_first
+from psvae_tune.metrics.pareto import best_first
 from psvae_tune.settings import setting_names
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from psvae_tune.metric_names import Goal
-from psvae_tune.pareto import best_first, non_dominated
+from psvae_tune.metrics.pareto import best_first, non_dominated
 from psvae_tune.stage import Asha
 
 OnRung = Callable[[str, int, list[float]], None]

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file may import from the rows above its own, and from its own folder.
 ROWS = [
-    ["__init__", "losses", "metric_names", "metrics", "naming", "pareto", "redaction"],
+    ["__init__", "losses", "metric_names", "metrics", "naming", "redaction"],
     ["errors"],
     ["files", "settings"],
     ["data", "journal", "model_config", "tracking"],

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from psvae_tune.pareto import best_first, crowding, hypervolume, non_dominated, non_dominated_rank
+from psvae_tune.metrics.pareto import (
+    best_first,
+    crowding,
+    hypervolume,
+    non_dominated,
+    non_dominated_rank,
+)
 
 # Few distinct values, so that ties and duplicates are common.
 GRID = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, np.inf])

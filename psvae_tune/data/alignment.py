@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.metrics.labels import leak_r2
+from psvae_tune.metrics.label_prediction import leak_r2
 
 SIDE = 16
 """Height and width that frames are reduced to before the regression."""

@@ -24,8 +24,8 @@ from psvae_tune.figures.style import (
 )
 from psvae_tune.logged import LoggedTrial, without_seed
 from psvae_tune.metric_names import METRICS
+from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.naming import name_trial
-from psvae_tune.pareto import hypervolume
 
 PANEL_METRICS = (
     "frame_mse",

@@ -9,7 +9,7 @@ import numpy as np
 
 from psvae_tune.errors import StudyError
 from psvae_tune.metric_names import Goal
-from psvae_tune.pareto import non_dominated
+from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.rules import Bound, Rule
 from psvae_tune.select.candidates import (
     Candidate,

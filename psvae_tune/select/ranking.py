@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from psvae_tune.errors import StudyError
 from psvae_tune.metric_names import Goal
-from psvae_tune.pareto import non_dominated
+from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.rules import Rule, goal_of, is_metric
 from psvae_tune.select.candidates import WHERE, Candidate
 from psvae_tune.select.wording import join, number, quote

@@ -25,7 +25,7 @@ from scipy.stats import wilcoxon
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.logged import open_study
-from psvae_tune.pareto import hypervolume
+from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.storage import OutputFolder
 
 N_EPOCHS = 480

@@ -21,7 +21,7 @@ from sklearn.linear_model import RidgeCV
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.data.standardize import fit_label_scaler
-from psvae_tune.metrics.labels import label_r2
+from psvae_tune.metrics.label_prediction import label_r2
 
 STAGE = (
     "{name: alpha, space: {ps_vae.alpha: {grid_search: [50, 100, 500, 1000]}}, "

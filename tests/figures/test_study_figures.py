@@ -21,7 +21,7 @@ from psvae_tune.figures.gather import make_study_figures, measure_importance, me
 from psvae_tune.figures.report import make_report
 from psvae_tune.figures.study import draw_front, hypervolumes
 from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
-from psvae_tune.pareto import hypervolume
+from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.publish import publish
 
 
@@ -140,7 +140,9 @@ def test_publishing_fills_the_run_of_the_study(study):
     assert {"report.html", "figures", "selection.json", "study.yaml"} <= files
     run = client.get_run(study.run_id)
     assert "**Take ps_vae.alpha = " in run.data.tags["mlflow.note.content"]
-    marked = client.search_runs([study.target.experiment_id], "tags.`psvae_tune.pareto` = 'true'")
+    marked = client.search_runs(
+        [study.target.experiment_id], "tags.`psvae_tune.metrics.pareto` = 'true'"
+    )
     assert {run.info.run_id for run in marked} == {trial.run_id for trial in study.front()}
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from psvae_tune.metrics.agreement import udr
+from psvae_tune.metrics.seed_agreement import udr
 
 FACTORS = {
     "gaussian": lambda rng: rng.normal(size=(2000, 2)),

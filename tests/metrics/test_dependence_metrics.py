@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psvae_tune.metrics.dependence import (
+from psvae_tune.metrics.latent_dependence import (
     active_units,
     gaussian_tc,
     hsic,

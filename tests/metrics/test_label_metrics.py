@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from psvae_tune.metrics.labels import label_mse, label_r2, leak_r2
+from psvae_tune.metrics.label_prediction import label_mse, label_r2, leak_r2
 
 
 @pytest.fixture

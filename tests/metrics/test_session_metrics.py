@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from psvae_tune.metrics.sessions import session_accuracy
+from psvae_tune.metrics.session_leakage import session_accuracy
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from psvae_tune.metrics.traversals import traversal_localisation
+from psvae_tune.metrics.traversal_localisation import traversal_localisation
 
 
 def test_single_pixels_apart():
