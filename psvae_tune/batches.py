@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psvae_tune.config import TrialConfig
+from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.splits import split_clips, take_fraction
 from psvae_tune.data.standardize import LabelScaler, fit_label_scaler
 from psvae_tune.data.types import Frames, Session, SplitName, Splits

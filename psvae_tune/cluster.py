@@ -25,11 +25,11 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import psvae_tune
+from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, StorageError, TrackingError
 from psvae_tune.files import is_url, locate
 from psvae_tune.nodes import Node, Nodes, shorten
 from psvae_tune.redaction import hide_passwords, holds_password
-from psvae_tune.search_space import Resources
 from psvae_tune.tracking.reach import check_shareable, is_loopback
 
 STUDY, OUTPUT = "psvae_tune.study", "psvae_tune.output"

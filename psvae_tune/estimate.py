@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from psvae_tune.config import TrialConfig
-from psvae_tune.halving import reductions, shorten
-from psvae_tune.search_space import Study, longest
-from psvae_tune.stage import Stage
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.study import Study, longest
+from psvae_tune.config.trial import TrialConfig, shorten
+from psvae_tune.halving import reductions
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from psvae_tune.config import TrialConfig
-from psvae_tune.metric_names import Goal
+from psvae_tune.config.metric_catalog import Goal
 from psvae_tune.metrics.pareto import best_first
-from psvae_tune.settings import setting_names
 
 
 def reductions(n_points: int, factor: float) -> list[float]:
@@ -21,22 +19,6 @@ def reductions(n_points: int, factor: float) -> list[float]:
     """
     count = math.floor(math.log(n_points, factor) + 1e-9)
     return [factor**k for k in range(count, 0, -1)]
-
-
-def shorten(config: TrialConfig, reduction: float) -> TrialConfig:
-    """Return settings with all numbers of epochs divided, those of the annealing included.
-
-    The weights that are annealed then reach their full values before the shorter fit ends.
-    """
-    names = {name for name in epoch_settings(config) if config.params[name]}
-    shorter = {name: max(1, round(config.params[name] / reduction)) for name in names}
-    return config.with_params(shorter)
-
-
-def epoch_settings(config: TrialConfig) -> list[str]:
-    """Return the hyperparameters that a shorter training changes."""
-    annealing = [n for n in setting_names(type(config.model)) if n.endswith("anneal_epochs")]
-    return ["max_n_epochs", "min_n_epochs", *annealing]
 
 
 def survivors(

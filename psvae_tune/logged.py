@@ -10,14 +10,14 @@ from typing import Any
 
 import yaml
 
+from psvae_tune.config.metric_catalog import METRICS, STAGE_METRICS, Goal
+from psvae_tune.config.selection_rule import SEED_PARAMETER
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.study import parse_study
+from psvae_tune.config.wording import name_trial
 from psvae_tune.errors import RequestError, StorageError, StudyError, TrackingError, nearest
-from psvae_tune.metric_names import METRICS, Goal
-from psvae_tune.naming import name_trial
-from psvae_tune.rules import SEED_PARAMETER, STAGE_METRICS
-from psvae_tune.search_space import parse_study
 from psvae_tune.select.candidates import TrialResult
 from psvae_tune.select.choose import pareto_front
-from psvae_tune.stage import Stage
 from psvae_tune.tracking.database import find_database
 from psvae_tune.tracking.runs import (
     KIND,

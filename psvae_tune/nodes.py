@@ -10,11 +10,11 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from psvae_tune.config.study import Resources
 from psvae_tune.data.header import open_session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
-from psvae_tune.search_space import Resources
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking.reach import check_answers
 from psvae_tune.tracking.runs import TrackingTarget

@@ -6,12 +6,12 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from psvae_tune.config import TrialConfig
+from psvae_tune.config.study import Study
+from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StudyError
 from psvae_tune.nodes import Nodes
 from psvae_tune.probe import probe
-from psvae_tune.search_space import Study
 
 # What CUDA takes for every process beside what PyTorch counts, and room for what was not seen.
 CONTEXT_BYTES = 600 * 2**20

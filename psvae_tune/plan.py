@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.study import Study, parse_study
+from psvae_tune.data.demo import session_path
 from psvae_tune.data.header import read_header
-from psvae_tune.data.sessions import session_path
 from psvae_tune.data.splits import split_clips
 from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.metric_names import METRICS
 from psvae_tune.models.architecture import plan_network
-from psvae_tune.search_space import Study, parse_study
 
 
 @dataclass(frozen=True, slots=True)

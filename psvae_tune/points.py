@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psvae_tune.config import TrialConfig
-from psvae_tune.naming import name_trial
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.config.wording import name_trial
 from psvae_tune.select.candidates import N_UNSUPERVISED, TrialResult
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 import yaml
 
+from psvae_tune.config.study import Study
+from psvae_tune.config.wording import count
 from psvae_tune.data.findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
 from psvae_tune.data.measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.estimate import estimate_epochs
 from psvae_tune.files import is_url
-from psvae_tune.naming import count
 from psvae_tune.plan import make_plan
 from psvae_tune.probe import count_slots, probe
 from psvae_tune.reading import choose_streamed, read_sessions
-from psvae_tune.search_space import Study
 from psvae_tune.train import pick_dtype
 
 # α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to

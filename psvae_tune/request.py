@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from psvae_tune.config.stage import BUDGETS
 from psvae_tune.data.types import Session
 from psvae_tune.errors import StorageError
-from psvae_tune.stage import BUDGETS
 from psvae_tune.storage import StudyFolder
 
 # What may change from one start to the next: none of it changes the numbers of a trial.

@@ -21,11 +21,12 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from psvae_tune.config.domain import Domain
+from psvae_tune.config.selection_rule import shortfalls
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.study import longest
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import Ask, StageRecord
-from psvae_tune.rules import shortfalls
-from psvae_tune.search_space import longest
-from psvae_tune.stage import Domain, Stage
 
 # A generation must be small against the dozens of trials that a budget of fits allows.
 POPULATION_SIZE = 12

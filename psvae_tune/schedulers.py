@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from psvae_tune.metric_names import Goal
+from psvae_tune.config.metric_catalog import Goal
+from psvae_tune.config.scheduler import Asha
 from psvae_tune.metrics.pareto import best_first, non_dominated
-from psvae_tune.stage import Asha
 
 OnRung = Callable[[str, int, list[float]], None]
 Missed = Callable[[Any, Mapping[str, float]], float]

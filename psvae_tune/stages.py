@@ -7,23 +7,24 @@ from typing import Any
 import ray
 from ray.tune.schedulers import TrialScheduler
 
-from psvae_tune.config import TrialConfig, end_problem
+from psvae_tune.config.metric_catalog import end_problem
+from psvae_tune.config.selection_rule import SEED_PARAMETER, total_shortfall
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.study import Study
+from psvae_tune.config.trial import TrialConfig, shorten
 from psvae_tune.data.types import Session
 from psvae_tune.errors import CutOffError, StudyError
-from psvae_tune.halving import reductions, shorten, survivors
+from psvae_tune.halving import reductions, survivors
 from psvae_tune.nodes import list_nodes
 from psvae_tune.packing import measure_gpu_share
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
-from psvae_tune.rules import SEED_PARAMETER, total_shortfall
 from psvae_tune.sampling import Sampling
 from psvae_tune.schedulers import MedianStop, ParetoAsha, first_rung, rungs
-from psvae_tune.search_space import Study
 from psvae_tune.seeds import with_udr
 from psvae_tune.select.candidates import TrialResult
 from psvae_tune.select.choose import Selection, select
 from psvae_tune.spool import close_trial
-from psvae_tune.stage import Stage
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking.runs import TrackingTarget
 from psvae_tune.trial import TrialJob

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from psvae_tune.batches import PreparedData
-from psvae_tune.config import Precision, TrialConfig
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.trial import Precision, TrialConfig
 from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import evaluate
-from psvae_tune.metric_names import METRICS
 from psvae_tune.models.blocks import train_convolutions_in
 from psvae_tune.models.model import Model
 from psvae_tune.models.nets import ConvNet

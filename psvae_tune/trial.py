@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from psvae_tune.batches import PreparedData, keep_on, prepare_data, room_on
-from psvae_tune.config import TrialConfig
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.config.wording import name_trial
 from psvae_tune.data.types import Session
 from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import final_metrics
@@ -23,7 +24,6 @@ from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.files import Location, write_bytes
 from psvae_tune.models.model import Model
 from psvae_tune.models.saved import save_model
-from psvae_tune.naming import name_trial
 from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget, TrialRun

@@ -18,6 +18,7 @@ from ray.tune.execution import class_cache
 from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.batches import prepare_data
+from psvae_tune.config.study import Resources, Study
 from psvae_tune.data.types import Session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.files import is_disk_error
@@ -28,7 +29,6 @@ from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
 from psvae_tune.redaction import start_logs
 from psvae_tune.sampling import Sampling
-from psvae_tune.search_space import Resources, Study
 from psvae_tune.searchers import StudySearcher
 from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.watch import DriverCallback, Watcher, reach_back, to_result

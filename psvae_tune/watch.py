@@ -11,11 +11,11 @@ import ray
 from ray import tune
 from ray.exceptions import RayActorError
 
+from psvae_tune.config.stage import Stage
 from psvae_tune.record import StageRecord
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.select.choose import Selection
 from psvae_tune.spool import Spool
-from psvae_tune.stage import Stage
 from psvae_tune.tracking.runs import RunStatus, TrackingTarget
 from psvae_tune.trial import Progress
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.types import Session, SessionHeader
 
 ARCHITECTURE = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import psvae_tune
-from psvae_tune.model_config import MODEL_CONFIGS
+from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.models.registry import MODELS
 
 PACKAGE = Path(psvae_tune.__file__).parent
@@ -16,19 +16,29 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file may import from the rows above its own, and from its own folder.
 ROWS = [
-    ["__init__", "losses", "metric_names", "metrics", "naming", "redaction"],
+    ["__init__", "losses", "metrics", "redaction"],
     ["errors"],
-    ["files", "settings"],
-    ["data", "journal", "model_config", "tracking"],
-    ["config", "models"],
-    ["batches", "fitted", "halving", "rules"],
-    ["evaluate", "predictions", "select", "stage"],
-    ["points", "recordings", "schedulers", "search_space", "train"],
-    ["estimate", "logged", "plan", "probe", "study_file"],
-    ["figures", "storage"],
-    ["interrupt", "nodes", "publish", "record", "request", "spool", "uploads"],
-    ["choices", "cluster", "packing", "reading", "sampling", "trial"],
-    ["behavenet", "recommend", "searchers", "seeds", "watch"],
+    ["files"],
+    ["config", "journal", "tracking"],
+    ["data", "halving", "models", "schedulers", "select", "storage"],
+    [
+        "batches",
+        "estimate",
+        "fitted",
+        "interrupt",
+        "logged",
+        "nodes",
+        "plan",
+        "points",
+        "record",
+        "request",
+        "spool",
+        "uploads",
+    ],
+    ["cluster", "evaluate", "predictions", "reading", "sampling"],
+    ["figures", "recordings", "searchers", "train"],
+    ["probe", "publish", "trial"],
+    ["behavenet", "choices", "packing", "recommend", "seeds", "watch"],
     ["tune"],
     ["stages"],
     ["run"],

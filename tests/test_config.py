@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError
-from psvae_tune.model_config import MODEL_CONFIGS
 
 MODEL = {
     "model_class": "ps-vae",

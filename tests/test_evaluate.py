@@ -8,12 +8,12 @@ import torch
 
 from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.evaluate import Evaluation, evaluate, final_metrics
 from psvae_tune.losses import LOG_2PI, triplet_loss
-from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 

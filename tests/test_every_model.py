@@ -10,10 +10,10 @@ import mlflow
 import numpy as np
 import pytest
 
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.fitted import FittedModel
-from psvae_tune.metric_names import METRICS
-from psvae_tune.model_config import MODEL_CONFIGS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -6,9 +6,9 @@ import torch
 from studies import ARCHITECTURE, make_session
 
 from psvae_tune.batches import prepare_data
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.evaluate import evaluate, final_metrics
-from psvae_tune.metric_names import METRICS
 from psvae_tune.models.registry import build_model
 
 CPU = torch.device("cpu")

@@ -8,14 +8,14 @@ import torch
 from studies import ARCHITECTURE, make_config, make_session
 
 from psvae_tune.batches import prepare_data
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.settings import setting_names
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.fitted import FittedModel
-from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.saved import save_model
-from psvae_tune.settings import setting_names
 
 SETTINGS = {
     "n_ae_latents": 5, "conditional_encoder": True, "msp.alpha": 1, "beta_tcvae.beta": 1,

@@ -17,7 +17,7 @@ import yaml
 from studies import ARCHITECTURE, make_session
 
 from psvae_tune.batches import prepare_data
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
 from psvae_tune.evaluate import final_metrics
 from psvae_tune.train import best_model, fit, start

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from studies import make_config
 
-from psvae_tune.config import parse_trial_config
-from psvae_tune.halving import reductions, shorten, survivors
+from psvae_tune.config.trial import parse_trial_config, shorten
+from psvae_tune.halving import reductions, survivors
 
 TWO = {"val/frame_mse": "min", "val/label_r2": "max"}
 

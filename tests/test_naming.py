@@ -1,6 +1,6 @@
 import pytest
 
-from psvae_tune.naming import count
+from psvae_tune.config.wording import count
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from psvae_tune.cli import main
-from psvae_tune.metric_names import METRICS
+from psvae_tune.config.metric_catalog import METRICS
 
 
 @pytest.fixture(scope="module")

@@ -3,20 +3,17 @@ import math
 import pytest
 import yaml
 
-from psvae_tune.errors import ConfigError
-from psvae_tune.metric_names import METRICS
-from psvae_tune.model_config import AEConfig, PSVAEConfig
-from psvae_tune.rules import (
-    STAGE_METRICS,
+from psvae_tune.config.metric_catalog import METRICS, STAGE_METRICS, goal_of, is_metric
+from psvae_tune.config.model import AEConfig, PSVAEConfig
+from psvae_tune.config.selection_rule import (
     Bound,
     Rule,
     check_rule,
     default_rule,
-    goal_of,
-    is_metric,
     parse_rule,
     total_shortfall,
 )
+from psvae_tune.errors import ConfigError
 
 PS_VAE = PSVAEConfig.model_validate(
     {"model_class": "ps-vae", "n_ae_latents": 6, "ps_vae.alpha": 1, "ps_vae.beta": 1}

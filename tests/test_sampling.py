@@ -7,10 +7,11 @@ import pytest
 from optuna.trial import TrialState
 from studies import make_config
 
+from psvae_tune.config.domain import Domain
+from psvae_tune.config.stage import Stage
 from psvae_tune.points import Origin
 from psvae_tune.record import StageRecord
 from psvae_tune.sampling import Sampling, to_distribution
-from psvae_tune.stage import Domain, Stage
 from psvae_tune.storage import StudyFolder
 
 SPACE = {

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from psvae_tune.config.scheduler import Asha
 from psvae_tune.schedulers import MedianStop, ParetoAsha, rungs
-from psvae_tune.stage import Asha
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ import copy
 
 import pytest
 
+from psvae_tune.config.domain import Domain
+from psvae_tune.config.study import parse_study
 from psvae_tune.errors import ConfigError
-from psvae_tune.search_space import parse_study
-from psvae_tune.stage import Domain
 
 FILE = {
     "experiment_name": "ps-vae",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from studies import ARCHITECTURE, make_config, make_session
 
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.points import Origin
 from psvae_tune.seeds import with_udr
 from psvae_tune.storage import StudyFolder

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from psvae_tune.config.selection_rule import parse_rule
 from psvae_tune.errors import ConfigError, StudyError
-from psvae_tune.rules import parse_rule
 from psvae_tune.select.candidates import N_UNSUPERVISED, TrialResult
 from psvae_tune.select.choose import pareto_front, select
 

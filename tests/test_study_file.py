@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from psvae_tune.config.study_file import read_study_file
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.study_file import read_study_file
 
 TEXT = """
 data: {sessions: [demo, a/b.h5]}

@@ -17,14 +17,14 @@ import yaml
 from numpy.typing import NDArray
 
 from psvae_tune.batches import prepare_data
-from psvae_tune.config import DataConfig, TrainingConfig, TrialConfig, parse_trial_config
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.settings import setting_names
+from psvae_tune.config.trial import DataConfig, TrainingConfig, TrialConfig, parse_trial_config
+from psvae_tune.config.wording import name_trial
 from psvae_tune.data.types import Session
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
-from psvae_tune.naming import name_trial
-from psvae_tune.settings import setting_names
 from psvae_tune.tracking.runs import Opening, TrackingTarget, TrialRun, close_trial
 from psvae_tune.trial import describe_session, keep_model, scaled_weights
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import yaml
 
-from psvae_tune.behavenet.settings_files import import_settings
 from psvae_tune.cli import options
+from psvae_tune.config.behavenet import import_settings
 from psvae_tune.errors import ConfigError
 from psvae_tune.files import write_bytes
 from psvae_tune.storage import OutputFolder
@@ -78,8 +78,9 @@ def _import_version(
     import torch
 
     from psvae_tune.behavenet.fitted import import_version, needs_labels, read_version
+    from psvae_tune.config.session_list import list_sessions
+    from psvae_tune.data.demo import session_path
     from psvae_tune.data.hdf5 import read_session
-    from psvae_tune.data.sessions import list_sessions, session_path
     from psvae_tune.tracking.runs import open_target
 
     version = read_version(path)

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from psvae_tune.cli import options
+from psvae_tune.config.domain import Domain
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.study_file import read_study_file
+from psvae_tune.config.wording import count
 from psvae_tune.estimate import Estimate, estimate_epochs
-from psvae_tune.naming import count
 from psvae_tune.plan import Plan, make_plan
-from psvae_tune.stage import Domain, Stage
-from psvae_tune.study_file import read_study_file
 
 
 @click.command()

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from psvae_tune.config.stage import Stage
 from psvae_tune.select.choose import Selection
-from psvae_tune.stage import Stage
 from psvae_tune.trial import Progress
 
 N_SHOWN = 20

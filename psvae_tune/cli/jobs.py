@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from psvae_tune.cli import options
+from psvae_tune.config.study import parse_study
+from psvae_tune.config.study_file import apply_settings
 from psvae_tune.errors import ClusterError, CutOffError, StudyError
 from psvae_tune.files import is_url, locate
-from psvae_tune.search_space import parse_study
 from psvae_tune.storage import OutputFolder
-from psvae_tune.study_file import apply_settings
 
 if TYPE_CHECKING:
     from psvae_tune.cluster import Cluster, Job, Order

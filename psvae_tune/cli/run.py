@@ -13,12 +13,12 @@ from rich.progress import Progress as ProgressBar
 
 from psvae_tune.cli import options
 from psvae_tune.cli.studies import kept_uri
+from psvae_tune.config.study_file import apply_settings, read_study_file
+from psvae_tune.config.wording import count
 from psvae_tune.errors import ConfigError, StorageError, TrackingError
 from psvae_tune.files import locate
-from psvae_tune.naming import count
 from psvae_tune.plan import Plan, make_plan
 from psvae_tune.storage import OutputFolder
-from psvae_tune.study_file import apply_settings, read_study_file
 
 if TYPE_CHECKING:
     from psvae_tune.data.types import Session

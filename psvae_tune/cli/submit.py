@@ -12,13 +12,13 @@ from rich.progress import Progress as ProgressBar
 from psvae_tune.cli import options
 from psvae_tune.cli.jobs import start_job
 from psvae_tune.cli.run import name_study
-from psvae_tune.data.sessions import DEMO
+from psvae_tune.config.session_list import DEMO
+from psvae_tune.config.study import parse_study
+from psvae_tune.config.study_file import read_study_file
 from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.files import is_url, locate
 from psvae_tune.plan import make_plan
-from psvae_tune.search_space import parse_study
 from psvae_tune.storage import OutputFolder
-from psvae_tune.study_file import read_study_file
 
 STUDY_FILE = "study.yaml"
 

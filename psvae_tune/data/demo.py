@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from psvae_tune.config.session_list import DEMO
 from psvae_tune.data.hdf5 import ExtraGroup, write_session
 from psvae_tune.data.header import clip_number, open_session
 from psvae_tune.errors import DataError
@@ -227,3 +228,12 @@ def _paint(
     frames: NDArray[np.float64], brightness: float, cover: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     return frames + cover * (brightness - frames)
+
+
+def session_path(name: str) -> str | Path:
+    """Return the path or URL of a session; ``demo`` and ``demo:SEED`` are generated once.
+
+    Side effects: writes a demo recording into the user's cache if it is not there.
+    """
+    match = DEMO.fullmatch(name)
+    return name if match is None else demo_path(int(match[1] or 0))

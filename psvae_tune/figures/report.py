@@ -7,12 +7,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from psvae_tune.config import TrainingConfig
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.trial import TrainingConfig
 from psvae_tune.errors import StudyError
 from psvae_tune.figures.gather import Comparison, read_comparison, recommend, trial_rows
 from psvae_tune.figures.images import Pixels, encode_image, resize
 from psvae_tune.logged import LoggedStudy, LoggedTrial
-from psvae_tune.metric_names import METRICS
 
 MAX_PICTURED = 100  # trials: a server is asked several times for the pictures of each
 STRIPS_BUDGET = 8_000_000  # bytes of the traversals of all trials on the front

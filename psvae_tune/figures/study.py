@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.wording import name_trial
 from psvae_tune.figures.style import (
     BLUE,
     FONT_SIZE,
@@ -23,9 +25,7 @@ from psvae_tune.figures.style import (
     to_png,
 )
 from psvae_tune.logged import LoggedTrial, without_seed
-from psvae_tune.metric_names import METRICS
 from psvae_tune.metrics.pareto import hypervolume
-from psvae_tune.naming import name_trial
 
 PANEL_METRICS = (
     "frame_mse",

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from psvae_tune.config.architecture import Architecture
 from psvae_tune.errors import ConfigError
-from psvae_tune.model_config import Architecture
 
 Size = tuple[int, int]
 """(height, width)."""

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from psvae_tune.config.architecture import Architecture
+from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig
+from psvae_tune.config.settings import parse_settings, setting_names
 from psvae_tune.errors import ConfigError, StorageError
-from psvae_tune.model_config import MODEL_CONFIGS, Architecture, ModelConfig
 from psvae_tune.models.architecture import Plan, Size, plan_network
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.types import DataShape
-from psvae_tune.settings import parse_settings, setting_names
 
 WHERE = "reference model"
 State = Mapping[str, NDArray[Any]]

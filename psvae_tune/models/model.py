@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from psvae_tune.config.model import ModelConfig
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.model_config import ModelConfig
 from psvae_tune.models.latents import Partition, Posterior
 from psvae_tune.models.nets import NETS
 from psvae_tune.models.planes import label_planes

@@ -6,8 +6,8 @@ L = MSE(frames) + α·[MSE(labels, P z) + MSE(z, Pᵀ P z)]
 import torch
 from torch import Generator, Tensor, nn
 
+from psvae_tune.config.model import CondAEMSPConfig
 from psvae_tune.losses import mean_squared_error, projection_error
-from psvae_tune.model_config import CondAEMSPConfig
 from psvae_tune.models.ae import AE
 from psvae_tune.models.types import Batch, DataShape, Prediction, Term
 

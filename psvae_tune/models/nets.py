@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from psvae_tune.model_config import ModelConfig
+from psvae_tune.config.model import ModelConfig
 from psvae_tune.models.architecture import Plan, Size, plan_network
 from psvae_tune.models.blocks import SLOPE, Block, by_session, pool, unpool
 from psvae_tune.models.latents import Posterior

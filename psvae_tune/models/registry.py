@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
+from psvae_tune.config.model import ModelConfig
 from psvae_tune.errors import ConfigError
-from psvae_tune.model_config import ModelConfig
 from psvae_tune.models.ae import AE, CondAE
 from psvae_tune.models.model import Model
 from psvae_tune.models.msp import CondAEMSP

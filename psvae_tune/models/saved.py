@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.settings import parse_settings
 from psvae_tune.errors import ConfigError, StorageError
-from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.types import DataShape
-from psvae_tune.settings import parse_settings
 
 FORMAT = 1
 MAX_SIZE = 10_000

@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from psvae_tune.config.selection_rule import SEED_PARAMETER, Rule
+from psvae_tune.config.wording import join, number, quote
 from psvae_tune.errors import ConfigError, StudyError
-from psvae_tune.rules import SEED_PARAMETER, Rule
-from psvae_tune.select.wording import join, number, quote
 
 WHERE = "selection"
 N_UNSUPERVISED = "n_unsupervised_latents"

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from psvae_tune.config.metric_catalog import Goal
+from psvae_tune.config.selection_rule import Bound, Rule
+from psvae_tune.config.wording import join, number, quote
 from psvae_tune.errors import StudyError
-from psvae_tune.metric_names import Goal
 from psvae_tune.metrics.pareto import non_dominated
-from psvae_tune.rules import Bound, Rule
 from psvae_tune.select.candidates import (
     Candidate,
     Pool,
@@ -20,7 +21,6 @@ from psvae_tune.select.candidates import (
     missed_requirements,
 )
 from psvae_tune.select.ranking import Ranking, costs, rank
-from psvae_tune.select.wording import join, number, quote
 
 _TIGHTER, _LOOSER = 0.9, 1.1
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.config.metric_catalog import Goal, goal_of, is_metric
+from psvae_tune.config.selection_rule import Rule
+from psvae_tune.config.wording import join, number, quote
 from psvae_tune.errors import StudyError
-from psvae_tune.metric_names import Goal
 from psvae_tune.metrics.pareto import non_dominated
-from psvae_tune.rules import Rule, goal_of, is_metric
 from psvae_tune.select.candidates import WHERE, Candidate
-from psvae_tune.select.wording import join, number, quote
 
 Key = tuple[float, ...]
 _ROUNDING = 1e-12  # relative; 0.95 is within 5 % of 1 whatever its last bit

@@ -4,12 +4,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from psvae_tune.behavenet.settings_files import import_settings, read_json_with_comments
 from psvae_tune.cli import main
+from psvae_tune.config.behavenet import import_settings, read_json_with_comments
+from psvae_tune.config.study_file import read_study_file
 from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import ConfigError
 from psvae_tune.plan import make_plan
-from psvae_tune.study_file import read_study_file
 
 FILES = {
     "ae_model.json": """{

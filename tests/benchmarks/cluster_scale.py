@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 from loopback import AWAKE, serve_mlflow
 
 import psvae_tune.tune
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.study import Resources
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
-from psvae_tune.search_space import Resources
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget, TrialRun, open_target
 from psvae_tune.trial import Progress, TrialJob

@@ -21,9 +21,9 @@ import torch
 
 from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.trial import parse_trial_config
+from psvae_tune.data.demo import session_path
 from psvae_tune.data.hdf5 import read_session
-from psvae_tune.data.sessions import session_path
 from psvae_tune.data.types import Session
 from psvae_tune.evaluate import evaluate, final_metrics
 from psvae_tune.models.model import Model

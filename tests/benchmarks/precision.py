@@ -19,10 +19,10 @@ import yaml
 from command import ROOT
 
 from psvae_tune.batches import prepare_data
+from psvae_tune.config.study import parse_study
+from psvae_tune.data.demo import session_path
 from psvae_tune.data.hdf5 import read_session
-from psvae_tune.data.sessions import session_path
 from psvae_tune.evaluate import final_metrics
-from psvae_tune.search_space import parse_study
 from psvae_tune.train import best_model, fit, start
 
 CPU = torch.device("cpu")

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from psvae_tune.batches import prepare_data
+from psvae_tune.config.study import parse_study
+from psvae_tune.data.demo import session_path
 from psvae_tune.data.hdf5 import read_session
-from psvae_tune.data.sessions import session_path
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.gather import make_study_figures
 from psvae_tune.figures.report import make_report
 from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
 from psvae_tune.models.saved import load_model
-from psvae_tune.search_space import parse_study
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking.runs import fetch_file
 

@@ -33,12 +33,12 @@ from scipy.stats import spearmanr
 
 from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
+from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import demo_path, read_truth
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.evaluate import evaluate
 from psvae_tune.logged import LoggedTrial, open_study
 from psvae_tune.models.saved import load_model
-from psvae_tune.search_space import parse_study
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking.runs import TrackingTarget, fetch_file
 

@@ -31,14 +31,14 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from psvae_tune.batches import PreparedData, prepare_data
-from psvae_tune.config import TrialConfig
+from psvae_tune.config.study import parse_study
+from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.models import products, transposed
 from psvae_tune.models.architecture import Size
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.types import Batch
-from psvae_tune.search_space import parse_study
 from psvae_tune.train import fit, pick_dtype, start
 from psvae_tune.tune import WORKER_ENVIRONMENT
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from recordings import HEIGHT, WIDTH, draw, path_of_square, turn, write_csv, write_video
 
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.data.import_plan import cut_clips, plan_import
 from psvae_tune.data.import_request import FrameRange, ImportRequest, Source

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from psvae_tune.data.demo import demo_path
-from psvae_tune.data.sessions import list_sessions, session_path
+from psvae_tune.config.session_list import list_sessions
+from psvae_tune.data.demo import demo_path, session_path
 from psvae_tune.errors import DataError
 
 

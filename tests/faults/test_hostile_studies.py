@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psvae_tune.cli.check import describe_plan
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.study_file import read_study_file
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.types import DataShape
 from psvae_tune.plan import make_plan
-from psvae_tune.study_file import read_study_file
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 import yaml
 
+from psvae_tune.config.study import parse_study
 from psvae_tune.data.hdf5 import read_session
 from psvae_tune.logged import open_study
-from psvae_tune.search_space import parse_study
 from psvae_tune.select.choose import select
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking.runs import SELECTED, close_trial, open_target

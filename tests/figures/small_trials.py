@@ -3,7 +3,7 @@
 import torch
 
 from psvae_tune.batches import PreparedData, prepare_data
-from psvae_tune.config import parse_trial_config
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from psvae_tune.model_config import MODEL_CONFIGS, ModelConfig
+from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig
 from psvae_tune.models.types import Batch, DataShape
 
 SHARED = Path(

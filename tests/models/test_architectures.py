@@ -6,8 +6,8 @@ import pytest
 import torch
 from small_models import make_config
 
+from psvae_tune.config.architecture import Architecture
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.model_config import Architecture
 from psvae_tune.models.architecture import Layer, plan_network
 from psvae_tune.models.blocks import pool, unpool
 from psvae_tune.models.registry import build_model

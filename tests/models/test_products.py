@@ -5,7 +5,7 @@ import torch
 from small_models import make_batch, make_config
 from torch.nn import functional as F
 
-from psvae_tune.model_config import Architecture
+from psvae_tune.config.architecture import Architecture
 from psvae_tune.models import products, transposed
 from psvae_tune.models.registry import build_model
 from psvae_tune.models.types import DataShape

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from small_models import SHAPE, make_batch, make_config
 
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.errors import ConfigError
-from psvae_tune.metric_names import METRICS
-from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.models.registry import MODELS, build_model
 from psvae_tune.models.types import DataShape
 

@@ -9,20 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from psvae_tune.config import (
-    TrainingConfig,
-    TrialConfig,
-    end_problem,
-    metric_problem,
-    parse_trial_config,
-)
+from psvae_tune.config.domain import Domain
+from psvae_tune.config.metric_catalog import end_problem, metric_problem
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.selection_rule import check_rule
+from psvae_tune.config.settings import Settings, parse_settings, setting_names
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.trial import TrainingConfig, TrialConfig, epoch_settings, parse_trial_config
 from psvae_tune.errors import ConfigError, nearest
-from psvae_tune.halving import epoch_settings
-from psvae_tune.model_config import MODEL_CONFIGS
 from psvae_tune.redaction import holds_password
-from psvae_tune.rules import check_rule
-from psvae_tune.settings import Settings, parse_settings, setting_names
-from psvae_tune.stage import Domain, Stage
 
 
 class Resources(Settings):

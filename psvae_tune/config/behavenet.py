@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from psvae_tune.config import TrainingConfig
-from psvae_tune.data.sessions import FIELDS, FILE_NAME, read_sessions_csv
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.session_list import FIELDS, FILE_NAME, read_sessions_csv
+from psvae_tune.config.settings import setting_names
+from psvae_tune.config.study import parse_study
+from psvae_tune.config.trial import TrainingConfig
 from psvae_tune.errors import ConfigError
-from psvae_tune.model_config import MODEL_CONFIGS
-from psvae_tune.search_space import parse_study
-from psvae_tune.settings import setting_names
 
 # A string, which may hold what looks like a comment, or a comment.
 _STRING_OR_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|(?:#|//)[^\n]*')

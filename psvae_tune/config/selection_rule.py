@@ -17,18 +17,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
-from psvae_tune.config import metric_problem
-from psvae_tune.errors import ConfigError, nearest
-from psvae_tune.metric_names import METRICS, OFFERED_BY_DATA, SPLITS, Goal, Metric
-from psvae_tune.model_config import ModelConfig
-from psvae_tune.settings import Settings, parse_settings
+from psvae_tune.config.metric_catalog import (
+    OFFERED_BY_DATA,
+    STAGE_METRICS,
+    Goal,
+    is_metric,
+    metric_problem,
+)
+from psvae_tune.config.model import ModelConfig
+from psvae_tune.config.settings import Settings, parse_settings
+from psvae_tune.errors import nearest
 
 SEED_PARAMETER = "rng_seed_model"
 
-# Of all fits of a stage together, so without a split; known once the stage has ended.
-STAGE_METRICS: dict[str, Metric] = {
-    "udr": Metric("max", "agreement with fits of other seeds", frozenset({"posterior"})),
-}
 
 _BOUND = re.compile(r"(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 
@@ -209,25 +210,6 @@ def default_rule(objectives: Any) -> dict[str, Any]:
     if len(names) < 2:
         return {"best": names[0]} if names else {}
     return {"knee": names} if len(names) == 2 else {"chebyshev": dict.fromkeys(names, 1.0)}
-
-
-def is_metric(key: str) -> bool:
-    """Tell a metric from a hyperparameter, known or not: a metric has a split or is of a stage."""
-    return key.partition("/")[0] in SPLITS or key in STAGE_METRICS
-
-
-def goal_of(key: str) -> Goal:
-    """Return which way a metric is better.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such metric.
-    """
-    metric = STAGE_METRICS.get(key) or METRICS.get(key.partition("/")[2])
-    if metric is None or not is_metric(key):
-        raise ConfigError("selection rule", f"not a known metric, got {key!r}")
-    return metric.goal
 
 
 def check_rule(rule: Rule, model: ModelConfig, varied: set[str]) -> list[str]:

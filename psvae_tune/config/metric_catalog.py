@@ -7,6 +7,9 @@ trial could win by its weights alone.
 from dataclasses import dataclass
 from typing import Literal
 
+from psvae_tune.config.model import ModelConfig
+from psvae_tune.errors import ConfigError, nearest
+
 Goal = Literal["min", "max"]
 
 
@@ -75,3 +78,52 @@ METRICS: dict[str, Metric] = {
 
 SPLITS = ("train", "val", "test")
 OFFERED_BY_DATA = frozenset({"recorded_labels", "sessions"})
+
+
+# Of all fits of a stage together, so without a split; known once the stage has ended.
+STAGE_METRICS: dict[str, Metric] = {
+    "udr": Metric("max", "agreement with fits of other seeds", frozenset({"posterior"})),
+}
+
+
+def is_metric(key: str) -> bool:
+    """Tell a metric from a hyperparameter, known or not: a metric has a split or is of a stage."""
+    return key.partition("/")[0] in SPLITS or key in STAGE_METRICS
+
+
+def goal_of(key: str) -> Goal:
+    """Return which way a metric is better.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such metric.
+    """
+    metric = STAGE_METRICS.get(key) or METRICS.get(key.partition("/")[2])
+    if metric is None or not is_metric(key):
+        raise ConfigError("selection rule", f"not a known metric, got {key!r}")
+    return metric.goal
+
+
+def metric_problem(key: str, model: ModelConfig) -> str | None:
+    """Say why ``key`` cannot be compared between trials of a model, or return None."""
+    split, _, name = key.partition("/")
+    if split not in SPLITS or name not in METRICS:
+        if name == "loss":
+            return (
+                f"the weighted loss cannot be compared, it contains its own weights, got {key!r}"
+            )
+        near = nearest(key, (f"val/{metric}" for metric in METRICS))
+        return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
+    if split == "train" and METRICS[name].is_at_end:
+        return f"known for val and test only, got {key!r}"
+    if missing := METRICS[name].needs - model.offers - OFFERED_BY_DATA:
+        return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
+    return None
+
+
+def end_problem(key: str) -> str | None:
+    """Say why a known metric cannot be compared while trials run, or return None."""
+    if METRICS[key.partition("/")[2]].is_at_end:
+        return f"known only when a trial has ended, got {key!r}"
+    return None

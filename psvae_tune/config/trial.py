@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from psvae_tune.config.metric_catalog import end_problem, metric_problem
+from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig, Positive, Seed
+from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.errors import ConfigError, nearest
-from psvae_tune.metric_names import METRICS, OFFERED_BY_DATA, SPLITS
-from psvae_tune.model_config import MODEL_CONFIGS, ModelConfig, Positive, Seed
-from psvae_tune.settings import Settings, parse_settings
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -169,25 +169,17 @@ def _contradictions(
         yield f"training.best_epoch_metric: {problem}"
 
 
-def metric_problem(key: str, model: ModelConfig) -> str | None:
-    """Say why ``key`` cannot be compared between trials of a model, or return None."""
-    split, _, name = key.partition("/")
-    if split not in SPLITS or name not in METRICS:
-        if name == "loss":
-            return (
-                f"the weighted loss cannot be compared, it contains its own weights, got {key!r}"
-            )
-        near = nearest(key, (f"val/{metric}" for metric in METRICS))
-        return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
-    if split == "train" and METRICS[name].is_at_end:
-        return f"known for val and test only, got {key!r}"
-    if missing := METRICS[name].needs - model.offers - OFFERED_BY_DATA:
-        return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
-    return None
+def shorten(config: TrialConfig, reduction: float) -> TrialConfig:
+    """Return settings with all numbers of epochs divided, those of the annealing included.
+
+    The weights that are annealed then reach their full values before the shorter fit ends.
+    """
+    names = {name for name in epoch_settings(config) if config.params[name]}
+    shorter = {name: max(1, round(config.params[name] / reduction)) for name in names}
+    return config.with_params(shorter)
 
 
-def end_problem(key: str) -> str | None:
-    """Say why a known metric cannot be compared while trials run, or return None."""
-    if METRICS[key.partition("/")[2]].is_at_end:
-        return f"known only when a trial has ended, got {key!r}"
-    return None
+def epoch_settings(config: TrialConfig) -> list[str]:
+    """Return the hyperparameters that a shorter training changes."""
+    annealing = [n for n in setting_names(type(config.model)) if n.endswith("anneal_epochs")]
+    return ["max_n_epochs", "min_n_epochs", *annealing]

@@ -10,22 +10,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from psvae_tune.data.demo import demo_path
 from psvae_tune.errors import DataError
 from psvae_tune.files import check_public, is_url
 
 DEMO = re.compile(r"demo(?::(\d{1,9}))?")
 FIELDS = ("lab", "expt", "animal", "session")
 FILE_NAME = "data.hdf5"
-
-
-def session_path(name: str) -> str | Path:
-    """Return the path or URL of a session; ``demo`` and ``demo:SEED`` are generated once.
-
-    Side effects: writes a demo recording into the user's cache if it is not there.
-    """
-    match = DEMO.fullmatch(name)
-    return name if match is None else demo_path(int(match[1] or 0))
 
 
 def list_sessions(

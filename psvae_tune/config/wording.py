@@ -1,6 +1,6 @@
 """How trials and numbers of things are called."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -22,3 +22,19 @@ def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
 def count(number: float, what: str) -> str:
     """Return how many there are of something, for example ``1 trial`` or ``2 trials``."""
     return f"{number:.12g} {what}{'' if number == 1 else 's'}"
+
+
+def number(value: float) -> str:
+    """Return a number to four digits."""
+    return f"{value:.4g}"
+
+
+def quote(name: str) -> str:
+    """Return the name of a metric or a hyperparameter between backticks."""
+    return f"`{name}`"
+
+
+def join(items: Iterable[str]) -> str:
+    """Return ``a, b and c``."""
+    *most, last = items
+    return f"{', '.join(most)} and {last}" if most else last

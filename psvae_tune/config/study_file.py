@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from psvae_tune.data.sessions import absolute_path, list_sessions
+from psvae_tune.config.session_list import absolute_path, list_sessions
+from psvae_tune.config.study import SECTIONS
 from psvae_tune.errors import ConfigError
-from psvae_tune.search_space import SECTIONS
 
 # Below these, the rest of a dotted path is one name, because published names hold dots.
 LEAF_SECTIONS = frozenset(SECTIONS) - {"search"} | {"space", "objectives"}

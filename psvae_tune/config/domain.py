@@ -1,0 +1,95 @@
+"""Ranges of hyperparameters, in the words of Ray Tune."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from psvae_tune.config.settings import Settings
+from psvae_tune.errors import nearest
+
+RANGES = {
+    "grid_search": "a list of values",
+    "choice": "a list of values",
+    "uniform": "[low, high]",
+    "loguniform": "[low, high]",
+    "quniform": "[low, high, step]",
+    "randint": "[low, high], high excluded",
+    "lograndint": "[low, high], high excluded",
+}
+
+
+class Domain(Settings):
+    """The values that one hyperparameter may take: one of Ray Tune's words and its arguments."""
+
+    kind: str
+    values: tuple[Any, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or len(raw) != 1:
+            raise ValueError("must be one range, for example {loguniform: [50, 1000]}")
+        kind, values = next(iter(raw.items()))
+        if kind not in RANGES:
+            near = nearest(str(kind), RANGES)
+            raise ValueError(
+                f"`{kind}` is not a range; "
+                + (f"did you mean `{near}`?" if near else f"choose from {', '.join(RANGES)}")
+            )
+        if not isinstance(values, list | tuple):
+            raise ValueError(f"`{kind}` takes {RANGES[kind]}")
+        return {"kind": kind, "values": values}
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        if self.kind in ("grid_search", "choice"):
+            if not self.values:
+                raise ValueError(f"`{self.kind}` is empty")
+            if len({repr(value) for value in self.values}) < len(self.values):
+                raise ValueError(f"`{self.kind}` holds a value twice")
+            return self
+        count = 3 if self.kind == "quniform" else 2
+        if len(self.values) != count or not all(_is_finite_number(v) for v in self.values):
+            raise ValueError(f"`{self.kind}` takes {RANGES[self.kind]}")
+        low, high = self.values[:2]
+        if not low < high:
+            raise ValueError(f"`{self.kind}` is upside down: {low} is not below {high}")
+        if self.kind.startswith("log") and low <= 0:
+            raise ValueError(f"`{self.kind}` needs a low end above 0")
+        if "randint" in self.kind and not all(isinstance(v, int) for v in self.values):
+            raise ValueError(f"`{self.kind}` takes whole numbers")
+        if self.kind == "quniform" and self.values[2] <= 0:
+            raise ValueError("the step of `quniform` must be above 0")
+        return self
+
+    @property
+    def corners(self) -> tuple[Any, ...]:
+        """Values which are all valid only if every value of the domain is."""
+        if self.kind in ("grid_search", "choice"):
+            return self.values
+        low, high = self.values[:2]
+        return (low, high - 1) if "randint" in self.kind else (low, high)
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is one that the domain may take."""
+        if self.kind in ("grid_search", "choice"):
+            return any(type(value) is type(own) and value == own for own in self.values)
+        low, high, *step = self.values
+        if not _is_finite_number(value):
+            return False
+        if "randint" in self.kind:
+            return isinstance(value, int) and low <= value < high
+        is_on_grid = not step or math.isclose(
+            (n_steps := (value - low) / step[0]), round(n_steps), abs_tol=1e-9
+        )
+        return bool(low <= value <= high and is_on_grid)
+
+    def to_words(self) -> dict[str, list[Any]]:
+        """Return the form that a search-space file holds."""
+        return {self.kind: list(self.values)}
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
