@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from psvae_tune.config.trial import TrialConfig
+from psvae_tune.data.label_scaler import LabelScaler, fit_label_scaler
+from psvae_tune.data.session import Frames, Session, SplitName, Splits
 from psvae_tune.data.splits import split_clips, take_fraction
-from psvae_tune.data.standardize import LabelScaler, fit_label_scaler
-from psvae_tune.data.types import Frames, Session, SplitName, Splits
 from psvae_tune.models.types import Batch, DataShape
 
 GPU_SHARE = 1 / 16

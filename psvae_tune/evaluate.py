@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData
-from psvae_tune.data.types import SplitName
+from psvae_tune.data.session import SplitName
 from psvae_tune.losses import triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.models.types import Batch

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.models.latents import Posterior
 from psvae_tune.models.model import Model

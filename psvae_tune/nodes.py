@@ -11,7 +11,7 @@ from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from psvae_tune.config.study import Resources
-from psvae_tune.data.header import open_session
+from psvae_tune.data.session_header import open_session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords

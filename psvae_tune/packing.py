@@ -8,7 +8,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError
 from psvae_tune.nodes import Nodes
 from psvae_tune.probe import probe

@@ -7,9 +7,9 @@ from typing import Any
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.study import Study, parse_study
 from psvae_tune.data.demo import session_path
-from psvae_tune.data.header import read_header
+from psvae_tune.data.session import SessionHeader
+from psvae_tune.data.session_header import read_header
 from psvae_tune.data.splits import split_clips
-from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.models.architecture import plan_network
 

@@ -12,7 +12,7 @@ import torch
 from psvae_tune.batches import PreparedData, PreparedSession, keep_on, prepare_data, room_on
 from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import TrialConfig
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.evaluate import evaluate
 from psvae_tune.train import fit, start
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from psvae_tune.data.hdf5 import read_session
-from psvae_tune.data.memory import room_for_recordings
-from psvae_tune.data.types import Session
+from psvae_tune.data.memory_limits import room_for_recordings
+from psvae_tune.data.session import Session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.nodes import Nodes
 from psvae_tune.plan import Plan
 

@@ -12,8 +12,8 @@ import yaml
 
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import count
-from psvae_tune.data.findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
-from psvae_tune.data.measures import Measures, measure_session
+from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
+from psvae_tune.data.quality_measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.estimate import estimate_epochs

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.data.video import View, iterate_frames, probe_video
 from psvae_tune.errors import DataError
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, FramesToLatents

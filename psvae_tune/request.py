@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from psvae_tune.config.stage import BUDGETS
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import StorageError
 from psvae_tune.storage import StudyFolder
 

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 import torch
 
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on

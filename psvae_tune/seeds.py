@@ -10,7 +10,7 @@ import torch
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.config.selection_rule import SEED_PARAMETER
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.evaluate import evaluate
 from psvae_tune.metrics.latent_dependence import mean_kl
 from psvae_tune.metrics.seed_agreement import udr

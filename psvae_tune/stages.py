@@ -12,7 +12,7 @@ from psvae_tune.config.selection_rule import SEED_PARAMETER, total_shortfall
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig, shorten
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, StudyError
 from psvae_tune.halving import reductions, survivors
 from psvae_tune.nodes import list_nodes

@@ -16,7 +16,7 @@ import yaml
 from psvae_tune.batches import PreparedData, keep_on, prepare_data, room_on
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import final_metrics
 from psvae_tune.figures.artifacts import FinishedTrial, make_files

@@ -19,7 +19,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.config.study import Resources, Study
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.files import is_disk_error
 from psvae_tune.interrupt import keep_ctrl_c

@@ -3,7 +3,7 @@
 import numpy as np
 
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.data.types import Session, SessionHeader
+from psvae_tune.data.session import Session, SessionHeader
 
 ARCHITECTURE = {
     "ae_encoding_n_channels": [4, 8],

@@ -9,7 +9,7 @@ from PIL import Image
 
 from psvae_tune.cli import main
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.measures import measure_session
+from psvae_tune.data.quality_measures import measure_session
 from psvae_tune.figures.session_page import draw_contact_sheet
 
 

@@ -11,7 +11,7 @@ from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import Evaluation, evaluate, final_metrics
 from psvae_tune.losses import LOG_2PI, triplet_loss
 from psvae_tune.models.model import Model

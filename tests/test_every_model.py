@@ -12,7 +12,7 @@ import pytest
 
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.model import MODEL_CONFIGS
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.fitted import FittedModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

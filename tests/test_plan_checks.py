@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from psvae_tune.data.hdf5 import write_session
+from psvae_tune.data.session_file import write_session
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.plan import make_plan
 

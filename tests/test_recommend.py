@@ -6,8 +6,8 @@ from click.testing import CliRunner
 
 from psvae_tune.cli import main
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.hdf5 import read_session, write_session
-from psvae_tune.data.header import read_header
+from psvae_tune.data.session_file import read_session, write_session
+from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.recommend import Cost, recommend
 

@@ -9,7 +9,7 @@ from test_study_end_to_end import STUDY, command, finish, runs_of, wait_for
 
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.points import Origin
 from psvae_tune.record import StageRecord
 from psvae_tune.sampling import Sampling

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_study_end_to_end import command, finish, make_study, wait_for
 
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

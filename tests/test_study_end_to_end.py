@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -21,7 +21,7 @@ from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import DataConfig, TrainingConfig, TrialConfig, parse_trial_config
 from psvae_tune.config.wording import name_trial
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model

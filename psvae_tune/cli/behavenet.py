@@ -80,7 +80,7 @@ def _import_version(
     from psvae_tune.behavenet.fitted import import_version, needs_labels, read_version
     from psvae_tune.config.session_list import list_sessions
     from psvae_tune.data.demo import session_path
-    from psvae_tune.data.hdf5 import read_session
+    from psvae_tune.data.session_file import read_session
     from psvae_tune.tracking.runs import open_target
 
     version = read_version(path)

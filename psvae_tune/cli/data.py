@@ -12,9 +12,9 @@ from rich.progress import TaskID
 from psvae_tune.cli import options
 from psvae_tune.cli.data_import import import_
 from psvae_tune.data.demo import demo_path
-from psvae_tune.data.header import read_header
+from psvae_tune.data.session import SessionHeader
+from psvae_tune.data.session_header import read_header
 from psvae_tune.data.splits import split_clips
-from psvae_tune.data.types import SessionHeader
 from psvae_tune.errors import ConfigError, DataError, StorageError
 from psvae_tune.files import write_bytes
 
@@ -72,8 +72,8 @@ def info(paths: tuple[str, ...]) -> None:
 @options.verbose
 def check(paths: tuple[str, ...], page: Path | None) -> None:
     """Look at sessions as a careful person would before spending GPU time on them."""
-    from psvae_tune.data.findings import find
-    from psvae_tune.data.measures import measure_session
+    from psvae_tune.data.quality_findings import find
+    from psvae_tune.data.quality_measures import measure_session
 
     if page is not None and page.suffix not in (".html", ".htm"):
         raise ConfigError("--html", f"must be a page to write, *.html, got {str(page)!r}")

@@ -13,7 +13,7 @@ from psvae_tune.cli import options
 from psvae_tune.errors import ConfigError
 
 if TYPE_CHECKING:
-    from psvae_tune.data.import_request import FrameRange, ImportRequest
+    from psvae_tune.data.importers.request import FrameRange, ImportRequest
     from psvae_tune.data.video import Crop
 
 EXAMPLES = """\b
@@ -68,8 +68,8 @@ def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: An
 
     Videos of several cameras become channels. Labels are in pixels of the stored frame.
     """
-    from psvae_tune.data.import_plan import plan_import
-    from psvae_tune.data.importing import check_output, import_session
+    from psvae_tune.data.importers.plan import plan_import
+    from psvae_tune.data.importers.write import check_output, import_session
 
     request = _parse_request(videos, **asked)
     check_output(output, overwrite)
@@ -109,7 +109,7 @@ def _parse_request(
     colour: bool,
     **same: Any,
 ) -> "ImportRequest":
-    from psvae_tune.data.import_request import FrameRange, ImportRequest, Source
+    from psvae_tune.data.importers.request import FrameRange, ImportRequest, Source
 
     if len(poses) > len(videos):
         raise ConfigError("--pose", f"must be given once a video, got {len(poses)}")
@@ -158,7 +158,7 @@ def _parse_crop(text: str) -> "Crop":
 
 
 def _parse_frames(text: str) -> "FrameRange":
-    from psvae_tune.data.import_request import FrameRange
+    from psvae_tune.data.importers.request import FrameRange
 
     match = re.fullmatch(r"(\d*):(\d*)(?::([1-9]\d*))?", text)
     if not match:

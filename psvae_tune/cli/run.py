@@ -21,7 +21,7 @@ from psvae_tune.plan import Plan, make_plan
 from psvae_tune.storage import OutputFolder
 
 if TYPE_CHECKING:
-    from psvae_tune.data.types import Session
+    from psvae_tune.data.session import Session
     from psvae_tune.nodes import Nodes
     from psvae_tune.run import StudyOutcome
 

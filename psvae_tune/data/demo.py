@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from psvae_tune.config.session_list import DEMO
-from psvae_tune.data.hdf5 import ExtraGroup, write_session
-from psvae_tune.data.header import clip_number, open_session
+from psvae_tune.data.session_file import ExtraGroup, write_session
+from psvae_tune.data.session_header import clip_number, open_session
 from psvae_tune.errors import DataError
 
 GENERATOR_VERSION = 2

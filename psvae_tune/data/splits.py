@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from psvae_tune.data.types import Splits
+from psvae_tune.data.session import Splits
 from psvae_tune.errors import ConfigError, DataError
 
 

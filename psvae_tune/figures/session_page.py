@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from psvae_tune.data.findings import Finding
-from psvae_tune.data.measures import Measures
+from psvae_tune.data.quality_findings import Finding
+from psvae_tune.data.quality_measures import Measures
 from psvae_tune.figures.style import BLUE, FONT_SIZE, GREY, new_figure, tidy, to_png
 
 _COLUMNS = 4

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from psvae_tune.batches import PreparedData
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
 from psvae_tune.figures.images import resize, to_tile
 from psvae_tune.models.model import Model
 from psvae_tune.models.types import Batch

@@ -34,7 +34,7 @@ from training_step import (
 )
 
 from psvae_tune.batches import PreparedData, prepare_data
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.models.blocks import train_convolutions_in
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model

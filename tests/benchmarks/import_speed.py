@@ -19,9 +19,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from psvae_tune.data.import_plan import plan_import
-from psvae_tune.data.import_request import ImportRequest, Source
-from psvae_tune.data.importing import import_session
+from psvae_tune.data.importers.plan import plan_import
+from psvae_tune.data.importers.request import ImportRequest, Source
+from psvae_tune.data.importers.write import import_session
 from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
 
 N_REPEATS = 5

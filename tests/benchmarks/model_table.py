@@ -23,8 +23,8 @@ from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import session_path
-from psvae_tune.data.hdf5 import read_session
-from psvae_tune.data.types import Session
+from psvae_tune.data.session import Session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import evaluate, final_metrics
 from psvae_tune.models.model import Model
 from psvae_tune.train import best_model, fit, start

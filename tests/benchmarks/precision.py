@@ -21,7 +21,7 @@ from command import ROOT
 from psvae_tune.batches import prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import session_path
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import final_metrics
 from psvae_tune.train import best_model, fit, start
 

@@ -18,9 +18,9 @@ from command import ROOT, psvae_tune
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.label_scaler import fit_label_scaler
+from psvae_tune.data.session_file import read_session
 from psvae_tune.data.splits import split_clips
-from psvae_tune.data.standardize import fit_label_scaler
 from psvae_tune.metrics.label_prediction import label_r2
 
 STAGE = (

@@ -20,7 +20,7 @@ import torch
 from psvae_tune.batches import prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import session_path
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.gather import make_study_figures
 from psvae_tune.figures.report import make_report

@@ -35,7 +35,7 @@ from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import demo_path, read_truth
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import evaluate
 from psvae_tune.logged import LoggedTrial, open_study
 from psvae_tune.models.saved import load_model

@@ -34,7 +34,7 @@ from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.models import products, transposed
 from psvae_tune.models.architecture import Size
 from psvae_tune.models.registry import build_model

@@ -20,7 +20,7 @@ import psutil
 import yaml
 from command import PROGRAM, ROOT
 
-from psvae_tune.data.hdf5 import write_session
+from psvae_tune.data.session_file import write_session
 
 SIZE, CLIP = 128, 200
 NAMES = ("left_x", "right_x", "left_y", "right_y")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from psvae_tune.data.demo import demo_path, read_truth, write_demo
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from recordings import HEIGHT, WIDTH, draw, path_of_square
 
-from psvae_tune.data.findings import Finding, find
-from psvae_tune.data.hdf5 import ExtraGroup, write_session
-from psvae_tune.data.measures import measure_session
+from psvae_tune.data.quality_findings import Finding, find
+from psvae_tune.data.quality_measures import measure_session
+from psvae_tune.data.session_file import ExtraGroup, write_session
 
 N, CLIP = 1200, 100
 NAMES = ("paw_x", "paw_y")

@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from psvae_tune.data.hdf5 import ExtraGroup, read_session, write_session
+from psvae_tune.data.session_file import ExtraGroup, read_session, write_session
 from psvae_tune.errors import DataError
 
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from psvae_tune.data.header import read_header
+from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError
 
 
@@ -322,5 +322,5 @@ def test_real_header(shared_data, name, n_clips, frame_shape, n_labels):
 
 
 def test_reading_needs_no_torch():
-    code = "import sys, psvae_tune.data.hdf5; sys.exit('torch' in sys.modules)"
+    code = "import sys, psvae_tune.data.session_file; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,10 +9,10 @@ import pytest
 from recordings import HEIGHT, WIDTH, draw, path_of_square, turn, write_csv, write_video
 
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.data.hdf5 import read_session
-from psvae_tune.data.import_plan import cut_clips, plan_import
-from psvae_tune.data.import_request import FrameRange, ImportRequest, Source
-from psvae_tune.data.importing import import_session
+from psvae_tune.data.importers.plan import cut_clips, plan_import
+from psvae_tune.data.importers.request import FrameRange, ImportRequest, Source
+from psvae_tune.data.importers.write import import_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.data.video import Crop
 from psvae_tune.errors import ConfigError, DataError, StorageError
 from psvae_tune.models.registry import build_model

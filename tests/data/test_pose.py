@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import sleap_io
 
-from psvae_tune.data.pose import read_poses
+from psvae_tune.data.importers.read_poses import read_poses
 from psvae_tune.errors import DataError
 
 HEADER = "scorer,net,net,net\nbodyparts,paw,paw,paw\ncoords,x,y,likelihood\n"

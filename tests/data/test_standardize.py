@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from psvae_tune.data.standardize import LabelScaler, fit_label_scaler
-from psvae_tune.data.types import Session, SessionHeader
+from psvae_tune.data.label_scaler import LabelScaler, fit_label_scaler
+from psvae_tune.data.session import Session, SessionHeader
 from psvae_tune.errors import DataError
 
 

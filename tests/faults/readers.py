@@ -7,23 +7,23 @@ import numpy as np
 
 def read_recording(path: Path) -> None:
     """As ``run`` does."""
-    from psvae_tune.data.hdf5 import read_session
+    from psvae_tune.data.session_file import read_session
 
     read_session(path, needs_labels=True)
 
 
 def check_recording(path: Path) -> None:
     """As ``data check`` does."""
-    from psvae_tune.data.findings import find
-    from psvae_tune.data.measures import measure_session
+    from psvae_tune.data.quality_findings import find
+    from psvae_tune.data.quality_measures import measure_session
 
     find(measure_session(str(path)))
 
 
 def picture_recording(path: Path) -> None:
     """As ``data check --html`` does."""
-    from psvae_tune.data.findings import find
-    from psvae_tune.data.measures import measure_session
+    from psvae_tune.data.quality_findings import find
+    from psvae_tune.data.quality_measures import measure_session
     from psvae_tune.figures.session_page import build_session_page
 
     measures = measure_session(str(path))
@@ -32,7 +32,7 @@ def picture_recording(path: Path) -> None:
 
 def read_pose_file(path: Path) -> None:
     """As ``data import`` does."""
-    from psvae_tune.data.pose import read_poses
+    from psvae_tune.data.importers.read_poses import read_poses
 
     read_poses(path, Path("video.mp4")).choose([], [], None)
 

@@ -15,11 +15,11 @@ from hostile import N_INPUTS, NASTY, OUTCOMES, damage, share
 from studies import make_config, make_session
 
 from psvae_tune.batches import prepare_data
-from psvae_tune.data import caution
-from psvae_tune.data.hdf5 import write_session
-from psvae_tune.data.header import read_header
-from psvae_tune.data.measures import measure_session
-from psvae_tune.data.pose import read_poses
+from psvae_tune.data import untrusted_hdf5 as caution
+from psvae_tune.data.importers.read_poses import read_poses
+from psvae_tune.data.quality_measures import measure_session
+from psvae_tune.data.session_file import write_session
+from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError
 from psvae_tune.models.saved import save_model
 from psvae_tune.train import start

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.findings import find
-from psvae_tune.data.hdf5 import read_session, write_session
-from psvae_tune.data.header import read_header
-from psvae_tune.data.measures import measure_session
+from psvae_tune.data.quality_findings import find
+from psvae_tune.data.quality_measures import measure_session
+from psvae_tune.data.session_file import read_session, write_session
+from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.figures.session_page import build_session_page
 from psvae_tune.files import locate, open_url

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.hdf5 import read_session, write_session
+from psvae_tune.data.session_file import read_session, write_session
 
 
 @pytest.fixture(scope="session")

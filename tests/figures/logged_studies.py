@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from psvae_tune.config.study import parse_study
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.logged import open_study
 from psvae_tune.select.choose import select
 from psvae_tune.storage import OutputFolder

@@ -10,7 +10,7 @@ import yaml
 from logged_studies import RAW, log_study
 
 from psvae_tune.choices import override
-from psvae_tune.data.hdf5 import write_session
+from psvae_tune.data.session_file import write_session
 from psvae_tune.logged import open_study
 from psvae_tune.publish import REPORT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.pose_tables import read_numbers
+from psvae_tune.data.importers.pose_tables import read_numbers
 from psvae_tune.errors import DataError
 
 _NUMBERING = ("", "frame", "index", "time")

@@ -1,8 +1,7 @@
 """What a tracker wrote, in one form whatever the tracker: where each keypoint was, how sure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -148,41 +147,6 @@ def make_poses(
         min_likelihood=min_likelihood,
         are_rows_numbered=are_rows_numbered,
     )
-
-
-def read_poses(path: Path, video: Path | None = None) -> Poses:
-    """Read a pose file of any known kind.
-
-    Parameters
-    ----------
-    path
-        The file.
-    video
-        Whose poses are wanted, of a file that may hold those of several.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, or its form is not known.
-    """
-    from psvae_tune.data import pose_hdf5, pose_tables
-
-    readers: dict[str, Callable[[Path], Poses]] = {
-        ".csv": pose_tables.read_csv,
-        ".npy": pose_tables.read_npy,
-        ".h5": pose_hdf5.read_hdf5,
-        ".hdf5": pose_hdf5.read_hdf5,
-        ".slp": partial(pose_hdf5.read_slp, video=video),
-    }
-    if path.suffix.lower() not in readers:
-        known = ", ".join(readers)
-        raise DataError(str(path), f"must be a pose file ({known}), got {path.suffix or 'none'!r}")
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read: {(error.strerror or '').lower()}") from error
-    return readers[path.suffix.lower()](path)
 
 
 def _absent(what: str, names: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.header import HDF5_ERRORS, open_session
-from psvae_tune.data.types import SessionHeader
+from psvae_tune.data.session import SessionHeader
+from psvae_tune.data.session_header import HDF5_ERRORS, open_session
 from psvae_tune.errors import DataError
 
 

@@ -9,11 +9,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.caution import count_bytes, find_foreign_parts, piece_problem, rehearse_texts
-from psvae_tune.data.header import HDF5_ERRORS, open_session
-from psvae_tune.data.memory import check_memory
-from psvae_tune.data.pose import Poses, make_poses
-from psvae_tune.data.pose_tables import LEVELS, Column, assemble
+from psvae_tune.data.importers.pose_tables import LEVELS, Column, assemble
+from psvae_tune.data.importers.poses import Poses, make_poses
+from psvae_tune.data.memory_limits import check_memory
+from psvae_tune.data.session_header import HDF5_ERRORS, open_session
+from psvae_tune.data.untrusted_hdf5 import (
+    count_bytes,
+    find_foreign_parts,
+    piece_problem,
+    rehearse_texts,
+)
 from psvae_tune.errors import DataError
 
 if TYPE_CHECKING:

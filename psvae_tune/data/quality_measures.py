@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
-from psvae_tune.data.caution import count_bytes, rehearse_texts
-from psvae_tune.data.header import HDF5_ERRORS, holds_times, inspect_session, open_session
-from psvae_tune.data.memory import check_memory
-from psvae_tune.data.types import SessionHeader
+from psvae_tune.data.memory_limits import check_memory
+from psvae_tune.data.session import SessionHeader
+from psvae_tune.data.session_header import HDF5_ERRORS, holds_times, inspect_session, open_session
+from psvae_tune.data.untrusted_hdf5 import count_bytes, rehearse_texts
 from psvae_tune.errors import DataError
 
 N_SHOWN = 12

@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.header import inspect_session, open_session, read_header
-from psvae_tune.data.memory import check_memory, room_for_recordings
-from psvae_tune.data.standardize import flat_label_problems
-from psvae_tune.data.stored import StoredFrames, read_into
-from psvae_tune.data.types import Frames, Session, SessionHeader
+from psvae_tune.data.label_scaler import flat_label_problems
+from psvae_tune.data.memory_limits import check_memory, room_for_recordings
+from psvae_tune.data.session import Frames, Session, SessionHeader
+from psvae_tune.data.session_header import inspect_session, open_session, read_header
+from psvae_tune.data.streamed_frames import StoredFrames, read_into
 from psvae_tune.errors import DataError
 
 __all__ = ["ExtraGroup", "read_header", "read_session", "write_session"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.pose import Poses, make_poses
+from psvae_tune.data.importers.poses import Poses, make_poses
 from psvae_tune.errors import DataError
 
 # The words at the start of the header rows of DeepLabCut, in any order; coords is always there.

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from psvae_tune.data.caution import piece_problem, rehearse_texts
-from psvae_tune.data.types import SessionHeader
+from psvae_tune.data.session import SessionHeader
+from psvae_tune.data.untrusted_hdf5 import piece_problem, rehearse_texts
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.files import is_url, open_url
 

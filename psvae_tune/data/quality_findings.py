@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.measures import Measures
+from psvae_tune.data.quality_measures import Measures
 
 MASKED = 0.5  # a label that is masked more often has little to teach
 REDUNDANT = 0.95  # two labels of a higher |r| say the same

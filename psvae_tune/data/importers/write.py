@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.header import clip_number
-from psvae_tune.data.import_plan import ImportPlan
+from psvae_tune.data.importers.plan import ImportPlan
+from psvae_tune.data.session_header import clip_number
 from psvae_tune.data.video import iterate_frames
 from psvae_tune.errors import DataError, StorageError
 

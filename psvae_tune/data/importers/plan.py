@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.extra_labels import ExtraLabels, read_extra_labels
-from psvae_tune.data.import_labels import FrameLabels, join_labels, leave_out_ends, read_labels
-from psvae_tune.data.import_request import ALL_FRAMES, ImportRequest
-from psvae_tune.data.standardize import flat_label_problems
+from psvae_tune.data.importers.extra_labels import ExtraLabels, read_extra_labels
+from psvae_tune.data.importers.labels import FrameLabels, join_labels, leave_out_ends, read_labels
+from psvae_tune.data.importers.request import ALL_FRAMES, ImportRequest
+from psvae_tune.data.label_scaler import flat_label_problems
 from psvae_tune.data.video import Crop, VideoInfo, View, probe_video
 from psvae_tune.errors import ConfigError, DataError
 

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.alignment import RowMap, choose_map, possible_maps, reduce_frames
-from psvae_tune.data.import_request import ImportRequest, Source
-from psvae_tune.data.pose import ChosenPoints, Poses, read_poses
+from psvae_tune.data.importers.poses import ChosenPoints, Poses
+from psvae_tune.data.importers.read_poses import read_poses
+from psvae_tune.data.importers.request import ImportRequest, Source
 from psvae_tune.data.video import VideoInfo, View, iterate_frames
 from psvae_tune.errors import DataError
 

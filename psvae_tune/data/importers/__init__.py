@@ -1,0 +1,1 @@
+"""Videos and the files of pose trackers become recordings."""

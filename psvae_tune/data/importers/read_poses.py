@@ -1,0 +1,43 @@
+"""Poses are read from a file of any known tracker."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from psvae_tune.data.importers.poses import Poses
+from psvae_tune.errors import DataError
+
+
+def read_poses(path: Path, video: Path | None = None) -> Poses:
+    """Read a pose file of any known kind.
+
+    Parameters
+    ----------
+    path
+        The file.
+    video
+        Whose poses are wanted, of a file that may hold those of several.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or its form is not known.
+    """
+    from psvae_tune.data.importers import pose_hdf5, pose_tables
+
+    readers: dict[str, Callable[[Path], Poses]] = {
+        ".csv": pose_tables.read_csv,
+        ".npy": pose_tables.read_npy,
+        ".h5": pose_hdf5.read_hdf5,
+        ".hdf5": pose_hdf5.read_hdf5,
+        ".slp": partial(pose_hdf5.read_slp, video=video),
+    }
+    if path.suffix.lower() not in readers:
+        known = ", ".join(readers)
+        raise DataError(str(path), f"must be a pose file ({known}), got {path.suffix or 'none'!r}")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {(error.strerror or '').lower()}") from error
+    return readers[path.suffix.lower()](path)
