@@ -14,7 +14,7 @@ from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.label_scaler import LabelScaler, fit_label_scaler
 from psvae_tune.data.session import Frames, Session, SplitName, Splits
 from psvae_tune.data.splits import split_clips, take_fraction
-from psvae_tune.models.types import Batch, DataShape
+from psvae_tune.models.batch import Batch, DataShape
 
 GPU_SHARE = 1 / 16
 """Of the memory of a GPU, for recordings: with eight trials on it, half of it holds frames."""

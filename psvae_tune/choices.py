@@ -100,7 +100,7 @@ def promote(study: LoggedStudy, name: str) -> str:
     TrackingError
         If the trial's files are gone, or the registry refuses.
     """
-    from psvae_tune.models.saved import load_model  # choosing needs no PyTorch, and not its start
+    from psvae_tune.models.model_file import load_model
 
     trial = study.chosen
     if trial is None:

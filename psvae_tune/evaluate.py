@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData
 from psvae_tune.data.session import SplitName
-from psvae_tune.losses import triplet_loss
+from psvae_tune.models.batch import Batch
+from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
-from psvae_tune.models.types import Batch
 
 # The decomposed KL needs a draw; the same one in every validation keeps epochs comparable.
 EVALUATION_SEED = 0

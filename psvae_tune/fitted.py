@@ -24,8 +24,8 @@ from psvae_tune.data.session import Session
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.models.latents import Posterior
 from psvae_tune.models.model import Model
+from psvae_tune.models.model_file import SavedModel, load_model
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, in_unit_range
-from psvae_tune.models.saved import SavedModel, load_model
 
 Floats = NDArray[np.float32]
 
@@ -55,7 +55,7 @@ class FittedModel:
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
-        """Read a ``model.pt``; see `psvae_tune.models.saved.load_model`."""
+        """Read a ``model.pt``; see `psvae_tune.models.model_file.load_model`."""
         return cls(load_model(path, device))
 
     @property

@@ -11,7 +11,7 @@ from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.session_header import read_header
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.models.architecture import plan_network
+from psvae_tune.models.layers.architecture import plan_network
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from psvae_tune.data.session_file import read_session
 from psvae_tune.data.video import View, iterate_frames, probe_video
 from psvae_tune.errors import DataError
+from psvae_tune.models.model_file import SavedModel
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, FramesToLatents
-from psvae_tune.models.saved import SavedModel
 from psvae_tune.predictions import Predictions, name_latents
 
 

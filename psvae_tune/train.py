@@ -19,9 +19,9 @@ from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import Precision, TrialConfig
 from psvae_tune.errors import DivergedError, StorageError
 from psvae_tune.evaluate import evaluate
-from psvae_tune.models.blocks import train_convolutions_in
+from psvae_tune.models.layers.blocks import train_convolutions_in
+from psvae_tune.models.layers.networks import ConvNet
 from psvae_tune.models.model import Model
-from psvae_tune.models.nets import ConvNet
 from psvae_tune.models.registry import build_model
 
 _DIGEST = 32  # bytes of a SHA-256

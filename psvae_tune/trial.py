@@ -23,7 +23,7 @@ from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.files import Location, write_bytes
 from psvae_tune.models.model import Model
-from psvae_tune.models.saved import save_model
+from psvae_tune.models.model_file import save_model
 from psvae_tune.spool import SpooledRun
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget, TrialRun

@@ -13,7 +13,7 @@ from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import Evaluation, evaluate, final_metrics
-from psvae_tune.losses import LOG_2PI, triplet_loss
+from psvae_tune.models.losses import LOG_2PI, triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 

@@ -13,9 +13,9 @@ from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.fitted import FittedModel
+from psvae_tune.models.model_file import save_model
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.saved import save_model
 
 SETTINGS = {
     "n_ae_latents": 5, "conditional_encoder": True, "msp.alpha": 1, "beta_tcvae.beta": 1,

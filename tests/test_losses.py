@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from psvae_tune.losses import (
+from psvae_tune.models.losses import (
     LOG_2PI,
     decompose_kl,
     gaussian_nll,

@@ -10,7 +10,7 @@ from studies import make_config, make_session
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.config.wording import name_trial
-from psvae_tune.models.saved import load_model
+from psvae_tune.models.model_file import load_model
 from psvae_tune.storage import StudyFolder
 from psvae_tune.tracking.runs import (
     TRIAL,

@@ -98,7 +98,7 @@ def predict(
 
     MODEL is a `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
-    from psvae_tune.models.saved import load_model
+    from psvae_tune.models.model_file import load_model
     from psvae_tune.predictions import to_csv, to_hdf5
     from psvae_tune.recordings import predict_recording
 

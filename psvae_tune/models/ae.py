@@ -5,9 +5,9 @@ L = MSE(frames)
 
 from torch import Generator, Tensor
 
-from psvae_tune.losses import mean_squared_error
+from psvae_tune.models.batch import Batch, Prediction, Term
+from psvae_tune.models.losses import mean_squared_error
 from psvae_tune.models.model import Model
-from psvae_tune.models.types import Batch, Prediction, Term
 
 
 class AE(Model):

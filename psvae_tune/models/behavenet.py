@@ -13,10 +13,10 @@ from psvae_tune.config.architecture import Architecture
 from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig
 from psvae_tune.config.settings import parse_settings, setting_names
 from psvae_tune.errors import ConfigError, StorageError
-from psvae_tune.models.architecture import Plan, Size, plan_network
+from psvae_tune.models.batch import DataShape
+from psvae_tune.models.layers.architecture import Plan, Size, plan_network
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import DataShape
 
 WHERE = "reference model"
 State = Mapping[str, NDArray[Any]]

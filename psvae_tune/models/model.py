@@ -8,10 +8,10 @@ from torch import Generator, Tensor, nn
 
 from psvae_tune.config.model import ModelConfig
 from psvae_tune.errors import ConfigError, DataError
+from psvae_tune.models.batch import Batch, DataShape, Prediction, Term, Terms
+from psvae_tune.models.label_planes import label_planes
 from psvae_tune.models.latents import Partition, Posterior
-from psvae_tune.models.nets import NETS
-from psvae_tune.models.planes import label_planes
-from psvae_tune.models.types import Batch, DataShape, Prediction, Term, Terms
+from psvae_tune.models.layers.networks import NETS
 
 ArrayLike = Tensor | NDArray[Any]
 

@@ -7,9 +7,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from psvae_tune.config.model import CondAEMSPConfig
-from psvae_tune.losses import mean_squared_error, projection_error
 from psvae_tune.models.ae import AE
-from psvae_tune.models.types import Batch, DataShape, Prediction, Term
+from psvae_tune.models.batch import Batch, DataShape, Prediction, Term
+from psvae_tune.models.losses import mean_squared_error, projection_error
 
 
 class CondAEMSP(AE):

@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from psvae_tune.config.model import ModelConfig, MSPSVAEConfig, PSVAEConfig
-from psvae_tune.losses import gaussian_nll, kl_to_std_normal, triplet_loss
+from psvae_tune.models.batch import Batch, DataShape, Prediction, Term
 from psvae_tune.models.latents import Partition, Posterior, draw_rotation
+from psvae_tune.models.losses import gaussian_nll, kl_to_std_normal, triplet_loss
 from psvae_tune.models.model import Model
-from psvae_tune.models.types import Batch, DataShape, Prediction, Term
 from psvae_tune.models.vae import frames_nll, kl_rows
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from psvae_tune.errors import DataError
-from psvae_tune.models.saved import SavedModel, load_model
+from psvae_tune.models.model_file import SavedModel, load_model
 
 N_FRAMES_AT_ONCE = 256
 

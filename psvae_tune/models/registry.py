@@ -7,11 +7,11 @@ import torch
 from psvae_tune.config.model import ModelConfig
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.ae import AE, CondAE
+from psvae_tune.models.batch import DataShape
+from psvae_tune.models.layers.networks import NETS
 from psvae_tune.models.model import Model
 from psvae_tune.models.msp import CondAEMSP
-from psvae_tune.models.nets import NETS
 from psvae_tune.models.ps_vae import PSVAE, MultisessionPSVAE
-from psvae_tune.models.types import DataShape
 from psvae_tune.models.vae import VAE, BetaTCVAE, CondVAE
 
 MODELS: dict[str, type[Model]] = {

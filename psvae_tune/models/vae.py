@@ -7,9 +7,9 @@
 from torch import Generator, Tensor
 
 from psvae_tune.config.model import BetaTCVAEConfig, VAEConfig
-from psvae_tune.losses import decompose_kl, gaussian_nll, kl_to_std_normal
+from psvae_tune.models.batch import Batch, Prediction, Term
+from psvae_tune.models.losses import decompose_kl, gaussian_nll, kl_to_std_normal
 from psvae_tune.models.model import Model
-from psvae_tune.models.types import Batch, Prediction, Term
 
 
 class VAE(Model):

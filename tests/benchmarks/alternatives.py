@@ -35,10 +35,10 @@ from training_step import (
 
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.data.session_file import read_session
-from psvae_tune.models.blocks import train_convolutions_in
+from psvae_tune.models.batch import Batch
+from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import Batch
 from psvae_tune.train import pick_dtype
 from psvae_tune.tune import WORKER_ENVIRONMENT
 

@@ -19,10 +19,10 @@ import yaml
 from command import ROOT
 
 from psvae_tune.config.study import parse_study
-from psvae_tune.losses import decompose_kl
-from psvae_tune.models.blocks import train_convolutions_in
+from psvae_tune.models.batch import Batch, DataShape
+from psvae_tune.models.layers.blocks import train_convolutions_in
+from psvae_tune.models.losses import decompose_kl
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import Batch, DataShape
 from psvae_tune.train import pick_dtype
 
 CPU = torch.device("cpu")

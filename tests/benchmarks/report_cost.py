@@ -25,7 +25,7 @@ from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.gather import make_study_figures
 from psvae_tune.figures.report import make_report
 from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
-from psvae_tune.models.saved import load_model
+from psvae_tune.models.model_file import load_model
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking.runs import fetch_file
 

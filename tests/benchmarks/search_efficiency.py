@@ -38,7 +38,7 @@ from psvae_tune.data.demo import demo_path, read_truth
 from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import evaluate
 from psvae_tune.logged import LoggedTrial, open_study
-from psvae_tune.models.saved import load_model
+from psvae_tune.models.model_file import load_model
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking.runs import TrackingTarget, fetch_file
 

@@ -35,10 +35,10 @@ from psvae_tune.config.study import parse_study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
-from psvae_tune.models import products, transposed
-from psvae_tune.models.architecture import Size
+from psvae_tune.models.batch import Batch
+from psvae_tune.models.layers import matmul_conv, transposed_conv
+from psvae_tune.models.layers.architecture import Size
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import Batch
 from psvae_tune.train import fit, pick_dtype, start
 from psvae_tune.tune import WORKER_ENVIRONMENT
 
@@ -78,14 +78,14 @@ def make_config(precision: str, network: str = "published") -> TrialConfig:
 def transposed_convolution(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
 ) -> Tensor:
-    """Return what `psvae_tune.models.transposed.grow` does, for frames of even sizes."""
+    """Return what `transposed_conv.grow` does, for frames of even sizes."""
     return F.conv_transpose2d(x, weight, bias, stride, before)[..., : outer[0], : outer[1]]
 
 
 def use_plain_convolutions() -> None:
     """Have all convolutions of this process be those of PyTorch, from here on."""
-    products.are_quicker = lambda weight, inner: False
-    transposed.grow = transposed_convolution
+    matmul_conv.are_quicker = lambda weight, inner: False
+    transposed_conv.grow = transposed_convolution
 
 
 def plain_epochs(path: Path, data: PreparedData, config: TrialConfig) -> Iterator[None]:

@@ -15,9 +15,9 @@ from psvae_tune.data.importers.write import import_session
 from psvae_tune.data.session_file import read_session
 from psvae_tune.data.video import Crop
 from psvae_tune.errors import ConfigError, DataError, StorageError
+from psvae_tune.models.batch import DataShape
+from psvae_tune.models.model_file import SavedModel
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.saved import SavedModel
-from psvae_tune.models.types import DataShape
 from psvae_tune.recordings import predict_recording
 
 N = 300

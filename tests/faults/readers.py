@@ -39,8 +39,8 @@ def read_pose_file(path: Path) -> None:
 
 def read_model(path: Path) -> None:
     """As ``predict`` does."""
+    from psvae_tune.models.model_file import load_model
     from psvae_tune.models.pyfunc import FramesToLatents
-    from psvae_tune.models.saved import load_model
 
     saved = load_model(path)
     shape = saved.model.shape

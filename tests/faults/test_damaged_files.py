@@ -21,7 +21,7 @@ from psvae_tune.data.quality_measures import measure_session
 from psvae_tune.data.session_file import write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError
-from psvae_tune.models.saved import save_model
+from psvae_tune.models.model_file import save_model
 from psvae_tune.train import start
 
 NAMES = '["paw_x", "paw_y"]'

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig
-from psvae_tune.models.types import Batch, DataShape
+from psvae_tune.models.batch import Batch, DataShape
 
 SHARED = Path(
     os.environ.get("PSVAE_TUNE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")

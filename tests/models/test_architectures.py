@@ -8,10 +8,10 @@ from small_models import make_config
 
 from psvae_tune.config.architecture import Architecture
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.models.architecture import Layer, plan_network
-from psvae_tune.models.blocks import pool, unpool
+from psvae_tune.models.batch import DataShape
+from psvae_tune.models.layers.architecture import Layer, plan_network
+from psvae_tune.models.layers.blocks import pool, unpool
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import DataShape
 
 SLIM = {"ae_encoding_n_channels": [2, 3, 4, 5, 6]}
 POOLED = {

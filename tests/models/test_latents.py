@@ -5,8 +5,8 @@ import torch
 from small_models import SHAPE, make_batch, make_config
 
 from psvae_tune.errors import ConfigError
+from psvae_tune.models.label_planes import label_planes
 from psvae_tune.models.latents import Partition, Posterior, draw_rotation
-from psvae_tune.models.planes import label_planes
 from psvae_tune.models.registry import build_model
 
 

@@ -9,10 +9,15 @@ import torch
 from small_models import SHAPE, VARIANTS, make_batch, make_config
 
 from psvae_tune.errors import DataError
-from psvae_tune.losses import decompose_kl, gaussian_nll, kl_to_std_normal, mean_squared_error
+from psvae_tune.models.batch import Batch
+from psvae_tune.models.losses import (
+    decompose_kl,
+    gaussian_nll,
+    kl_to_std_normal,
+    mean_squared_error,
+)
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import Batch
 
 ROWS = {
     "ae": {"frame_mse": 1},

@@ -5,9 +5,9 @@ import torch
 from small_models import VARIANTS, make_batch, make_config
 from test_architectures import ARCHITECTURES
 
-from psvae_tune.models.blocks import train_convolutions_in
+from psvae_tune.models.batch import DataShape
+from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import DataShape
 
 CASES = {
     **{f"ps-vae, {name}": ("ps-vae", layers, {}) for name, layers in ARCHITECTURES.items()},

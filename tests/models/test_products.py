@@ -6,9 +6,9 @@ from small_models import make_batch, make_config
 from torch.nn import functional as F
 
 from psvae_tune.config.architecture import Architecture
-from psvae_tune.models import products, transposed
+from psvae_tune.models.batch import DataShape
+from psvae_tune.models.layers import matmul_conv, transposed_conv
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import DataShape
 
 # Outer size, kernel, stride, and the zeros before and after the pixels.
 GEOMETRIES = [
@@ -32,7 +32,7 @@ def results_of(apply, *tensors):
     return [found.detach(), *torch.autograd.grad(found, inputs, upstream)]
 
 
-@pytest.mark.parametrize("n_outer", [1, 4, transposed.MAX_CHANNELS + 1])
+@pytest.mark.parametrize("n_outer", [1, 4, transposed_conv.MAX_CHANNELS + 1])
 @pytest.mark.parametrize(("outer", "kernel", "stride", "before", "after"), GEOMETRIES)
 def test_products_are_convolutions_and_so_are_their_gradients(
     outer, kernel, stride, before, after, n_outer
@@ -43,7 +43,7 @@ def test_products_are_convolutions_and_so_are_their_gradients(
     border = (before[1], after[1], before[0], after[0])
     wanted = results_of(lambda x, w: F.conv2d(F.pad(x, border), w, stride=stride), x, weight)
     inner = wanted[0].shape[2:]
-    found = results_of(lambda x, w: products.shrink(x, w, stride, before, inner), x, weight)
+    found = results_of(lambda x, w: matmul_conv.shrink(x, w, stride, before, inner), x, weight)
     assert_same(found, wanted)
 
     def grow(x, weight, bias):
@@ -56,13 +56,13 @@ def test_products_are_convolutions_and_so_are_their_gradients(
     bias = torch.randn(n_outer, generator=rng, dtype=torch.float64)
     wanted = results_of(grow, y, weight, bias)
     found = results_of(
-        lambda x, w, b: products.grow(x, w, stride, before, outer) + b[:, None, None],
+        lambda x, w, b: matmul_conv.grow(x, w, stride, before, outer) + b[:, None, None],
         *(y, weight, bias),
     )
     assert_same(found, wanted)
     if all(one <= other for one, other in zip(before, after, strict=True)):
         found = results_of(
-            lambda x, w, b: transposed.grow(x, w, b, stride, before, outer), y, weight, bias
+            lambda x, w, b: transposed_conv.grow(x, w, b, stride, before, outer), y, weight, bias
         )
         assert_same(found, wanted)
 

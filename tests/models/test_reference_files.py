@@ -8,12 +8,12 @@ import pytest
 import torch
 from small_models import NO_REFERENCE, REFERENCE_FILES, Reference, make_batch, read_reference
 
-from psvae_tune import losses
 from psvae_tune.errors import ConfigError, StorageError
+from psvae_tune.models import losses
+from psvae_tune.models.batch import Batch, Prediction
 from psvae_tune.models.behavenet import model_from_reference
+from psvae_tune.models.label_planes import label_planes
 from psvae_tune.models.model import Model
-from psvae_tune.models.planes import label_planes
-from psvae_tune.models.types import Batch, Prediction
 
 pytestmark = NO_REFERENCE
 INPUTS = {"frames", "labels", "labels_sc", "z"}

@@ -9,9 +9,9 @@ import torch
 from small_models import SHAPE, VARIANTS, make_batch, make_config
 
 from psvae_tune.errors import DataError, StorageError
+from psvae_tune.models.model_file import load_model, save_model
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, _load_pyfunc
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.saved import load_model, save_model
 
 SCALER = {"mean": [10.0, 20.0, 30.0, 40.0], "std": [1.0, 2.0, 3.0, 4.0]}
 

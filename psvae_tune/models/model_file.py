@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import parse_settings
 from psvae_tune.errors import ConfigError, StorageError
+from psvae_tune.models.batch import DataShape
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
-from psvae_tune.models.types import DataShape
 
 FORMAT = 1
 MAX_SIZE = 10_000

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psvae_tune.models.architecture import Size, overlap
+from psvae_tune.models.layers.architecture import Size, overlap
 
 # From where on the products were seen to be quicker, in both number formats.
 MAX_INNER_PIXELS = 16

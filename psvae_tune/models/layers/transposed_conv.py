@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from psvae_tune.models.architecture import Size, overlap
+from psvae_tune.models.layers.architecture import Size, overlap
 
 # Outer channels up to which it was seen to be quicker in 32-bit numbers, too.
 MAX_CHANNELS = 32
@@ -32,7 +32,7 @@ def grow(
     Parameters
     ----------
     x, weight, stride, outer
-        As for `psvae_tune.models.products.grow`.
+        As for `psvae_tune.models.layers.matmul_conv.grow`.
     bias
         (outer channel,).
     before

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from psvae_tune.config.model import ModelConfig
-from psvae_tune.models.architecture import Plan, Size, plan_network
-from psvae_tune.models.blocks import SLOPE, Block, by_session, pool, unpool
+from psvae_tune.models.batch import DataShape
 from psvae_tune.models.latents import Posterior
-from psvae_tune.models.types import DataShape
+from psvae_tune.models.layers.architecture import Plan, Size, plan_network
+from psvae_tune.models.layers.blocks import SLOPE, Block, by_session, pool, unpool
 
 FrameShape = tuple[int, int, int]
 """(channel, height, width)."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psvae_tune.models import products, transposed
-from psvae_tune.models.architecture import Layer, Plan, Size
+from psvae_tune.models.layers import matmul_conv, transposed_conv
+from psvae_tune.models.layers.architecture import Layer, Plan, Size
 
 SLOPE = 0.05
 """Of the leaky rectifiers."""
@@ -56,8 +56,8 @@ class Block(nn.Module):
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
             x, weight, bias = self._cast(x, conv)
             stride = self.layer.stride
-            if self.training and products.are_quicker(weight, inner):
-                return products.shrink(x, weight, stride, before, inner) + _channelwise(bias)
+            if self.training and matmul_conv.are_quicker(weight, inner):
+                return matmul_conv.shrink(x, weight, stride, before, inner) + _channelwise(bias)
             if any(overlap % 2 for overlap in overlaps):
                 x = F.pad(x, (0, overlaps[1] % 2, 0, overlaps[0] % 2))
             return F.conv2d(x, weight, bias, stride, before)
@@ -72,10 +72,10 @@ class Block(nn.Module):
 
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
             x, weight, bias = self._cast(x, conv)
-            if self.training and products.are_quicker(weight, (x.shape[2], x.shape[3])):
-                grown = products.grow(x, weight, self.layer.stride, before, outer)
+            if self.training and matmul_conv.are_quicker(weight, (x.shape[2], x.shape[3])):
+                grown = matmul_conv.grow(x, weight, self.layer.stride, before, outer)
                 return grown + _channelwise(bias)
-            return transposed.grow(x, weight, bias, self.layer.stride, before, outer)
+            return transposed_conv.grow(x, weight, bias, self.layer.stride, before, outer)
 
         x = by_session(self.conv, convolve, x, session_index)
         return x if self.norm is None else self.norm(x)

@@ -1,0 +1,1 @@
+"""The layers that all models are built of."""
