@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from psvae_tune import logged
 from psvae_tune.errors import StorageError, StudyError, TrackingError
 from psvae_tune.figures.images import COMPARISON
 from psvae_tune.files import write_bytes
-from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial
+from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial, open_study
 from psvae_tune.publish import publish
 from psvae_tune.tracking.models import find_model, log_model, register_model
 from psvae_tune.tracking.runs import SELECTED, reason_of, writing
@@ -60,7 +59,7 @@ def override(study: LoggedStudy, trial: LoggedTrial, user: str, reason: str) -> 
     with writing(f"run {study.run_id}"):
         run.log_text(json.dumps(history, indent=2), CHOICES)
         run.mark([trial.trial_id], SELECTED)
-    changed = logged.open_study(study.target.uri, study.name)
+    changed = open_study(study.target.uri, study.name)
     publish(changed)
     return changed
 

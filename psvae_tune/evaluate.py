@@ -9,9 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData
 from psvae_tune.data.session import SplitName
+from psvae_tune.metrics.disentanglement import dci, mig, sap
+from psvae_tune.metrics.label_prediction import label_mse, label_r2, leak_r2
+from psvae_tune.metrics.latent_dependence import (
+    active_units,
+    gaussian_tc,
+    hsic,
+    latent_correlation,
+)
+from psvae_tune.metrics.session_leakage import session_accuracy
+from psvae_tune.metrics.traversal_localisation import traversal_localisation
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
@@ -170,9 +179,9 @@ def _pooled_metrics(
     if seen.labels_hat is not None and seen.labels is not None:
         assert seen.label_mask is not None
         given = seen.labels[frames], seen.labels_hat[frames], seen.label_mask[frames]
-        r2 = measure.label_r2(*given)
+        r2 = label_r2(*given)
         found["label_r2"] = None if r2 is None else r2.mean
-        found["label_mse"] = measure.label_mse(*given)
+        found["label_mse"] = label_mse(*given)
     return found
 
 
@@ -197,10 +206,10 @@ def _latent_metrics(model: Model, seen: Evaluation) -> dict[str, float | None]:
     """Return the metrics of the unsupervised latents of one split."""
     found: dict[str, float | None] = {}
     unsupervised = seen.mean[:, model.partition.unsupervised]
-    found["latent_correlation"] = measure.latent_correlation(unsupervised)
-    found["gaussian_tc"] = measure.gaussian_tc(unsupervised)
+    found["latent_correlation"] = latent_correlation(unsupervised)
+    found["gaussian_tc"] = gaussian_tc(unsupervised)
     if seen.logvar is not None:
-        found["active_units"] = measure.active_units(
+        found["active_units"] = active_units(
             unsupervised, seen.logvar[:, model.partition.unsupervised]
         )
     return found
@@ -217,22 +226,22 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
         seen = evaluate(model, data, split, device)
         found |= seen.metrics
         z_train, z = (item.mean[:, model.partition.unsupervised] for item in (train, seen))
-        found[f"{split}/hsic"] = measure.hsic(z)
+        found[f"{split}/hsic"] = hsic(z)
         if train.labels is not None and seen.labels is not None:
-            found[f"{split}/leak_r2"] = measure.leak_r2(
+            found[f"{split}/leak_r2"] = leak_r2(
                 z_train, train.labels, z, seen.labels, train.label_mask, seen.label_mask
             )
             found |= _label_metrics(model, seen, split)
         found |= _localisation(model, data, split, z_train, device)
         if seen.labels_hat is not None and seen.labels is not None:
-            r2 = measure.label_r2(seen.labels, seen.labels_hat, seen.label_mask)
+            r2 = label_r2(seen.labels, seen.labels_hat, seen.label_mask)
             for index, name in enumerate(data.label_names if r2 else ()):
                 value = float(r2.per_label[index])  # type: ignore[union-attr]
                 found[f"{split}/label_r2/{name}"] = value if np.isfinite(value) else None
         if len(data.sessions) > 1:
             for block in ("unsupervised", "background"):
                 columns = getattr(model.partition, block)
-                found[f"{split}/session_accuracy_{block[0]}"] = measure.session_accuracy(
+                found[f"{split}/session_accuracy_{block[0]}"] = session_accuracy(
                     train.mean[:, columns],
                     train.session_index,
                     seen.mean[:, columns],
@@ -246,11 +255,11 @@ def _label_metrics(model: Model, seen: Evaluation, split: SplitName) -> dict[str
     assert seen.labels is not None
     blocks = (seen.mean[:, model.partition.supervised], seen.mean[:, model.partition.unsupervised])
     given = (np.concatenate(blocks, axis=1), seen.labels, seen.label_mask)
-    dci = measure.dci(*given)
+    scores = dci(*given)
     return {
-        f"{split}/mig": measure.mig(*given),
-        f"{split}/sap": measure.sap(*given),
-        **({} if dci is None else {f"{split}/dci_{k}": v for k, v in asdict(dci).items()}),
+        f"{split}/mig": mig(*given),
+        f"{split}/sap": sap(*given),
+        **({} if scores is None else {f"{split}/dci_{k}": v for k, v in asdict(scores).items()}),
     }
 
 
@@ -285,7 +294,7 @@ def _localisation(
         )
         low, high = frames.double().chunk(2)
         squares.append((high - low).square().cpu().numpy())
-    where = measure.traversal_localisation(np.sqrt(np.mean(squares, axis=0)))
+    where = traversal_localisation(np.sqrt(np.mean(squares, axis=0)))
     return {
         f"{split}/traversal_concentration": float(where.concentration.mean()),
         f"{split}/traversal_overlap": where.overlap,

@@ -14,10 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from psvae_tune import tracking
 from psvae_tune.errors import CutOffError, TrackingError
 from psvae_tune.files import Location, copy_folder, folder_of, write_bytes
 from psvae_tune.storage import StudyFolder, remove_folder
+from psvae_tune.tracking import runs
 from psvae_tune.tracking.reach import check_answers
 from psvae_tune.tracking.runs import Epoch, Opening, RunStatus, TrackingTarget, TrialRun
 
@@ -103,15 +103,15 @@ class Spool:
             entry = json.loads(path.read_bytes())
             try:
                 if entry["kind"] == "close":
-                    tracking.close_trial(target, self.trial_id, entry["status"], entry["reason"])
+                    runs.close_trial(target, self.trial_id, entry["status"], entry["reason"])
                     run = None  # what follows opens it again
                 elif entry["kind"] == "late":
-                    tracking.log_metrics(target, self.trial_id, entry["metrics"])
+                    runs.log_metrics(target, self.trial_id, entry["metrics"])
                 else:
                     run = run or TrialRun.open(target, self._read_opening())
                     _apply(run, entry, path.with_suffix(""))
             except Exception as error:  # whatever it is, a fit must not end because of it
-                why = tracking.reason_of(error)
+                why = runs.reason_of(error)
                 logger.warning("trial %s waits for the tracking server: %s", self.trial_id, why)
                 return False
             path.unlink()
@@ -170,7 +170,7 @@ class SpooledRun:
         return self._run
 
     def _note_away(self, error: Exception) -> None:
-        why = tracking.reason_of(error)
+        why = runs.reason_of(error)
         logger.warning("the tracking server does not answer: %s", why)
         self._run, self._next_try = None, time.monotonic() + RETRY_S
 
@@ -278,7 +278,7 @@ def fetch_file(
     deadline = time.monotonic() + PATIENCE_S
     while waiting is None:
         try:
-            return tracking.fetch_file(target, trial_id, name, to)
+            return runs.fetch_file(target, trial_id, name, to)
         except Exception as error:  # stores raise what their database or HTTP library raises
             if _answers(target):
                 raise

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import Evaluation, evaluate, final_metrics
+from psvae_tune.metrics.label_prediction import label_mse, label_r2
+from psvae_tune.metrics.session_leakage import session_accuracy
 from psvae_tune.models.losses import LOG_2PI, triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
@@ -105,15 +106,15 @@ def test_labels_are_scored_where_they_are_valid_pooled_and_by_session(name, sess
         prediction, _, rows = predict(model, data, "val", index)
         given = item.labels[rows], prediction.labels.numpy(), item.session.label_masks[rows]
         said.append(given)
-        r2 = measure.label_r2(*given)
+        r2 = label_r2(*given)
         assert found[f"val/label_r2/session_{index}"] == pytest.approx(r2.mean, rel=1e-4)
         error = (given[0] - given[1])[given[2]]
         assert found[f"val/label_mse/session_{index}"] == pytest.approx(
             np.mean(error**2), rel=1e-4
         )
     together = [np.concatenate(parts) for parts in zip(*said, strict=True)]
-    assert found["val/label_r2"] == pytest.approx(measure.label_r2(*together).mean, rel=1e-4)
-    assert found["val/label_mse"] == pytest.approx(measure.label_mse(*together), rel=1e-4)
+    assert found["val/label_r2"] == pytest.approx(label_r2(*together).mean, rel=1e-4)
+    assert found["val/label_mse"] == pytest.approx(label_mse(*together), rel=1e-4)
 
 
 def test_nothing_depends_on_masked_labels(name, sessions):
@@ -182,7 +183,7 @@ def test_sessions_are_classified_from_both_blocks(sessions):
     found = final_metrics(model, data, CPU)
     train, test = (evaluate(model, data, split, CPU) for split in ("train", "test"))
     for key, columns in (("u", model.partition.unsupervised), ("b", model.partition.background)):
-        expected = measure.session_accuracy(
+        expected = session_accuracy(
             train.mean[:, columns], train.session_index, test.mean[:, columns], test.session_index
         )
         assert found[f"test/session_accuracy_{key}"] == expected

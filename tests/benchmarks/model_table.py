@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import evaluate, final_metrics
+from psvae_tune.metrics.label_prediction import leak_r2
 from psvae_tune.models.model import Model
 from psvae_tune.train import best_model, fit, start
 
@@ -84,9 +84,7 @@ def score(model: Model, data: PreparedData) -> dict[str, float]:
         if key.startswith("test/")
     }
     seen, test = evaluate(model, data, "train", CPU), evaluate(model, data, "test", CPU)
-    r2 = measure.leak_r2(
-        seen.mean, seen.labels, test.mean, test.labels, seen.label_mask, test.label_mask
-    )
+    r2 = leak_r2(seen.mean, seen.labels, test.mean, test.labels, seen.label_mask, test.label_mask)
     return found | ({} if r2 is None else {"readout_r2": r2})
 
 

@@ -31,13 +31,13 @@ from command import ROOT, psvae_tune
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
 
-from psvae_tune import metrics as measure
 from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import demo_path, read_truth
 from psvae_tune.data.session_file import read_session
 from psvae_tune.evaluate import evaluate
 from psvae_tune.logged import LoggedTrial, open_study
+from psvae_tune.metrics.disentanglement import mig
 from psvae_tune.models.model_file import load_model
 from psvae_tune.storage import OutputFolder
 from psvae_tune.tracking.runs import TrackingTarget, fetch_file
@@ -204,7 +204,7 @@ def read_fit(
     n_latents = mean.shape[1]
     table = np.nan_to_num(np.abs(np.corrcoef(mean.T, truth.T)[:n_latents, n_latents:]))
     matched = table[linear_sum_assignment(table, maximize=True)]
-    found = {"recovery": float(matched.mean()), "truth_mig": measure.mig(mean, truth) or 0.0}
+    found = {"recovery": float(matched.mean()), "truth_mig": mig(mean, truth) or 0.0}
     names = ("ps_vae.alpha", "ps_vae.beta", "rng_seed_model")
     alpha, beta, seed = (trial.params[name] for name in names)
     return Fit((alpha, beta, seed), {**trial.result().metrics, **found}, trial.is_selected)
