@@ -15,8 +15,8 @@ from psvae_tune.figures.images import COMPARISON
 from psvae_tune.files import write_bytes
 from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial, open_study
 from psvae_tune.publish import publish
-from psvae_tune.tracking.models import find_model, log_model, register_model
-from psvae_tune.tracking.runs import SELECTED, reason_of, writing
+from psvae_tune.tracking.client import SELECTED, reason_of, writing
+from psvae_tune.tracking.model_registry import find_model, log_model, register_model
 from psvae_tune.tracking.study_run import StudyRun
 
 

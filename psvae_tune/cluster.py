@@ -30,7 +30,7 @@ from psvae_tune.errors import ClusterError, StorageError, TrackingError
 from psvae_tune.files import is_url, locate
 from psvae_tune.nodes import Node, Nodes, shorten
 from psvae_tune.redaction import hide_passwords, holds_password
-from psvae_tune.tracking.reach import check_shareable, is_loopback
+from psvae_tune.tracking.reachability import check_shareable, is_loopback
 
 STUDY, OUTPUT = "psvae_tune.study", "psvae_tune.output"
 STOP_WAIT_S = 60

@@ -8,7 +8,7 @@ from typing import Any
 
 from psvae_tune.errors import CutOffError
 from psvae_tune.files import is_disk_error
-from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking.folders import StudyFolder
 
 
 @contextmanager

@@ -16,10 +16,8 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.wording import name_trial
 from psvae_tune.errors import RequestError, StorageError, StudyError, TrackingError, nearest
-from psvae_tune.select.candidates import TrialResult
 from psvae_tune.select.choose import pareto_front
-from psvae_tune.tracking.database import find_database
-from psvae_tune.tracking.runs import (
+from psvae_tune.tracking.client import (
     KIND,
     RUNG,
     SELECTED,
@@ -28,9 +26,11 @@ from psvae_tune.tracking.runs import (
     STUDY,
     TRIAL,
     TrackingTarget,
+    find_database,
     local_folder,
     reason_of,
 )
+from psvae_tune.tracking.trial_result import TrialResult
 
 SELECTION, CHOICES = "selection.json", "choices.json"
 MAX_TRIALS = 5000

@@ -15,9 +15,9 @@ from psvae_tune.data.session_header import open_session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.reach import check_answers
-from psvae_tune.tracking.runs import TrackingTarget
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.reachability import check_answers
 
 ANSWER_S = 600
 """How long a node may take to start a worker and look around; it may have to install packages."""

@@ -7,9 +7,9 @@ from psvae_tune.figures.gather import make_study_figures, recommend
 from psvae_tune.figures.report import make_report
 from psvae_tune.files import write_bytes
 from psvae_tune.logged import LoggedStudy
-from psvae_tune.tracking.runs import PARETO, writing
+from psvae_tune.tracking.chart_view import save_view
+from psvae_tune.tracking.client import PARETO, writing
 from psvae_tune.tracking.study_run import StudyRun
-from psvae_tune.tracking.views import save_view
 
 REPORT = "report.html"
 

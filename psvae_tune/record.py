@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking.folders import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)

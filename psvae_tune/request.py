@@ -7,7 +7,7 @@ from typing import Any
 from psvae_tune.config.stage import BUDGETS
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StorageError
-from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking.folders import StudyFolder
 
 # What may change from one start to the next: none of it changes the numbers of a trial.
 FREE = {*BUDGETS, "checkpoint_every"}

@@ -20,12 +20,9 @@ from psvae_tune.publish import publish
 from psvae_tune.reading import choose_streamed
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.request import check_request, note_request
-from psvae_tune.spool import close_trial, deliver_all
 from psvae_tune.stages import StageOutcome, run_study
-from psvae_tune.storage import OutputFolder, StudyFolder, remove_folder
-from psvae_tune.tracking.models import log_model
-from psvae_tune.tracking.reach import check_shareable
-from psvae_tune.tracking.runs import (
+from psvae_tune.tracking.chart_view import save_view
+from psvae_tune.tracking.client import (
     KIND,
     SELECTED,
     RunStatus,
@@ -34,8 +31,11 @@ from psvae_tune.tracking.runs import (
     reason_of,
     writing,
 )
+from psvae_tune.tracking.folders import OutputFolder, StudyFolder, remove_folder
+from psvae_tune.tracking.model_registry import log_model
+from psvae_tune.tracking.outbox import close_trial, deliver_all
+from psvae_tune.tracking.reachability import check_shareable
 from psvae_tune.tracking.study_run import StudyRun
-from psvae_tune.tracking.views import save_view
 from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.tune import WORKER_ENVIRONMENT, check_buildable, set_driver_environment, start_ray
 from psvae_tune.watch import Watcher

@@ -16,8 +16,8 @@ from psvae_tune.metrics.latent_dependence import mean_kl
 from psvae_tune.metrics.seed_agreement import udr
 from psvae_tune.models.model_file import load_model
 from psvae_tune.points import Origin, Point
-from psvae_tune.select.candidates import TrialResult
-from psvae_tune.spool import fetch_file, log_metrics
+from psvae_tune.tracking.outbox import fetch_file, log_metrics
+from psvae_tune.tracking.trial_result import TrialResult
 from psvae_tune.trial import TrialJob
 
 

@@ -22,11 +22,11 @@ from psvae_tune.record import StageRecord
 from psvae_tune.sampling import Sampling
 from psvae_tune.schedulers import MedianStop, ParetoAsha, first_rung, rungs
 from psvae_tune.seeds import with_udr
-from psvae_tune.select.candidates import TrialResult
 from psvae_tune.select.choose import Selection, select
-from psvae_tune.spool import close_trial
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import TrackingTarget
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.outbox import close_trial
+from psvae_tune.tracking.trial_result import TrialResult
 from psvae_tune.trial import TrialJob
 from psvae_tune.tune import Shared, train
 from psvae_tune.watch import Watcher

@@ -24,9 +24,10 @@ from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.files import Location, write_bytes
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import save_model
-from psvae_tune.spool import SpooledRun
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget, TrialRun
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.outbox import SpooledRun
+from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
 from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from fsspec.callbacks import Callback
 
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.files import make_folder, told_as_storage_error
-from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder
 
 FOLDER = "recordings"
 OnBytes = Callable[[int], None]

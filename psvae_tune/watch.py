@@ -15,8 +15,8 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.record import StageRecord
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.select.choose import Selection
-from psvae_tune.spool import Spool
-from psvae_tune.tracking.runs import RunStatus, TrackingTarget
+from psvae_tune.tracking.client import RunStatus, TrackingTarget
+from psvae_tune.tracking.outbox import Spool
 from psvae_tune.trial import Progress
 
 LISTEN_S = 0.5

@@ -7,7 +7,7 @@ import pytest
 from upath import UPath
 
 from psvae_tune.errors import StorageError
-from psvae_tune.journal import open_journal
+from psvae_tune.tracking.journal import open_journal
 
 
 @pytest.fixture(params=["file", "memory"])

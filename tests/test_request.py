@@ -8,7 +8,7 @@ from studies import make_session
 
 from psvae_tune.errors import StorageError
 from psvae_tune.request import check_request, note_request
-from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking.folders import StudyFolder
 
 RAW = {
     "experiment_name": "x",

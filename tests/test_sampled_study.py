@@ -13,7 +13,7 @@ from psvae_tune.data.session_file import read_session
 from psvae_tune.points import Origin
 from psvae_tune.record import StageRecord
 from psvae_tune.sampling import Sampling
-from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking.folders import StudyFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

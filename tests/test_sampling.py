@@ -12,7 +12,7 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.points import Origin
 from psvae_tune.record import StageRecord
 from psvae_tune.sampling import Sampling, to_distribution
-from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking.folders import StudyFolder
 
 SPACE = {
     "ps_vae.alpha": {"loguniform": [1, 1000]},

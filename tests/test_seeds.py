@@ -10,8 +10,8 @@ from studies import ARCHITECTURE, make_config, make_session
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.points import Origin
 from psvae_tune.seeds import with_udr
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import TRIAL, open_target
+from psvae_tune.tracking.client import TRIAL, open_target
+from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.trial import TrialJob, run_trial
 
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ import pytest
 
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
-from psvae_tune.journal import FileJournal
 from psvae_tune.record import StageRecord
-from psvae_tune.storage import OutputFolder, StudyFolder
+from psvae_tune.tracking.folders import OutputFolder, StudyFolder
+from psvae_tune.tracking.journal import FileJournal
 
 
 def test_a_file_replaces_the_one_before(tmp_path):

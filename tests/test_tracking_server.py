@@ -12,9 +12,10 @@ import mlflow
 import pytest
 
 from psvae_tune.files import write_bytes
-from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.runs import Epoch, Opening, open_target
+from psvae_tune.tracking.client import open_target
+from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.outbox import SpooledRun, close_trial, deliver_all, log_metrics
+from psvae_tune.tracking.trial_run import Epoch, Opening
 
 pytestmark = pytest.mark.slow
 

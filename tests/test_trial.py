@@ -11,16 +11,9 @@ from studies import make_config, make_session
 from psvae_tune.batches import prepare_data
 from psvae_tune.config.wording import name_trial
 from psvae_tune.models.model_file import load_model
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import (
-    TRIAL,
-    Epoch,
-    Opening,
-    TrialRun,
-    close_trial,
-    metric_key,
-    open_target,
-)
+from psvae_tune.tracking.client import TRIAL, metric_key, open_target
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun, close_trial
 from psvae_tune.train import load_state, start
 from psvae_tune.trial import TrialJob, run_trial
 

@@ -25,7 +25,8 @@ from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
-from psvae_tune.tracking.runs import Opening, TrackingTarget, TrialRun, close_trial
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.trial_run import Opening, TrialRun, close_trial
 from psvae_tune.trial import describe_session, keep_model, scaled_weights
 
 WEIGHTS_FILE = "best_val_model.pt"

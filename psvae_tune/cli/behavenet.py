@@ -9,7 +9,7 @@ from psvae_tune.cli import options
 from psvae_tune.config.behavenet import import_settings
 from psvae_tune.errors import ConfigError
 from psvae_tune.files import write_bytes
-from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder
 
 EXAMPLES = """\b
 Examples:
@@ -81,7 +81,7 @@ def _import_version(
     from psvae_tune.config.session_list import list_sessions
     from psvae_tune.data.demo import session_path
     from psvae_tune.data.session_file import read_session
-    from psvae_tune.tracking.runs import open_target
+    from psvae_tune.tracking.client import open_target
 
     version = read_version(path)
     sessions = [

@@ -105,7 +105,7 @@ def predict(
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
     if model.startswith("models:/"):
-        from psvae_tune.tracking.models import download_model
+        from psvae_tune.tracking.model_registry import download_model
 
         uri, _ = find_store("", output, tracking_uri)
         with TemporaryDirectory() as temporary:

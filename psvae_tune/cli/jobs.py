@@ -12,7 +12,7 @@ from psvae_tune.config.study import parse_study
 from psvae_tune.config.study_file import apply_settings
 from psvae_tune.errors import ClusterError, CutOffError, StudyError
 from psvae_tune.files import is_url, locate
-from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
     from psvae_tune.cluster import Cluster, Job, Order

@@ -18,7 +18,7 @@ from psvae_tune.config.wording import count
 from psvae_tune.errors import ConfigError, StorageError, TrackingError
 from psvae_tune.files import locate
 from psvae_tune.plan import Plan, make_plan
-from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
     from psvae_tune.data.session import Session
@@ -119,8 +119,8 @@ def sync(study: str, tracking_uri: str | None) -> None:
 
     STUDY is its folder or the URL of it. Nothing is delivered twice, and nothing is trained.
     """
-    from psvae_tune.spool import deliver_all
-    from psvae_tune.tracking.runs import TrackingTarget
+    from psvae_tune.tracking.client import TrackingTarget
+    from psvae_tune.tracking.outbox import deliver_all
 
     root = locate(study)
     output = OutputFolder(root.parent)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psvae_tune.errors import StorageError
-from psvae_tune.storage import OutputFolder, StudyFolder
+from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 
 if TYPE_CHECKING:
     from psvae_tune.logged import LoggedStudy

@@ -9,8 +9,8 @@ import click
 
 from psvae_tune.cli import options
 from psvae_tune.errors import StorageError, TrackingError
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.runs import TrackingTarget
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import OutputFolder
 
 # One process and no job runner: 0.5 GB instead of 2.5.
 SERVER_ENVIRONMENT = {

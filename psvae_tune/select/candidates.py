@@ -8,26 +8,11 @@ from dataclasses import dataclass
 from psvae_tune.config.selection_rule import SEED_PARAMETER, Rule
 from psvae_tune.config.wording import join, number, quote
 from psvae_tune.errors import ConfigError, StudyError
+from psvae_tune.tracking.trial_result import TrialResult
 
 WHERE = "selection"
 N_UNSUPERVISED = "n_unsupervised_latents"
 """The entry of `TrialResult.params` that ``require: {val/active_units: all}`` asks for."""
-
-ParamValue = bool | int | float | str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TrialResult:
-    """What a selection needs to know of one trial."""
-
-    trial_id: str
-    name: str
-    params: Mapping[str, ParamValue]
-    """Published names; also `N_UNSUPERVISED`, which is no hyperparameter but follows from them."""
-    metrics: Mapping[str, float]
-    """Keys with the split (``val/frame_mse``), or of `rules.STAGE_METRICS`."""
-    completed: bool
-    """False for a trial that was stopped early, failed or still runs."""
 
 
 @dataclass(frozen=True, slots=True)

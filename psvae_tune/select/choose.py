@@ -15,12 +15,12 @@ from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.select.candidates import (
     Candidate,
     Pool,
-    TrialResult,
     gather,
     meet_requirements,
     missed_requirements,
 )
 from psvae_tune.select.ranking import Ranking, costs, rank
+from psvae_tune.tracking.trial_result import TrialResult
 
 _TIGHTER, _LOOSER = 0.9, 1.1
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from psvae_tune.files import folder_of
-from psvae_tune.tracking.runs import (
+from psvae_tune.tracking.client import (
     DESCRIPTION,
     KIND,
     STUDY,
     TRIAL,
     RunStatus,
     TrackingTarget,
-    describe,
     keep_files,
 )
+from psvae_tune.tracking.trial_run import describe
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from psvae_tune.cli import main
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.errors import DataError, PsvaeTuneError, StorageError
 from psvae_tune.fitted import FittedModel
-from psvae_tune.tracking.runs import open_target
+from psvae_tune.tracking.client import open_target
 
 ARCHITECTURE = {
     "ae_network_type": "strides_only", "ae_padding_type": "same", "ae_batch_norm": False,

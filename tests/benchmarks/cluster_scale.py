@@ -26,8 +26,9 @@ from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget, TrialRun, open_target
+from psvae_tune.tracking.client import TrackingTarget, open_target
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
 from psvae_tune.trial import Progress, TrialJob
 from psvae_tune.tune import Shared, train
 from psvae_tune.watch import to_result

@@ -26,7 +26,7 @@ from scipy.stats import wilcoxon
 from psvae_tune.data.demo import write_demo
 from psvae_tune.logged import open_study
 from psvae_tune.metrics.pareto import hypervolume
-from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder
 
 N_EPOCHS = 480
 OBJECTIVES = ("val/frame_mse", "val/latent_correlation")

@@ -26,8 +26,8 @@ from psvae_tune.figures.gather import make_study_figures
 from psvae_tune.figures.report import make_report
 from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
 from psvae_tune.models.model_file import load_model
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.runs import fetch_file
+from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.trial_run import fetch_file
 
 N_TRIALS = 5
 CPU = torch.device("cpu")

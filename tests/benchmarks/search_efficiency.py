@@ -39,8 +39,9 @@ from psvae_tune.evaluate import evaluate
 from psvae_tune.logged import LoggedTrial, open_study
 from psvae_tune.metrics.disentanglement import mig
 from psvae_tune.models.model_file import load_model
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.runs import TrackingTarget, fetch_file
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.trial_run import fetch_file
 
 CPU = torch.device("cpu")
 

@@ -20,7 +20,7 @@ import yaml
 from command import ROOT, psvae_tune
 
 from psvae_tune.logged import open_study
-from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder
 
 SPACE = {
     "ps_vae.alpha": {"grid_search": [50, 100, 500, 1000]},

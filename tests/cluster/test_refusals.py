@@ -15,7 +15,7 @@ from psvae_tune.cluster import last_error, summarise
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, TrackingError
 from psvae_tune.nodes import Node, Nodes
-from psvae_tune.tracking.reach import check_shareable
+from psvae_tune.tracking.reachability import check_shareable
 
 CLUSTER = ("--address", "http://head:8265")
 SERVER = ("--tracking-uri", "http://mlflow:5000")

@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from psvae_tune.files import locate
-from psvae_tune.storage import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.uploads import upload
 
 pytestmark = pytest.mark.slow

@@ -6,9 +6,10 @@ python logging_trial.py URI EXPERIMENT_ID FOLDER TRIAL N_EPOCHS
 import sys
 from pathlib import Path
 
-from psvae_tune.spool import SpooledRun, close_trial
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import Epoch, Opening, TrackingTarget
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.outbox import SpooledRun, close_trial
+from psvae_tune.tracking.trial_run import Epoch, Opening
 
 KEYS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(6)]
 

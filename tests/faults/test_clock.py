@@ -11,9 +11,10 @@ import audit
 import pytest
 from logging_trial import KEYS
 
-from psvae_tune.spool import SpooledRun, close_trial, log_metrics
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import Opening, open_target
+from psvae_tune.tracking.client import open_target
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.outbox import SpooledRun, close_trial, log_metrics
+from psvae_tune.tracking.trial_run import Opening
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

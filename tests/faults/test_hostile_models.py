@@ -15,8 +15,8 @@ from test_hostile_studies import places, values
 
 from psvae_tune.batches import prepare_data
 from psvae_tune.files import write_bytes
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.runs import open_target
+from psvae_tune.tracking.client import open_target
+from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.train import dump_state, fit, load_state, start
 from psvae_tune.trial import TrialJob, run_trial
 

@@ -18,8 +18,8 @@ from psvae_tune.errors import DataError, StorageError
 from psvae_tune.figures.session_page import build_session_page
 from psvae_tune.files import locate, open_url
 from psvae_tune.logged import open_study
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.runs import metric_key, open_target
+from psvae_tune.tracking.client import metric_key, open_target
+from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.uploads import upload
 

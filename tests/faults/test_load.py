@@ -16,8 +16,8 @@ import pytest
 from logging_trial import KEYS
 from test_tracking_server import free_port, server
 
-from psvae_tune.storage import StudyFolder
-from psvae_tune.tracking.runs import open_target
+from psvae_tune.tracking.client import open_target
+from psvae_tune.tracking.folders import StudyFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -11,10 +11,11 @@ from proxy import slow_proxy
 from test_study_end_to_end import command, finish, wait_for
 from test_tracking_server import free_port, server
 
-from psvae_tune.spool import SpooledRun, close_trial, deliver_all, log_metrics
-from psvae_tune.storage import OutputFolder
-from psvae_tune.tracking.runs import Epoch, Opening, open_target
+from psvae_tune.tracking.client import open_target
+from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.outbox import SpooledRun, close_trial, deliver_all, log_metrics
 from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.trial_run import Epoch, Opening
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

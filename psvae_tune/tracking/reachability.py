@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from psvae_tune.errors import TrackingError
 from psvae_tune.redaction import holds_password
-from psvae_tune.tracking.runs import TrackingTarget, import_mlflow, reason_of
+from psvae_tune.tracking.client import TrackingTarget, import_mlflow, reason_of
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 

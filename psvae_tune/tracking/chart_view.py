@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from psvae_tune.tracking.runs import KIND, PARETO, SELECTED, STAGE, STUDY, TrackingTarget
+from psvae_tune.tracking.client import KIND, PARETO, SELECTED, STAGE, STUDY, TrackingTarget
 
 _PREFIX = "mlflow.sharedViewState."
 _SECTION = "psvae-tune"

@@ -33,7 +33,7 @@ import yaml
 from psvae_tune.config.study_file import parse_yaml
 from psvae_tune.errors import StorageError
 from psvae_tune.files import Location, remove_remains, told_as_storage_error, write_bytes
-from psvae_tune.journal import Journal, open_journal
+from psvae_tune.tracking.journal import Journal, open_journal
 
 MIN_FREE_BYTES = 200 * 2**20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.errors import TrackingError
-from psvae_tune.tracking.runs import TRIAL, TrackingTarget, import_mlflow, reason_of
+from psvae_tune.tracking.client import TRIAL, TrackingTarget, import_mlflow, reason_of
 
 CHAMPION = "champion"
 

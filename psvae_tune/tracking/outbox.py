@@ -16,10 +16,11 @@ from typing import Any, Self
 
 from psvae_tune.errors import CutOffError, TrackingError
 from psvae_tune.files import Location, copy_folder, folder_of, write_bytes
-from psvae_tune.storage import StudyFolder, remove_folder
-from psvae_tune.tracking import runs
-from psvae_tune.tracking.reach import check_answers
-from psvae_tune.tracking.runs import Epoch, Opening, RunStatus, TrackingTarget, TrialRun
+from psvae_tune.tracking import client as runs
+from psvae_tune.tracking.client import RunStatus, TrackingTarget
+from psvae_tune.tracking.folders import StudyFolder, remove_folder
+from psvae_tune.tracking.reachability import check_answers
+from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
 
 logger = logging.getLogger(__name__)
 
