@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from psvae_tune.errors import CutOffError, TrackingError
 from psvae_tune.files import Location, copy_folder, folder_of, write_bytes
-from psvae_tune.tracking import client as runs
-from psvae_tune.tracking.client import RunStatus, TrackingTarget
+from psvae_tune.tracking import trial_run
+from psvae_tune.tracking.client import RunStatus, TrackingTarget, reason_of
 from psvae_tune.tracking.folders import StudyFolder, remove_folder
 from psvae_tune.tracking.reachability import check_answers
 from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
@@ -104,15 +104,15 @@ class Spool:
             entry = json.loads(path.read_bytes())
             try:
                 if entry["kind"] == "close":
-                    runs.close_trial(target, self.trial_id, entry["status"], entry["reason"])
+                    trial_run.close_trial(target, self.trial_id, entry["status"], entry["reason"])
                     run = None  # what follows opens it again
                 elif entry["kind"] == "late":
-                    runs.log_metrics(target, self.trial_id, entry["metrics"])
+                    trial_run.log_metrics(target, self.trial_id, entry["metrics"])
                 else:
                     run = run or TrialRun.open(target, self._read_opening())
                     _apply(run, entry, path.with_suffix(""))
             except Exception as error:  # whatever it is, a fit must not end because of it
-                why = runs.reason_of(error)
+                why = reason_of(error)
                 logger.warning("trial %s waits for the tracking server: %s", self.trial_id, why)
                 return False
             path.unlink()
@@ -171,7 +171,7 @@ class SpooledRun:
         return self._run
 
     def _note_away(self, error: Exception) -> None:
-        why = runs.reason_of(error)
+        why = reason_of(error)
         logger.warning("the tracking server does not answer: %s", why)
         self._run, self._next_try = None, time.monotonic() + RETRY_S
 
@@ -279,7 +279,7 @@ def fetch_file(
     deadline = time.monotonic() + PATIENCE_S
     while waiting is None:
         try:
-            return runs.fetch_file(target, trial_id, name, to)
+            return trial_run.fetch_file(target, trial_id, name, to)
         except Exception as error:  # stores raise what their database or HTTP library raises
             if _answers(target):
                 raise
