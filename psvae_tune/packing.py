@@ -11,7 +11,7 @@ from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError
 from psvae_tune.nodes import Nodes
-from psvae_tune.probe import probe
+from psvae_tune.training.cost import probe
 
 # What CUDA takes for every process beside what PyTorch counts, and room for what was not seen.
 CONTEXT_BYTES = 600 * 2**20

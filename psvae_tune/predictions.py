@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from psvae_tune.batches import PreparedData
 from psvae_tune.models.latents import Partition
 from psvae_tune.models.model import Model
+from psvae_tune.training.batches import PreparedData
 
 Floats = NDArray[np.float32]
 

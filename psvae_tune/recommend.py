@@ -19,9 +19,9 @@ from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.estimate import estimate_epochs
 from psvae_tune.files import is_url
 from psvae_tune.plan import make_plan
-from psvae_tune.probe import count_slots, probe
 from psvae_tune.reading import choose_streamed, read_sessions
-from psvae_tune.train import pick_dtype
+from psvae_tune.training.cost import count_slots, probe
+from psvae_tune.training.fit import pick_dtype
 
 # α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to
 # three times it, in even steps.

@@ -8,16 +8,16 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.data.session import Session
-from psvae_tune.evaluate import evaluate
 from psvae_tune.metrics.latent_dependence import mean_kl
 from psvae_tune.metrics.seed_agreement import udr
 from psvae_tune.models.model_file import load_model
 from psvae_tune.points import Origin, Point
 from psvae_tune.tracking.outbox import fetch_file, log_metrics
 from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.evaluate import evaluate
 from psvae_tune.trial import TrialJob
 
 

@@ -13,12 +13,10 @@ from typing import Any, Self
 import torch
 import yaml
 
-from psvae_tune.batches import PreparedData, keep_on, prepare_data, room_on
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DivergedError, StorageError
-from psvae_tune.evaluate import final_metrics
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.files import Location, write_bytes
@@ -28,7 +26,10 @@ from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import SpooledRun
 from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
-from psvae_tune.train import TrainState, best_model, dump_state, fit, load_state, start
+from psvae_tune.training.batches import PreparedData, keep_on, prepare_data, room_on
+from psvae_tune.training.checkpoint import dump_state, load_state
+from psvae_tune.training.final_metrics import final_metrics
+from psvae_tune.training.fit import TrainState, best_model, fit, start
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from ray.tune import TuneError
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import TrialScheduler
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.study import Resources, Study
 from psvae_tune.data.session import Session
 from psvae_tune.errors import ClusterError, PsvaeTuneError
@@ -30,6 +29,7 @@ from psvae_tune.record import StageRecord
 from psvae_tune.redaction import start_logs
 from psvae_tune.sampling import Sampling
 from psvae_tune.searchers import StudySearcher
+from psvae_tune.training.batches import prepare_data
 from psvae_tune.trial import Progress, TrialJob, run_trial
 from psvae_tune.watch import DriverCallback, Watcher, reach_back, to_result
 

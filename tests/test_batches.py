@@ -5,8 +5,8 @@ import pytest
 import torch
 from studies import make_config, make_session
 
-from psvae_tune.batches import keep_on, prepare_data, room_on
 from psvae_tune.errors import DataError
+from psvae_tune.training.batches import keep_on, prepare_data, room_on
 
 CPU = torch.device("cpu")
 

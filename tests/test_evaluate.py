@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
-from psvae_tune.evaluate import Evaluation, evaluate, final_metrics
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
 from psvae_tune.metrics.session_leakage import session_accuracy
 from psvae_tune.models.losses import LOG_2PI, triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
+from psvae_tune.training.batches import PreparedData, prepare_data
+from psvae_tune.training.evaluate import Evaluation, evaluate
+from psvae_tune.training.final_metrics import final_metrics
 
 CPU = torch.device("cpu")
 N_LABELS = 4

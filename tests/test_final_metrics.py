@@ -5,11 +5,12 @@ import pytest
 import torch
 from studies import ARCHITECTURE, make_session
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.evaluate import evaluate, final_metrics
 from psvae_tune.models.registry import build_model
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.evaluate import evaluate
+from psvae_tune.training.final_metrics import final_metrics
 
 CPU = torch.device("cpu")
 MODELS = {

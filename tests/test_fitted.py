@@ -7,7 +7,6 @@ import pytest
 import torch
 from studies import ARCHITECTURE, make_config, make_session
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import parse_trial_config
@@ -16,6 +15,7 @@ from psvae_tune.fitted import FittedModel
 from psvae_tune.models.model_file import save_model
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE
 from psvae_tune.models.registry import build_model
+from psvae_tune.training.batches import prepare_data
 
 SETTINGS = {
     "n_ae_latents": 5, "conditional_encoder": True, "msp.alpha": 1, "beta_tcvae.beta": 1,

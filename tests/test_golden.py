@@ -16,11 +16,11 @@ import torch
 import yaml
 from studies import ARCHITECTURE, make_session
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
-from psvae_tune.evaluate import final_metrics
-from psvae_tune.train import best_model, fit, start
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.final_metrics import final_metrics
+from psvae_tune.training.fit import best_model, fit, start
 
 FILE = Path(__file__).with_name("golden.json")
 CPU = torch.device("cpu")

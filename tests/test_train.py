@@ -3,10 +3,11 @@ import pytest
 import torch
 from studies import ARCHITECTURE, make_config, make_session
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.errors import ConfigError, DivergedError, StorageError
-from psvae_tune.evaluate import evaluate
-from psvae_tune.train import best_model, dump_state, fit, load_state, pick_dtype, ramp, start
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.checkpoint import dump_state, load_state
+from psvae_tune.training.evaluate import evaluate
+from psvae_tune.training.fit import best_model, fit, pick_dtype, ramp, start
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from studies import make_config, make_session
 
-from psvae_tune.batches import prepare_data
-from psvae_tune.train import fit, start
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.fit import fit, start
 
 HERE = Path(__file__).parent
 TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {

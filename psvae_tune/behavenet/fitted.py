@@ -16,7 +16,6 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import DataConfig, TrainingConfig, TrialConfig, parse_trial_config
@@ -27,6 +26,7 @@ from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.trial_run import Opening, TrialRun, close_trial
+from psvae_tune.training.batches import prepare_data
 from psvae_tune.trial import describe_session, keep_model, scaled_weights
 
 WEIGHTS_FILE = "best_val_model.pt"

@@ -18,7 +18,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from psvae_tune.batches import PreparedData
 from psvae_tune.figures import movies
 from psvae_tune.figures.images import COMPARISON, to_tile
 from psvae_tune.figures.movies import MovieFormat, encode_movie, encode_strip
@@ -39,6 +38,7 @@ from psvae_tune.figures.trial import (
 )
 from psvae_tune.models.model import Model
 from psvae_tune.predictions import Predictions, predict_sessions, to_csv, to_hdf5
+from psvae_tune.training.batches import PreparedData
 
 STRIP_HEIGHT = 64  # pixels of a tile; more would make the report too large
 _N_SWEEP = 12  # values of a latent in the movie

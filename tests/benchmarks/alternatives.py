@@ -33,13 +33,13 @@ from training_step import (
     write_recording,
 )
 
-from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.data.session_file import read_session
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
-from psvae_tune.train import pick_dtype
+from psvae_tune.training.batches import PreparedData, prepare_data
+from psvae_tune.training.fit import pick_dtype
 from psvae_tune.tune import WORKER_ENVIRONMENT
 
 SIZES = {"small": 32, "published": 64}  # a network and the frames for it

@@ -23,7 +23,7 @@ from psvae_tune.models.batch import Batch, DataShape
 from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.losses import decompose_kl
 from psvae_tune.models.registry import build_model
-from psvae_tune.train import pick_dtype
+from psvae_tune.training.fit import pick_dtype
 
 CPU = torch.device("cpu")
 N_LABELS = 4

@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
-from psvae_tune.evaluate import evaluate, final_metrics
 from psvae_tune.metrics.label_prediction import leak_r2
 from psvae_tune.models.model import Model
-from psvae_tune.train import best_model, fit, start
+from psvae_tune.training.batches import PreparedData, prepare_data
+from psvae_tune.training.evaluate import evaluate
+from psvae_tune.training.final_metrics import final_metrics
+from psvae_tune.training.fit import best_model, fit, start
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2)

@@ -18,12 +18,12 @@ import torch
 import yaml
 from command import ROOT
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session_file import read_session
-from psvae_tune.evaluate import final_metrics
-from psvae_tune.train import best_model, fit, start
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.final_metrics import final_metrics
+from psvae_tune.training.fit import best_model, fit, start
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2)

@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session_file import read_session
@@ -28,6 +27,7 @@ from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
 from psvae_tune.models.model_file import load_model
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.trial_run import fetch_file
+from psvae_tune.training.batches import prepare_data
 
 N_TRIALS = 5
 CPU = torch.device("cpu")

@@ -30,7 +30,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.demo import write_demo
@@ -39,7 +38,8 @@ from psvae_tune.models.batch import Batch
 from psvae_tune.models.layers import matmul_conv, transposed_conv
 from psvae_tune.models.layers.architecture import Size
 from psvae_tune.models.registry import build_model
-from psvae_tune.train import fit, pick_dtype, start
+from psvae_tune.training.batches import PreparedData, prepare_data
+from psvae_tune.training.fit import fit, pick_dtype, start
 from psvae_tune.tune import WORKER_ENVIRONMENT
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -13,13 +13,13 @@ import torch
 from studies import make_config, make_session
 from test_hdf5 import set_value, store_float_frames
 
-from psvae_tune.batches import call_ahead, keep_on, prepare_data
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.memory_limits import left_in_groups
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.errors import DataError
-from psvae_tune.evaluate import evaluate
-from psvae_tune.train import fit, start
+from psvae_tune.training.batches import call_ahead, keep_on, prepare_data
+from psvae_tune.training.evaluate import evaluate
+from psvae_tune.training.fit import fit, start
 
 
 def read_both(path):

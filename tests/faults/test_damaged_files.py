@@ -14,7 +14,6 @@ import torch
 from hostile import N_INPUTS, NASTY, OUTCOMES, damage, share
 from studies import make_config, make_session
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.data import untrusted_hdf5 as caution
 from psvae_tune.data.importers.read_poses import read_poses
 from psvae_tune.data.quality_measures import measure_session
@@ -22,7 +21,8 @@ from psvae_tune.data.session_file import write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError
 from psvae_tune.models.model_file import save_model
-from psvae_tune.train import start
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.fit import start
 
 NAMES = '["paw_x", "paw_y"]'
 

@@ -13,11 +13,12 @@ from studies import make_config, make_session
 from test_damaged_files import write_model
 from test_hostile_studies import places, values
 
-from psvae_tune.batches import prepare_data
 from psvae_tune.files import write_bytes
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
-from psvae_tune.train import dump_state, fit, load_state, start
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.checkpoint import dump_state, load_state
+from psvae_tune.training.fit import fit, start
 from psvae_tune.trial import TrialJob, run_trial
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)

@@ -2,10 +2,10 @@
 
 import torch
 
-from psvae_tune.batches import PreparedData, prepare_data
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
+from psvae_tune.training.batches import PreparedData, prepare_data
 
 SMALL = {
     "ae_encoding_n_channels": [4, 6],

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from small_trials import CPU, build
 
-from psvae_tune.evaluate import final_metrics
 from psvae_tune.figures.artifacts import FinishedTrial, make_files
 from psvae_tune.figures.images import (
     COMPARISON,
@@ -29,6 +28,7 @@ from psvae_tune.figures.traversals import (
 )
 from psvae_tune.figures.trial import draw_curves, draw_reconstructions
 from psvae_tune.predictions import predict_sessions
+from psvae_tune.training.final_metrics import final_metrics
 
 HISTORY = {"train/loss": [(1, 3.0), (2, 2.0)], "val/frame_mse": [(1, 0.2), (2, 0.1)]}
 PS_VAE = {"ps_vae.alpha": 10.0, "ps_vae.beta": 1.0, "ps_vae.anneal_epochs": 1}

@@ -9,12 +9,18 @@ from itertools import islice
 
 import torch
 
-from psvae_tune.batches import PreparedData, PreparedSession, keep_on, prepare_data, room_on
 from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
-from psvae_tune.evaluate import evaluate
-from psvae_tune.train import fit, start
+from psvae_tune.training.batches import (
+    PreparedData,
+    PreparedSession,
+    keep_on,
+    prepare_data,
+    room_on,
+)
+from psvae_tune.training.evaluate import evaluate
+from psvae_tune.training.fit import fit, start
 
 N_CLIPS = 4
 

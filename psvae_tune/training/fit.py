@@ -4,27 +4,21 @@ Stopping early, checkpoints, progress and logging are the business of whoever co
 """
 
 import copy
-import hashlib
-import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 
-from psvae_tune.batches import PreparedData
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import Precision, TrialConfig
-from psvae_tune.errors import DivergedError, StorageError
-from psvae_tune.evaluate import evaluate
+from psvae_tune.errors import DivergedError
 from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.layers.networks import ConvNet
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
-
-_DIGEST = 32  # bytes of a SHA-256
+from psvae_tune.training.batches import PreparedData
+from psvae_tune.training.evaluate import evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,55 +212,3 @@ def best_model(state: TrainState) -> Model:
     if state.best is not None:
         model.load_state_dict(state.best.weights)
     return model.eval()
-
-
-def dump_state(state: TrainState) -> bytes:
-    """Return a state as bytes from which `load_state` continues exactly."""
-    best = state.best
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            "model": state.model.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "epoch": state.epoch,
-            "n_without_improvement": state.n_without_improvement,
-            "best": None
-            if best is None
-            else {
-                "epoch": best.epoch,
-                "metrics": json.dumps(best.metrics),
-                "weights": best.weights,
-            },
-        },
-        buffer,
-    )
-    content = buffer.getvalue()
-    return hashlib.sha256(content).digest() + content
-
-
-def load_state(state: TrainState, saved: bytes) -> None:
-    """Put a state back where `dump_state` found it. Side effects: updates ``state``.
-
-    Raises
-    ------
-    StorageError
-        If the bytes are no such state, are damaged, or are of another model; then ``state`` may
-        be half of the one and half of the other.
-    """
-    digest, content = saved[:_DIGEST], saved[_DIGEST:]
-    if hashlib.sha256(content).digest() != digest:
-        # Else a few wrong bits would go unnoticed, as slightly different numbers.
-        raise StorageError("checkpoint", "cannot be continued from: it is damaged")
-    try:
-        raw: dict[str, Any] = torch.load(
-            io.BytesIO(content), weights_only=True, map_location=state.device
-        )
-        state.model.load_state_dict(raw["model"])
-        state.optimizer.load_state_dict(raw["optimizer"])
-        state.epoch = raw["epoch"]
-        state.n_without_improvement = raw["n_without_improvement"]
-        if raw["best"] is not None:
-            best = raw["best"]
-            state.best = Best(best["epoch"], json.loads(best["metrics"]), best["weights"])
-    except Exception as error:  # torch raises many types for bytes it cannot read
-        raise StorageError("checkpoint", f"cannot be continued from: {error}") from error

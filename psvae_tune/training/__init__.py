@@ -1,0 +1,1 @@
+"""One configuration is fitted and scored here, without Ray and without MLflow."""
