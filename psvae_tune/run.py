@@ -13,13 +13,13 @@ from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
-from psvae_tune.logged import open_study
 from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
 from psvae_tune.plan import Plan
-from psvae_tune.publish import publish
 from psvae_tune.reading import choose_streamed
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.request import check_request, note_request
+from psvae_tune.results.logged_study import open_study
+from psvae_tune.results.publish import publish
 from psvae_tune.stages import StageOutcome, run_study
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import (

@@ -1,13 +1,10 @@
 """The worker's side of a trial: hyperparameters in, epochs reported, a fitted model kept."""
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import torch
@@ -17,18 +14,20 @@ from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DivergedError, StorageError
-from psvae_tune.figures.artifacts import FinishedTrial, make_files
-from psvae_tune.figures.movies import MovieFormat
 from psvae_tune.files import Location, write_bytes
-from psvae_tune.models.model import Model
-from psvae_tune.models.model_file import save_model
+from psvae_tune.results.figures.movies import MovieFormat
+from psvae_tune.results.keep_model import (
+    best_metrics,
+    describe_session,
+    keep_model,
+    scaled_weights,
+)
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import SpooledRun
 from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
 from psvae_tune.training.batches import PreparedData, keep_on, prepare_data, room_on
 from psvae_tune.training.checkpoint import dump_state, load_state
-from psvae_tune.training.final_metrics import final_metrics
 from psvae_tune.training.fit import TrainState, best_model, fit, start
 
 logger = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def run_trial(
                 epoch = report.epoch
                 before, clocks = clocks, _read_clocks()
                 cost = {name: value - before[name] for name, value in clocks.items()}
-                best = _best(report.metrics) if report.is_best else {}
+                best = best_metrics(report.metrics) if report.is_best else {}
                 # No epoch is told of before the last checkpoint is safe.
                 writing.result()
                 log.add(Epoch.now(epoch, report.metrics | best | cost))
@@ -192,89 +191,9 @@ def _comparable(state: TrainState, latest: dict[str, float]) -> dict[str, float]
     return {key: value for key, value in metrics.items() if key.startswith("val/")}
 
 
-def _best(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return validation metrics under the names of the best epoch's."""
-    return {
-        f"best/{key.removeprefix('val/')}": value
-        for key, value in metrics.items()
-        if key.startswith("val/")
-    }
-
-
 def _finish(
     state: TrainState, data: PreparedData, run: TrialRun | SpooledRun, movies: MovieFormat
 ) -> dict[str, float]:
     """Score, keep and picture the best model. Side effects: logs to the run."""
     epoch = state.epoch if state.best is None else state.best.epoch
     return keep_model(best_model(state), epoch, data, state.device, run, movies)
-
-
-def keep_model(
-    model: Model,
-    epoch: int,
-    data: PreparedData,
-    device: torch.device,
-    run: TrialRun | SpooledRun,
-    movies: MovieFormat = "mp4",
-) -> dict[str, float]:
-    """Score a fitted model, keep it in a run and picture it there; return its metrics.
-
-    Side effects: logs to the run.
-    """
-    metrics = final_metrics(model, data, device)
-    test = {key: value for key, value in metrics.items() if key.startswith("test/")}
-    run.log_final(Epoch.now(epoch, _best(metrics) | test | {"best/epoch": epoch}))
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt"
-        names = {"label_names": list(data.label_names)}
-        save_model(path, model, data.label_scaling, names)
-        run.log_folder(path.parent)
-    finished = FinishedTrial(
-        model, data, device, metrics, run.history(), epoch, model.config.n_anneal_epochs
-    )
-    _log_pictures(finished, run, movies)
-    return metrics
-
-
-def _log_pictures(trial: FinishedTrial, run: TrialRun | SpooledRun, movies: MovieFormat) -> None:
-    """Log everything there is to look at. Side effects: logs to the run.
-
-    Numbers and weights are safe by now, so no picture that cannot be made may fail the trial.
-    """
-    with TemporaryDirectory() as folder:
-        for name, make in make_files(trial, movies):
-            try:
-                write_bytes(Path(folder) / name, make())
-            except Exception as error:
-                logger.warning("%s cannot be made: %s", name, error)
-        run.log_folder(Path(folder))
-
-
-def describe_session(session: Session) -> dict[str, str]:
-    """Return what MLflow shows of a recording."""
-    header = session.header
-    profile = {
-        "n_frames": header.n_frames,
-        "n_clips": header.n_clips,
-        "frame_shape": header.frame_shape,
-        "labels": header.label_names,
-    }
-    return {
-        "name": Path(header.path).name,
-        "digest": session.digest[:16],
-        "source_type": "local",
-        "source": header.path,
-        "profile": json.dumps(profile),
-    }
-
-
-def scaled_weights(config: TrialConfig, data: PreparedData) -> dict[str, float]:
-    r"""Return the weight on the labels in a form that compares between resolutions.
-
-    .. math:: \alpha\, n_{labels} / n_{pixels}
-    """
-    shape = data.shape
-    if config.model.label_weight is None:
-        return {}
-    n_pixels = shape.n_channels * shape.height * shape.width
-    return {"alpha_normalised": config.model.label_weight * shape.n_labels / n_pixels}

@@ -23,7 +23,6 @@ ROWS = [
     ["data", "halving", "models", "schedulers", "tracking"],
     [
         "estimate",
-        "fitted",
         "interrupt",
         "nodes",
         "plan",
@@ -33,10 +32,9 @@ ROWS = [
         "training",
         "uploads",
     ],
-    ["cluster", "logged", "packing", "points", "predictions", "reading"],
-    ["figures", "recommend", "recordings", "sampling"],
-    ["publish", "searchers", "trial"],
-    ["behavenet", "choices", "seeds", "watch"],
+    ["cluster", "packing", "points", "reading", "results"],
+    ["recommend", "sampling", "trial"],
+    ["searchers", "seeds", "watch"],
     ["tune"],
     ["stages"],
     ["run"],
@@ -87,7 +85,7 @@ def test_imports_go_one_way(path):
     [
         ("click", {"cli"}),
         ("mlflow", {"tracking"}),
-        ("optuna", {"figures", "sampling"}),
+        ("optuna", {"results", "sampling"}),
         (
             "ray",
             {

@@ -10,7 +10,7 @@ from PIL import Image
 from psvae_tune.cli import main
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.quality_measures import measure_session
-from psvae_tune.figures.session_page import draw_contact_sheet
+from psvae_tune.results.recording_page import draw_contact_sheet
 
 
 @pytest.fixture

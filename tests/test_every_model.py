@@ -13,7 +13,7 @@ import pytest
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.data.session_file import read_session
-from psvae_tune.fitted import FittedModel
+from psvae_tune.results.fitted_model import FittedModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

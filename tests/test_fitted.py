@@ -11,10 +11,10 @@ from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.fitted import FittedModel
 from psvae_tune.models.model_file import save_model
 from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE
 from psvae_tune.models.registry import build_model
+from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.training.batches import prepare_data
 
 SETTINGS = {

@@ -77,10 +77,10 @@ def _import_version(
 ) -> None:
     import torch
 
-    from psvae_tune.behavenet.fitted import import_version, needs_labels, read_version
     from psvae_tune.config.session_list import list_sessions
     from psvae_tune.data.demo import session_path
     from psvae_tune.data.session_file import read_session
+    from psvae_tune.results.behavenet import import_version, needs_labels, read_version
     from psvae_tune.tracking.client import open_target
 
     version = read_version(path)

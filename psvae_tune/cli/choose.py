@@ -21,7 +21,7 @@ from psvae_tune.files import write_bytes
 @options.verbose
 def select(study: str, trial: str, reason: str, output: Path, tracking_uri: str | None) -> None:
     """Choose another trial of STUDY than the rule did, and keep who did it and why."""
-    from psvae_tune.choices import override
+    from psvae_tune.results.choices import override
 
     found = find_study(study, output, tracking_uri)
     chosen = found.find_trial(trial)
@@ -37,7 +37,7 @@ def select(study: str, trial: str, reason: str, output: Path, tracking_uri: str 
 @options.verbose
 def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> None:
     """Register the chosen model of STUDY in MLflow, with the alias `champion`."""
-    from psvae_tune.choices import promote as promote_study
+    from psvae_tune.results.choices import promote as promote_study
 
     version = promote_study(find_study(study, output, tracking_uri), name)
     click.echo(f"models:/{name}@champion")
@@ -61,7 +61,7 @@ def export(
     study: str, trial: str | None, folder: Path, output: Path, tracking_uri: str | None
 ) -> None:
     """Copy weights, settings, latents, figures and movies of a trial of STUDY into a folder."""
-    from psvae_tune.choices import export as export_trial
+    from psvae_tune.results.choices import export as export_trial
 
     found = find_study(study, output, tracking_uri)
     chosen = found.find_trial(trial) if trial else found.chosen
@@ -99,8 +99,7 @@ def predict(
     MODEL is a `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
     from psvae_tune.models.model_file import load_model
-    from psvae_tune.predictions import to_csv, to_hdf5
-    from psvae_tune.recordings import predict_recording
+    from psvae_tune.results.predictions import predict_recording, to_csv, to_hdf5
 
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")

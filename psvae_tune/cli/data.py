@@ -91,7 +91,7 @@ def check(paths: tuple[str, ...], page: Path | None) -> None:
             if item.fix and item.level != "good":
                 click.echo(f"       fix: {item.fix}")
     if page is not None:
-        from psvae_tune.figures.session_page import build_session_page
+        from psvae_tune.results.recording_page import build_session_page
 
         _write(page, build_session_page(sessions))
         click.echo(f"page {page}")

@@ -29,13 +29,13 @@ def report(study: str, output: Path, tracking_uri: str | None, file: Path | None
     """
     found = find_study(study, output, tracking_uri)
     if file is None:
-        from psvae_tune.publish import REPORT, publish
+        from psvae_tune.results.publish import REPORT, publish
 
         publish(found)
         click.echo(f"{REPORT} of run {found.run_id}")
         return
-    from psvae_tune.figures.gather import make_study_figures
-    from psvae_tune.figures.report import make_report
+    from psvae_tune.results.report import make_report
+    from psvae_tune.results.report_data import make_study_figures
 
     figures = dict(make_study_figures(found)) if found.finished else {}
     _write(file, make_report(found, figures).encode())
@@ -55,7 +55,7 @@ def report(study: str, output: Path, tracking_uri: str | None, file: Path | None
 @options.verbose
 def compare(studies: tuple[str, ...], output: Path, tracking_uri: str | None, file: Path) -> None:
     """Put the chosen trials of several studies into one table (CSV) and one figure."""
-    from psvae_tune.figures.comparison import comparison_table, draw_comparison
+    from psvae_tune.results.comparison import comparison_table, draw_comparison
 
     found = [find_study(study, output, tracking_uri) for study in dict.fromkeys(studies)]
     table = comparison_table(found)

@@ -7,7 +7,7 @@ from psvae_tune.errors import StorageError
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 
 if TYPE_CHECKING:
-    from psvae_tune.logged import LoggedStudy
+    from psvae_tune.results.logged_study import LoggedStudy
 
 
 def find_study(study: str, output: Path, tracking_uri: str | None) -> "LoggedStudy":
@@ -18,7 +18,7 @@ def find_study(study: str, output: Path, tracking_uri: str | None) -> "LoggedStu
     StorageError
         If there is no store to look into.
     """
-    from psvae_tune.logged import open_study
+    from psvae_tune.results.logged_study import open_study
 
     uri, name = find_store(study, output, tracking_uri)
     return open_study(uri, name)

@@ -5,13 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from psvae_tune.config.metric_catalog import Goal
 from psvae_tune.config.selection_rule import Bound, Rule
 from psvae_tune.config.wording import join, number, quote
 from psvae_tune.errors import StudyError
-from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.select.candidates import (
     Candidate,
     Pool,
@@ -101,30 +97,6 @@ def select(trials: Iterable[TrialResult], rule: Rule) -> Selection:
         sensitivity=sensitivity,
         runner_up=None if runner_up is None else _representative(runner_up, rule),
     )
-
-
-def pareto_front(
-    trials: Iterable[TrialResult], objectives: Mapping[str, Goal]
-) -> list[TrialResult]:
-    """Return the completed trials that no other dominates, in the given order; ties are kept.
-
-    Parameters
-    ----------
-    trials
-        Those without finite values of all objectives are left out.
-    objectives
-        Metrics, with which way each is better.
-    """
-    usable = [
-        trial
-        for trial in trials
-        if trial.completed and all(math.isfinite(trial.metrics.get(m, np.nan)) for m in objectives)
-    ]
-    if not usable:
-        return []
-    signs = [1.0 if goal == "min" else -1.0 for goal in objectives.values()]
-    table = np.array([[trial.metrics[m] for m in objectives] for trial in usable]) * signs
-    return [trial for trial, keep in zip(usable, non_dominated(table), strict=True) if keep]
 
 
 def _decide(pool: Pool, rule: Rule, scale: float = 1.0) -> tuple[list[Candidate], Ranking]:

@@ -10,11 +10,7 @@ from numpy.typing import NDArray
 
 from psvae_tune.data.session import SplitName
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
-from psvae_tune.metrics.latent_dependence import (
-    active_units,
-    gaussian_tc,
-    latent_correlation,
-)
+from psvae_tune.metrics.latent_dependence import active_units, gaussian_tc, latent_correlation
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model

@@ -11,11 +11,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from psvae_tune.behavenet.fitted import import_version, read_version
 from psvae_tune.cli import main
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.errors import DataError, PsvaeTuneError, StorageError
-from psvae_tune.fitted import FittedModel
+from psvae_tune.results.behavenet import import_version, read_version
+from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.tracking.client import open_target
 
 ARCHITECTURE = {

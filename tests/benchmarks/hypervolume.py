@@ -24,8 +24,8 @@ from command import psvae_tune
 from scipy.stats import wilcoxon
 
 from psvae_tune.data.demo import write_demo
-from psvae_tune.logged import open_study
 from psvae_tune.metrics.pareto import hypervolume
+from psvae_tune.results.logged_study import open_study
 from psvae_tune.tracking.folders import OutputFolder
 
 N_EPOCHS = 480

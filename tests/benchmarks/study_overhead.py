@@ -19,7 +19,7 @@ import mlflow
 import yaml
 from command import ROOT, psvae_tune
 
-from psvae_tune.logged import open_study
+from psvae_tune.results.logged_study import open_study
 from psvae_tune.tracking.folders import OutputFolder
 
 SPACE = {

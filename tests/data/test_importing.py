@@ -18,7 +18,7 @@ from psvae_tune.errors import ConfigError, DataError, StorageError
 from psvae_tune.models.batch import DataShape
 from psvae_tune.models.model_file import SavedModel
 from psvae_tune.models.registry import build_model
-from psvae_tune.recordings import predict_recording
+from psvae_tune.results.predictions import predict_recording
 
 N = 300
 

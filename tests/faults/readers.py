@@ -24,7 +24,7 @@ def picture_recording(path: Path) -> None:
     """As ``data check --html`` does."""
     from psvae_tune.data.quality_findings import find
     from psvae_tune.data.quality_measures import measure_session
-    from psvae_tune.figures.session_page import build_session_page
+    from psvae_tune.results.recording_page import build_session_page
 
     measures = measure_session(str(path))
     build_session_page([(measures, find(measures))])

@@ -15,9 +15,9 @@ from psvae_tune.data.quality_measures import measure_session
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.figures.session_page import build_session_page
 from psvae_tune.files import locate, open_url
-from psvae_tune.logged import open_study
+from psvae_tune.results.logged_study import open_study
+from psvae_tune.results.recording_page import build_session_page
 from psvae_tune.tracking.client import metric_key, open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun

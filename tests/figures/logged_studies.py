@@ -7,7 +7,7 @@ import yaml
 
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.session_file import read_session
-from psvae_tune.logged import open_study
+from psvae_tune.results.logged_study import open_study
 from psvae_tune.select.choose import select
 from psvae_tune.tracking.client import SELECTED, open_target
 from psvae_tune.tracking.folders import OutputFolder

@@ -12,7 +12,7 @@ import pytest
 from logged_studies import log_study, with_space
 
 from psvae_tune.data.demo import write_demo
-from psvae_tune.publish import publish
+from psvae_tune.results.publish import publish
 
 webdriver = pytest.importorskip("selenium.webdriver")
 

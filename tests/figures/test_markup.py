@@ -9,10 +9,10 @@ import pytest
 import yaml
 from logged_studies import RAW, log_study
 
-from psvae_tune.choices import override
 from psvae_tune.data.session_file import write_session
-from psvae_tune.logged import open_study
-from psvae_tune.publish import REPORT
+from psvae_tune.results.choices import override
+from psvae_tune.results.logged_study import open_study
+from psvae_tune.results.publish import REPORT
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = [

@@ -13,16 +13,17 @@ from click.testing import CliRunner
 from logged_studies import log_study, with_space
 from PIL import Image
 
-from psvae_tune.choices import override
 from psvae_tune.cli import main
 from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import RequestError, StudyError, TrackingError
-from psvae_tune.figures.gather import make_study_figures, measure_importance, measure_progress
-from psvae_tune.figures.report import make_report
-from psvae_tune.figures.study import draw_front, hypervolumes
-from psvae_tune.logged import LoggedStudy, LoggedTrial, open_study
 from psvae_tune.metrics.pareto import hypervolume
-from psvae_tune.publish import publish
+from psvae_tune.results.choices import override
+from psvae_tune.results.figures.study_figures import draw_front, hypervolumes
+from psvae_tune.results.logged_study import LoggedStudy, LoggedTrial, open_study
+from psvae_tune.results.publish import publish
+from psvae_tune.results.report import make_report
+from psvae_tune.results.report_data import make_study_figures
+from psvae_tune.results.study_measures import measure_importance, measure_progress
 
 
 def call(*arguments):

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from small_trials import CPU, build
 
-from psvae_tune.figures.artifacts import FinishedTrial, make_files
-from psvae_tune.figures.images import (
+from psvae_tune.results.figures.images import (
     COMPARISON,
     sheet,
     tile_corner,
@@ -18,16 +17,17 @@ from psvae_tune.figures.images import (
     to_signed_tile,
     to_tile,
 )
-from psvae_tune.figures.movies import encode_movie, traversal_pictures
-from psvae_tune.figures.traversals import (
+from psvae_tune.results.figures.movies import encode_movie, traversal_pictures
+from psvae_tune.results.figures.traversals import (
     Traversals,
     choose_bases,
     choose_common_bases,
     latent_values,
     traverse,
 )
-from psvae_tune.figures.trial import draw_curves, draw_reconstructions
-from psvae_tune.predictions import predict_sessions
+from psvae_tune.results.figures.trial_figures import draw_curves, draw_reconstructions
+from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
+from psvae_tune.results.predictions import predict_sessions
 from psvae_tune.training.final_metrics import final_metrics
 
 HISTORY = {"train/loss": [(1, 3.0), (2, 2.0)], "val/frame_mse": [(1, 0.2), (2, 0.1)]}

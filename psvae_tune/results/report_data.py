@@ -2,23 +2,23 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from psvae_tune.figures.images import COMPARISON, Pixels
-from psvae_tune.figures.study import (
+from psvae_tune.results.figures.images import COMPARISON, Pixels
+from psvae_tune.results.figures.study_figures import (
     draw_front,
     draw_importance,
     draw_panels,
     draw_parallel,
     draw_progress,
 )
-from psvae_tune.logged import LoggedStudy, LoggedTrial, without_seed
+from psvae_tune.results.logged_study import LoggedStudy, LoggedTrial, without_seed
+from psvae_tune.results.study_measures import measure_importance, measure_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,87 +100,6 @@ def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
     epochs, points = measure_progress(study, keys) if keys else ([], np.empty(0))
     if len(epochs) > 1:
         yield "progress.png", draw_progress(epochs, points, metrics)
-
-
-def measure_importance(
-    trials: Sequence[LoggedTrial], varied: Sequence[str], keys: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Return, for each metric, the share of its variance that each hyperparameter explains.
-
-    References
-    ----------
-    Hutter et al. (2014), An efficient approach for assessing hyperparameter importance.
-    """
-    import optuna
-
-    distributions = _distributions(trials, varied)
-    if len(trials) < 3 or not distributions:
-        return {}
-    found = {}
-    for key in keys:
-        values = [trial.metrics[key] for trial in trials]
-        if max(values) == min(values):
-            continue
-        study = optuna.create_study()
-        for trial, value in zip(trials, values, strict=True):
-            params = {name: trial.params[name] for name in distributions}
-            study.add_trial(
-                optuna.trial.create_trial(params=params, distributions=distributions, value=value)
-            )
-        # A tree of many trials is slow, and a few such trees agree as well as many small ones.
-        n_trees = 64 if len(trials) < 300 else 16
-        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=n_trees, seed=0)
-        found[key] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-    return found
-
-
-def _distributions(trials: Sequence[LoggedTrial], varied: Sequence[str]) -> dict[str, Any]:
-    """Return what Optuna calls the range of every hyperparameter that differs between trials."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found: dict[str, Any] = {}
-    for name in varied:
-        values = [trial.params.get(name) for trial in trials]
-        if None in values or len(set(values)) < 2:
-            continue
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            low, high = min(values), max(values)  # type: ignore[type-var]
-            found[name] = optuna.distributions.FloatDistribution(low, high)
-        else:
-            found[name] = optuna.distributions.CategoricalDistribution(list(set(values)))
-    return found
-
-
-def measure_progress(
-    study: LoggedStudy, keys: Sequence[str]
-) -> tuple[list[int], NDArray[np.float64]]:
-    """Return, as trials ended, the epochs spent by all until then and the metrics of each.
-
-    Parameters
-    ----------
-    study
-        Its trials that never had a best epoch are counted, and are no rows.
-    keys
-        Of metrics, as in MLflow: ``best/…``.
-
-    Returns
-    -------
-    epochs
-        (trial,) ascending.
-    points
-        (trial, metric).
-    """
-    spent: list[int] = []
-    ends: list[tuple[int, tuple[float, ...]]] = []
-    for trial in study.trials:
-        times = [time for time, _, _ in study.history(trial, "train/loss")]
-        spent += times
-        if times and all(key in trial.metrics for key in keys):
-            ends.append((max(times), tuple(trial.metrics[key] for key in keys)))
-    ends.sort()
-    epochs = np.searchsorted(np.sort(np.array(spent)), [time for time, _ in ends], side="right")
-    return epochs.tolist(), np.array([values for _, values in ends])
 
 
 def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from psvae_tune.errors import StorageError, StudyError, TrackingError
-from psvae_tune.figures.images import COMPARISON
 from psvae_tune.files import write_bytes
-from psvae_tune.logged import CHOICES, LoggedStudy, LoggedTrial, open_study
-from psvae_tune.publish import publish
+from psvae_tune.results.figures.images import COMPARISON
+from psvae_tune.results.logged_study import CHOICES, LoggedStudy, LoggedTrial, open_study
+from psvae_tune.results.publish import publish
 from psvae_tune.tracking.client import SELECTED, reason_of, writing
 from psvae_tune.tracking.model_registry import find_model, log_model, register_model
 from psvae_tune.tracking.study_run import StudyRun

@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import TrainingConfig
 from psvae_tune.errors import StudyError
-from psvae_tune.figures.gather import Comparison, read_comparison, recommend, trial_rows
-from psvae_tune.figures.images import Pixels, encode_image, resize
-from psvae_tune.logged import LoggedStudy, LoggedTrial
+from psvae_tune.results.figures.images import Pixels, encode_image, resize
+from psvae_tune.results.logged_study import LoggedStudy, LoggedTrial
+from psvae_tune.results.report_data import Comparison, read_comparison, recommend, trial_rows
 
 MAX_PICTURED = 100  # trials: a server is asked several times for the pictures of each
 STRIPS_BUDGET = 8_000_000  # bytes of the traversals of all trials on the front
@@ -59,7 +59,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             row["thumbnail"] = _thumbnail(comparisons[row["run_id"]])
     strips = _strips(study, comparisons)
     environment = Environment(
-        loader=PackageLoader("psvae_tune.figures", "page"),
+        loader=PackageLoader("psvae_tune.results", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,13 +1,15 @@
 """Studies as MLflow knows them: read back from tags, params, metrics and artifacts alone."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import yaml
 
 from psvae_tune.config.metric_catalog import METRICS, STAGE_METRICS, Goal
@@ -16,7 +18,7 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.wording import name_trial
 from psvae_tune.errors import RequestError, StorageError, StudyError, TrackingError, nearest
-from psvae_tune.select.choose import pareto_front
+from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.tracking.client import (
     KIND,
     RUNG,
@@ -336,3 +338,27 @@ def _parse(text: str) -> Any:
 def without_seed(names: Sequence[str]) -> list[str]:
     """Return hyperparameters but for the seed, which only repeats a setting."""
     return [name for name in names if name != SEED_PARAMETER]
+
+
+def pareto_front(
+    trials: Iterable[TrialResult], objectives: Mapping[str, Goal]
+) -> list[TrialResult]:
+    """Return the completed trials that no other dominates, in the given order; ties are kept.
+
+    Parameters
+    ----------
+    trials
+        Those without finite values of all objectives are left out.
+    objectives
+        Metrics, with which way each is better.
+    """
+    usable = [
+        trial
+        for trial in trials
+        if trial.completed and all(math.isfinite(trial.metrics.get(m, np.nan)) for m in objectives)
+    ]
+    if not usable:
+        return []
+    signs = [1.0 if goal == "min" else -1.0 for goal in objectives.values()]
+    table = np.array([[trial.metrics[m] for m in objectives] for trial in usable]) * signs
+    return [trial for trial, keep in zip(usable, non_dominated(table), strict=True) if keep]

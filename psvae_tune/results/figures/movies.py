@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from psvae_tune.figures.images import (
+from psvae_tune.results.figures.images import (
     Pixels,
     encode_image,
     load_font,
@@ -21,7 +21,7 @@ from psvae_tune.figures.images import (
     to_signed_tile,
     to_tile,
 )
-from psvae_tune.figures.traversals import Traversals
+from psvae_tune.results.figures.traversals import Traversals
 
 MovieFormat = Literal["mp4", "gif", "none"]
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from psvae_tune.data.quality_findings import Finding
 from psvae_tune.data.quality_measures import Measures
-from psvae_tune.figures.style import BLUE, FONT_SIZE, GREY, new_figure, tidy, to_png
+from psvae_tune.results.figures.style import BLUE, FONT_SIZE, GREY, new_figure, tidy, to_png
 
 _COLUMNS = 4
 _N_TRACES = 8

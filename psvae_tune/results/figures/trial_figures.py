@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from psvae_tune.figures.images import (
+from psvae_tune.results.figures.images import (
     Pixels,
     encode_image,
     load_font,
@@ -22,8 +22,16 @@ from psvae_tune.figures.images import (
     to_signed_tile,
     to_tile,
 )
-from psvae_tune.figures.style import BLUE, FONT_SIZE, GREY, ORANGE, new_figure, tidy, to_png
-from psvae_tune.figures.traversals import Traversals
+from psvae_tune.results.figures.style import (
+    BLUE,
+    FONT_SIZE,
+    GREY,
+    ORANGE,
+    new_figure,
+    tidy,
+    to_png,
+)
+from psvae_tune.results.figures.traversals import Traversals
 
 History = Mapping[str, Sequence[tuple[int, float]]]
 """From a metric, with its split, to (epoch, value) pairs."""

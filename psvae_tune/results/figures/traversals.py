@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from psvae_tune.data.session import Session
-from psvae_tune.figures.images import resize, to_tile
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.model import Model
-from psvae_tune.predictions import Predictions, name_latents
+from psvae_tune.results.figures.images import resize, to_tile
+from psvae_tune.results.predictions import Predictions, name_latents
 from psvae_tune.training.batches import PreparedData
 
 N_VALUES = 5

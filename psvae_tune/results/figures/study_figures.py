@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.wording import name_trial
-from psvae_tune.figures.style import (
+from psvae_tune.metrics.pareto import hypervolume
+from psvae_tune.results.figures.style import (
     BLUE,
     FONT_SIZE,
     GREY,
@@ -24,8 +25,7 @@ from psvae_tune.figures.style import (
     tidy,
     to_png,
 )
-from psvae_tune.logged import LoggedTrial, without_seed
-from psvae_tune.metrics.pareto import hypervolume
+from psvae_tune.results.logged_study import LoggedTrial, without_seed
 
 PANEL_METRICS = (
     "frame_mse",

@@ -3,10 +3,10 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from psvae_tune.figures.gather import make_study_figures, recommend
-from psvae_tune.figures.report import make_report
 from psvae_tune.files import write_bytes
-from psvae_tune.logged import LoggedStudy
+from psvae_tune.results.logged_study import LoggedStudy
+from psvae_tune.results.report import make_report
+from psvae_tune.results.report_data import make_study_figures, recommend
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import PARETO, writing
 from psvae_tune.tracking.study_run import StudyRun

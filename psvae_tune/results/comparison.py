@@ -5,8 +5,16 @@ import io
 from collections.abc import Sequence
 
 from psvae_tune.errors import StudyError
-from psvae_tune.figures.style import FONT_SIZE, GREY, INKS, MARKERS, new_figure, tidy, to_png
-from psvae_tune.logged import LoggedStudy
+from psvae_tune.results.figures.style import (
+    FONT_SIZE,
+    GREY,
+    INKS,
+    MARKERS,
+    new_figure,
+    tidy,
+    to_png,
+)
+from psvae_tune.results.logged_study import LoggedStudy
 
 _METRICS = ("frame_mse", "label_r2", "latent_correlation", "leak_r2")
 

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from psvae_tune.figures.images import encode_image
+from psvae_tune.results.figures.images import encode_image
 
 # Okabe and Ito's colours, told apart by readers who confuse red and green.
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = (

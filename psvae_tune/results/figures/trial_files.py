@@ -18,17 +18,18 @@ from functools import partial
 import numpy as np
 import torch
 
-from psvae_tune.figures import movies
-from psvae_tune.figures.images import COMPARISON, to_tile
-from psvae_tune.figures.movies import MovieFormat, encode_movie, encode_strip
-from psvae_tune.figures.traversals import (
+from psvae_tune.models.model import Model
+from psvae_tune.results.figures import movies
+from psvae_tune.results.figures.images import COMPARISON, to_tile
+from psvae_tune.results.figures.movies import MovieFormat, encode_movie, encode_strip
+from psvae_tune.results.figures.traversals import (
     Traversals,
     choose_bases,
     choose_common_bases,
     latent_values,
     traverse,
 )
-from psvae_tune.figures.trial import (
+from psvae_tune.results.figures.trial_figures import (
     History,
     LabelTrace,
     draw_curves,
@@ -36,8 +37,7 @@ from psvae_tune.figures.trial import (
     draw_reconstructions,
     draw_traversals,
 )
-from psvae_tune.models.model import Model
-from psvae_tune.predictions import Predictions, predict_sessions, to_csv, to_hdf5
+from psvae_tune.results.predictions import Predictions, predict_sessions, to_csv, to_hdf5
 from psvae_tune.training.batches import PreparedData
 
 STRIP_HEIGHT = 64  # pixels of a tile; more would make the report too large

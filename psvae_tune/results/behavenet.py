@@ -24,10 +24,10 @@ from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
+from psvae_tune.results.keep_model import describe_session, keep_model, scaled_weights
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.trial_run import Opening, TrialRun, close_trial
 from psvae_tune.training.batches import prepare_data
-from psvae_tune.trial import describe_session, keep_model, scaled_weights
 
 WEIGHTS_FILE = "best_val_model.pt"
 META_FILE = "meta_tags.csv"

@@ -1,1 +1,0 @@
-"""Coming from the reference implementation (BehaveNet): its settings files and fitted models."""

@@ -1,0 +1,1 @@
+"""Fitted models, figures, reports and choices: everything that is done with a study's outcome."""

@@ -1,0 +1,103 @@
+"""A fitted model is scored, kept in its run and pictured there."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.data.session import Session
+from psvae_tune.files import write_bytes
+from psvae_tune.models.model import Model
+from psvae_tune.models.model_file import save_model
+from psvae_tune.results.figures.movies import MovieFormat
+from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
+from psvae_tune.tracking.outbox import SpooledRun
+from psvae_tune.tracking.trial_run import Epoch, TrialRun
+from psvae_tune.training.batches import PreparedData
+from psvae_tune.training.final_metrics import final_metrics
+
+logger = logging.getLogger(__name__)
+
+
+def best_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return validation metrics under the names of the best epoch's."""
+    return {
+        f"best/{key.removeprefix('val/')}": value
+        for key, value in metrics.items()
+        if key.startswith("val/")
+    }
+
+
+def keep_model(
+    model: Model,
+    epoch: int,
+    data: PreparedData,
+    device: torch.device,
+    run: TrialRun | SpooledRun,
+    movies: MovieFormat = "mp4",
+) -> dict[str, float]:
+    """Score a fitted model, keep it in a run and picture it there; return its metrics.
+
+    Side effects: logs to the run.
+    """
+    metrics = final_metrics(model, data, device)
+    test = {key: value for key, value in metrics.items() if key.startswith("test/")}
+    run.log_final(Epoch.now(epoch, best_metrics(metrics) | test | {"best/epoch": epoch}))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        names = {"label_names": list(data.label_names)}
+        save_model(path, model, data.label_scaling, names)
+        run.log_folder(path.parent)
+    finished = FinishedTrial(
+        model, data, device, metrics, run.history(), epoch, model.config.n_anneal_epochs
+    )
+    _log_pictures(finished, run, movies)
+    return metrics
+
+
+def _log_pictures(trial: FinishedTrial, run: TrialRun | SpooledRun, movies: MovieFormat) -> None:
+    """Log everything there is to look at. Side effects: logs to the run.
+
+    Numbers and weights are safe by now, so no picture that cannot be made may fail the trial.
+    """
+    with TemporaryDirectory() as folder:
+        for name, make in make_files(trial, movies):
+            try:
+                write_bytes(Path(folder) / name, make())
+            except Exception as error:
+                logger.warning("%s cannot be made: %s", name, error)
+        run.log_folder(Path(folder))
+
+
+def describe_session(session: Session) -> dict[str, str]:
+    """Return what MLflow shows of a recording."""
+    header = session.header
+    profile = {
+        "n_frames": header.n_frames,
+        "n_clips": header.n_clips,
+        "frame_shape": header.frame_shape,
+        "labels": header.label_names,
+    }
+    return {
+        "name": Path(header.path).name,
+        "digest": session.digest[:16],
+        "source_type": "local",
+        "source": header.path,
+        "profile": json.dumps(profile),
+    }
+
+
+def scaled_weights(config: TrialConfig, data: PreparedData) -> dict[str, float]:
+    r"""Return the weight on the labels in a form that compares between resolutions.
+
+    .. math:: \alpha\, n_{labels} / n_{pixels}
+    """
+    shape = data.shape
+    if config.model.label_weight is None:
+        return {}
+    n_pixels = shape.n_channels * shape.height * shape.width
+    return {"alpha_normalised": config.model.label_weight * shape.n_labels / n_pixels}

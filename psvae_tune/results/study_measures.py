@@ -1,0 +1,90 @@
+"""What a study as a whole shows: importance of hyperparameters, and progress."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psvae_tune.results.logged_study import LoggedStudy, LoggedTrial
+
+
+def measure_importance(
+    trials: Sequence[LoggedTrial], varied: Sequence[str], keys: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return, for each metric, the share of its variance that each hyperparameter explains.
+
+    References
+    ----------
+    Hutter et al. (2014), An efficient approach for assessing hyperparameter importance.
+    """
+    import optuna
+
+    distributions = _distributions(trials, varied)
+    if len(trials) < 3 or not distributions:
+        return {}
+    found = {}
+    for key in keys:
+        values = [trial.metrics[key] for trial in trials]
+        if max(values) == min(values):
+            continue
+        study = optuna.create_study()
+        for trial, value in zip(trials, values, strict=True):
+            params = {name: trial.params[name] for name in distributions}
+            study.add_trial(
+                optuna.trial.create_trial(params=params, distributions=distributions, value=value)
+            )
+        # A tree of many trials is slow, and a few such trees agree as well as many small ones.
+        n_trees = 64 if len(trials) < 300 else 16
+        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=n_trees, seed=0)
+        found[key] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    return found
+
+
+def _distributions(trials: Sequence[LoggedTrial], varied: Sequence[str]) -> dict[str, Any]:
+    """Return what Optuna calls the range of every hyperparameter that differs between trials."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found: dict[str, Any] = {}
+    for name in varied:
+        values = [trial.params.get(name) for trial in trials]
+        if None in values or len(set(values)) < 2:
+            continue
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            low, high = min(values), max(values)  # type: ignore[type-var]
+            found[name] = optuna.distributions.FloatDistribution(low, high)
+        else:
+            found[name] = optuna.distributions.CategoricalDistribution(list(set(values)))
+    return found
+
+
+def measure_progress(
+    study: LoggedStudy, keys: Sequence[str]
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Return, as trials ended, the epochs spent by all until then and the metrics of each.
+
+    Parameters
+    ----------
+    study
+        Its trials that never had a best epoch are counted, and are no rows.
+    keys
+        Of metrics, as in MLflow: ``best/…``.
+
+    Returns
+    -------
+    epochs
+        (trial,) ascending.
+    points
+        (trial, metric).
+    """
+    spent: list[int] = []
+    ends: list[tuple[int, tuple[float, ...]]] = []
+    for trial in study.trials:
+        times = [time for time, _, _ in study.history(trial, "train/loss")]
+        spent += times
+        if times and all(key in trial.metrics for key in keys):
+            ends.append((max(times), tuple(trial.metrics[key] for key in keys)))
+    ends.sort()
+    epochs = np.searchsorted(np.sort(np.array(spent)), [time for time, _ in ends], side="right")
+    return epochs.tolist(), np.array([values for _, values in ends])
