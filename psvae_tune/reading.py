@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+from psvae_tune.cluster.nodes import Nodes
 from psvae_tune.data.memory_limits import room_for_recordings
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
-from psvae_tune.nodes import Nodes
 from psvae_tune.plan import Plan
 
 STORE_SHARE = 0.8

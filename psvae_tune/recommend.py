@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import yaml
 
+from psvae_tune.cluster.nodes import count_slots
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import count
 from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
@@ -20,7 +21,7 @@ from psvae_tune.estimate import estimate_epochs
 from psvae_tune.files import is_url
 from psvae_tune.plan import make_plan
 from psvae_tune.reading import choose_streamed, read_sessions
-from psvae_tune.training.cost import count_slots, probe
+from psvae_tune.training.cost import probe
 from psvae_tune.training.fit import pick_dtype
 
 # α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to

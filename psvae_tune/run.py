@@ -9,11 +9,18 @@ from typing import Any
 import ray
 import torch
 
+from psvae_tune.cluster.nodes import Nodes, list_nodes
+from psvae_tune.cluster.preflight import check_nodes
+from psvae_tune.cluster.ray_session import (
+    WORKER_ENVIRONMENT,
+    join_cluster,
+    set_driver_environment,
+    start_ray,
+)
 from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
-from psvae_tune.nodes import Nodes, check_nodes, join_cluster, list_nodes
 from psvae_tune.plan import Plan
 from psvae_tune.reading import choose_streamed
 from psvae_tune.redaction import hide_passwords
@@ -37,7 +44,7 @@ from psvae_tune.tracking.outbox import close_trial, deliver_all
 from psvae_tune.tracking.reachability import check_shareable
 from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.trial import Progress, TrialJob, run_trial
-from psvae_tune.tune import WORKER_ENVIRONMENT, check_buildable, set_driver_environment, start_ray
+from psvae_tune.tune import check_buildable
 from psvae_tune.watch import Watcher
 
 logger = logging.getLogger(__name__)

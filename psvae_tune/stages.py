@@ -7,6 +7,8 @@ from typing import Any
 import ray
 from ray.tune.schedulers import TrialScheduler
 
+from psvae_tune.cluster.gpu_packing import measure_gpu_share
+from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.metric_catalog import end_problem
 from psvae_tune.config.selection_rule import SEED_PARAMETER, total_shortfall
 from psvae_tune.config.stage import Stage
@@ -15,8 +17,6 @@ from psvae_tune.config.trial import TrialConfig, shorten
 from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, StudyError
 from psvae_tune.halving import reductions, survivors
-from psvae_tune.nodes import list_nodes
-from psvae_tune.packing import measure_gpu_share
 from psvae_tune.points import Origin, Point
 from psvae_tune.record import StageRecord
 from psvae_tune.sampling import Sampling

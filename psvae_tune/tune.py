@@ -1,8 +1,5 @@
 """The driver's side of Ray Tune: starting it, and training trials on it."""
 
-import logging
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,18 +9,16 @@ from typing import Any
 import ray
 import torch
 from ray import tune
-from ray._private import ray_constants
 from ray.tune import TuneError
-from ray.tune.execution import class_cache
 from ray.tune.schedulers import TrialScheduler
 
+from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.study import Resources, Study
 from psvae_tune.data.session import Session
-from psvae_tune.errors import ClusterError, PsvaeTuneError
+from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
 from psvae_tune.interrupt import keep_ctrl_c
 from psvae_tune.models.registry import build_model
-from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
 from psvae_tune.redaction import start_logs
@@ -36,24 +31,6 @@ from psvae_tune.watch import DriverCallback, Watcher, reach_back, to_result
 MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
 MAX_FAILURES_ON_NODES = 10
-
-# Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind, its
-# last checkpoint on the way to a slow store, before Tune takes the worker that it wants to reuse
-# for lost. The allocator keeps what is freed, because every step needs the same tensors again: a
-# tenth of the time of a step went into getting their memory from the system and giving it back.
-WORKER_ENVIRONMENT = {
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
-}
-DRIVER_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-SECRETS = {"AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,61 +61,6 @@ def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: 
             raise
         # To try again, as Tune would, is of no use before there is room.
         tune.report(to_result(Progress(point["trial_id"], 0, {}, disk_errno=error.errno)))
-
-
-def set_driver_environment() -> None:
-    """Make Ray Tune quiet. Side effects: changes the environment, but nothing that is set."""
-    os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
-    # Ray Tune would send these to its workers, which have them from their nodes, by way of a log.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-
-
-def start_ray(n_bytes: int) -> None:
-    """Start Ray on this machine alone. Side effects: starts processes; `ray.shutdown` ends them.
-
-    Parameters
-    ----------
-    n_bytes
-        Of the recordings, which the object store must hold.
-
-    Raises
-    ------
-    ClusterError
-        If it does not start.
-    """
-    set_driver_environment()
-    # A token of this cluster's own keeps other users of the machine out.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        with _on_loopback():
-            ray.init(
-                address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
-                include_dashboard=False,
-                logging_level="ERROR",
-                log_to_driver=False,
-                object_store_memory=int(1.2 * n_bytes) + 2**28,
-                runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            )
-    except Exception as error:  # plain ones, with a page of text
-        why = str(error).partition(". ")[0]
-        raise ClusterError("Ray", f"does not start on this machine: {why}") from error
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have a Ray that is started meanwhile listen on this machine only, not on all networks.
-
-    Ray does so where it supports no clusters, and nothing else asks for it: an address given to
-    `ray.init` is replaced by one that others can reach.
-    """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:

@@ -3,10 +3,10 @@
 import pytest
 from studies import ARCHITECTURE
 
+from psvae_tune.cluster.gpu_packing import largest_configs, measure_gpu_share, share_gpu
+from psvae_tune.cluster.nodes import Node, Nodes
 from psvae_tune.config.study import parse_study
 from psvae_tune.errors import StudyError
-from psvae_tune.nodes import Node, Nodes
-from psvae_tune.packing import largest_configs, measure_gpu_share, share_gpu
 
 GB = 2**30
 WIDER = {**ARCHITECTURE, "ae_encoding_n_channels": [8, 16]}

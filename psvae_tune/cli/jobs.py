@@ -15,7 +15,7 @@ from psvae_tune.files import is_url, locate
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
-    from psvae_tune.cluster import Cluster, Job, Order
+    from psvae_tune.cluster.jobs import Cluster, Job, Order
 
 STARTED = "cluster    "
 """Begins the line that a study prints once it has looked at every node."""
@@ -33,7 +33,7 @@ def jobs() -> None:
 @options.verbose
 def list_jobs(address: str) -> None:
     """List the studies of a cluster, the latest first."""
-    from psvae_tune.cluster import Cluster
+    from psvae_tune.cluster.jobs import Cluster
 
     for job in Cluster.reach(address).jobs():
         click.echo(f"{job.job_id}  {job.status:<9}  {_time(job)}  {job.study}")
@@ -45,7 +45,7 @@ def list_jobs(address: str) -> None:
 @options.verbose
 def status(name: str, address: str) -> None:
     """Tell how a study fares."""
-    from psvae_tune.cluster import Cluster
+    from psvae_tune.cluster.jobs import Cluster
 
     job = Cluster.reach(address).find(name)
     click.echo(f"job        {job.job_id}")
@@ -63,7 +63,7 @@ def status(name: str, address: str) -> None:
 @options.verbose
 def logs(name: str, address: str, follow: bool) -> None:
     """Print what a study has printed."""
-    from psvae_tune.cluster import Cluster
+    from psvae_tune.cluster.jobs import Cluster
 
     cluster = Cluster.reach(address)
     job = cluster.find(name)
@@ -79,7 +79,7 @@ def logs(name: str, address: str, follow: bool) -> None:
 @options.verbose
 def stop(name: str, address: str) -> None:
     """Stop a study as Ctrl-C would: what it has reached is kept."""
-    from psvae_tune.cluster import Cluster
+    from psvae_tune.cluster.jobs import Cluster
 
     cluster = Cluster.reach(address)
     job = cluster.stop(cluster.find(name))
@@ -105,7 +105,7 @@ def resume(
 
     STUDY is its folder: a URL, or a path on the cluster.
     """
-    from psvae_tune.cluster import Cluster, Order, check_job_output, check_job_uri
+    from psvae_tune.cluster.jobs import Cluster, Order, check_job_output, check_job_uri
 
     place, _, name = check_job_output(study).rpartition("/")
     resources = None
@@ -165,7 +165,7 @@ def start_job(
 
 def refusal(log: str, sessions: Sequence[str], message: str) -> ClusterError:
     """Return the error that a job told before it had begun, or else what the cluster says."""
-    from psvae_tune.cluster import last_error, last_lines
+    from psvae_tune.cluster.job_log import last_error, last_lines
 
     text = last_error(log)
     if text is None:

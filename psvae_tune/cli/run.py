@@ -21,8 +21,8 @@ from psvae_tune.plan import Plan, make_plan
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
+    from psvae_tune.cluster.nodes import Nodes
     from psvae_tune.data.session import Session
-    from psvae_tune.nodes import Nodes
     from psvae_tune.run import StudyOutcome
 
 

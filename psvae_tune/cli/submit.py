@@ -66,7 +66,7 @@ def submit(
     raw = read_study_file(file, settings, sessions)
     study = parse_study(raw, str(file))
     name = name or name_study(study.experiment_name)
-    from psvae_tune.cluster import Cluster, Order, check_job_output, check_job_uri
+    from psvae_tune.cluster.jobs import Cluster, Order, check_job_output, check_job_uri
 
     output = check_job_output(output)
     uri = check_job_uri(tracking_uri or study.tracking.uri, address)
@@ -102,7 +102,7 @@ def _upload(raw: dict[str, Any], file: Path, output: OutputFolder) -> None:
 
 
 def _send(path: Path, output: OutputFolder, bar: ProgressBar) -> str:
-    from psvae_tune.uploads import upload
+    from psvae_tune.cluster.uploads import upload
 
     task = bar.add_task(f"sending {path.name}", total=path.stat().st_size)
     url, n_sent = upload(path, output, lambda n: bar.update(task, completed=n))

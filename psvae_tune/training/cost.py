@@ -1,6 +1,5 @@
 """What an epoch costs here, from a few batches of the real recordings."""
 
-import os
 import resource
 import time
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from itertools import islice
 
 import torch
 
-from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
 from psvae_tune.training.batches import (
@@ -88,14 +86,3 @@ def _peak_bytes(sessions: Sequence[Session], device: torch.device) -> int:
         return torch.cuda.max_memory_reserved(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return max(0, peak - sum(session.frames.nbytes for session in sessions))
-
-
-def count_slots(resources: Resources) -> int:
-    """Return how many trials this machine trains at a time, each as quick as alone.
-
-    Trials that share a GPU are taken to be no quicker than one after the other.
-    """
-    n_concurrent = resources.max_concurrent_trials
-    n_slots = int(len(os.sched_getaffinity(0)) / resources.cpus_per_trial)
-    n_slots = min(n_slots, torch.cuda.device_count() or n_slots)
-    return max(1, n_slots if n_concurrent == "auto" else min(n_slots, n_concurrent))

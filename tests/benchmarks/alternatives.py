@@ -33,6 +33,7 @@ from training_step import (
     write_recording,
 )
 
+from psvae_tune.cluster.ray_session import WORKER_ENVIRONMENT
 from psvae_tune.data.session_file import read_session
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.layers.blocks import train_convolutions_in
@@ -40,7 +41,6 @@ from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.fit import pick_dtype
-from psvae_tune.tune import WORKER_ENVIRONMENT
 
 SIZES = {"small": 32, "published": 64}  # a network and the frames for it
 N_EPOCHS = 2

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 from loopback import AWAKE, serve_mlflow
 
 import psvae_tune.tune
+from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.nodes import list_nodes
 from psvae_tune.points import Point
 from psvae_tune.record import StageRecord
 from psvae_tune.tracking.client import TrackingTarget, open_target
@@ -104,7 +104,7 @@ def main() -> None:
     """Run the benchmark."""
     n_trials, n_slots = (int(text) for text in (*sys.argv[1:], "1000", "16")[:2])
     os.environ.update(AWAKE)
-    psvae_tune.tune.set_driver_environment()
+    psvae_tune.cluster.ray_session.set_driver_environment()
     with TemporaryDirectory() as name, serve_mlflow(Path(name)) as uri:
         target = open_target(uri, "scale", "scale", None)
         ray.init(
@@ -113,7 +113,7 @@ def main() -> None:
             include_dashboard=False,
             logging_level="ERROR",
             log_to_driver=False,
-            runtime_env={"env_vars": psvae_tune.tune.WORKER_ENVIRONMENT},
+            runtime_env={"env_vars": psvae_tune.cluster.ray_session.WORKER_ENVIRONMENT},
         )
         try:
             measure(n_trials, n_slots, Path(name), target)

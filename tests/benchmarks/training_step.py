@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from psvae_tune.cluster.ray_session import WORKER_ENVIRONMENT
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.demo import write_demo
@@ -40,7 +41,6 @@ from psvae_tune.models.layers.architecture import Size
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.fit import fit, pick_dtype, start
-from psvae_tune.tune import WORKER_ENVIRONMENT
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = ((64, 1), (64, 2), (128, 1), (128, 2))

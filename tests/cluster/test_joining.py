@@ -1,8 +1,8 @@
 import pytest
 import ray
 
+from psvae_tune.cluster.ray_session import join_cluster
 from psvae_tune.errors import ClusterError
-from psvae_tune.nodes import join_cluster
 
 HANGS = "Initialization failure from server:\nRuntimeError: Starting Ray client server failed."
 

@@ -11,10 +11,10 @@ from laptop import STUDY
 
 from psvae_tune.cli import main
 from psvae_tune.cli.jobs import refusal
-from psvae_tune.cluster import last_error, summarise
+from psvae_tune.cluster.job_log import last_error, summarise
+from psvae_tune.cluster.nodes import Node, Nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, TrackingError
-from psvae_tune.nodes import Node, Nodes
 from psvae_tune.tracking.reachability import check_shareable
 
 CLUSTER = ("--address", "http://head:8265")

@@ -5,9 +5,9 @@ import shutil
 import fsspec
 import pytest
 
+from psvae_tune.cluster.uploads import upload
 from psvae_tune.files import locate
 from psvae_tune.tracking.folders import OutputFolder
-from psvae_tune.uploads import upload
 
 pytestmark = pytest.mark.slow
 

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
+from psvae_tune.cluster.uploads import upload
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.quality_findings import find
 from psvae_tune.data.quality_measures import measure_session
@@ -21,7 +22,6 @@ from psvae_tune.results.recording_page import build_session_page
 from psvae_tune.tracking.client import metric_key, open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun
-from psvae_tune.uploads import upload
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 

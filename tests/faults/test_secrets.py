@@ -14,7 +14,7 @@ from test_study_end_to_end import COMMAND, finish, make_study, wait_for
 from test_tracking_server import free_port, server
 
 from psvae_tune.cli import main
-from psvae_tune.cluster import Cluster, Order
+from psvae_tune.cluster.jobs import Cluster, Order
 from psvae_tune.errors import ClusterError, ConfigError
 from psvae_tune.redaction import hide_passwords
 

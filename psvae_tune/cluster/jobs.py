@@ -9,11 +9,10 @@ import asyncio
 import logging
 import os
 import platform
-import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,10 +24,11 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import psvae_tune
+from psvae_tune.cluster.job_log import summarise
+from psvae_tune.cluster.nodes import Node, Nodes, shorten
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, StorageError, TrackingError
 from psvae_tune.files import is_url, locate
-from psvae_tune.nodes import Node, Nodes, shorten
 from psvae_tune.redaction import hide_passwords, holds_password
 from psvae_tune.tracking.reachability import check_shareable, is_loopback
 
@@ -295,15 +295,6 @@ def _to_job(details: Any) -> Job:
     )
 
 
-def summarise(message: str) -> str:
-    """Return what a cluster says of a job, without the log that goes with a failure.
-
-    Of packages that cannot be installed it keeps what pip says of them.
-    """
-    first = message.strip().partition("\n")[0].partition(", last available logs")[0]
-    return "; ".join([first, *re.findall(r"ERROR: .*", message)])
-
-
 def check_job_output(place: str) -> str:
     """Return where a job keeps a study, if that means the same on every machine.
 
@@ -376,14 +367,3 @@ def _loss_told(job_id: str) -> Iterator[None]:
         if "closed unexpectedly" not in str(error):
             raise
         raise ConnectionError(f"it went away while job {job_id} was followed") from error
-
-
-def last_error(log: str) -> str | None:
-    """Return the error that a job ended with, as its log tells it."""
-    _, found, text = log.rpartition("\nerror: ")
-    return text.strip() if found else None
-
-
-def last_lines(log: str, n_lines: int = 15) -> Sequence[str]:
-    """Return the end of a log."""
-    return log.rstrip().splitlines()[-n_lines:]

@@ -6,11 +6,11 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from psvae_tune.cluster.nodes import Nodes
 from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError
-from psvae_tune.nodes import Nodes
 from psvae_tune.training.cost import probe
 
 # What CUDA takes for every process beside what PyTorch counts, and room for what was not seen.

@@ -1,0 +1,99 @@
+"""A Ray cluster that others have started: joining it, and whether each node can do its part."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import ray
+import torch
+
+from psvae_tune.config.study import Resources
+from psvae_tune.errors import ClusterError
+from psvae_tune.redaction import hide_passwords
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine of a cluster."""
+
+    node_id: str
+    name: str
+    resources: Mapping[str, float]
+
+    def count_slots(self, cpus: float, gpus: float) -> int:
+        """Return how many trials fit on it at a time."""
+        slots = [self.resources.get("CPU", 0) / cpus]
+        if gpus:
+            slots.append(self.resources.get("GPU", 0) / gpus)
+        return int(min(slots) + 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The machines of a cluster that are up."""
+
+    nodes: tuple[Node, ...]
+
+    def count_slots(self, cpus: float, gpus: float) -> int:
+        """Return how many trials fit at a time, each on one node."""
+        return sum(node.count_slots(cpus, gpus) for node in self.nodes)
+
+    def total(self, resource: str) -> float:
+        """Return how much of a resource all nodes have."""
+        return sum(node.resources.get(resource, 0) for node in self.nodes)
+
+    def store_bytes(self) -> int:
+        """Return what the smallest object store of them all holds."""
+        return int(min(node.resources.get("object_store_memory", 0) for node in self.nodes))
+
+    def check_room(self, resources: Resources) -> None:
+        """Make sure that some node can hold a trial.
+
+        Raises
+        ------
+        ClusterError
+            If none can.
+        """
+        cpus = resources.cpus_per_trial
+        gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
+        if self.count_slots(cpus, gpus):
+            return
+        largest = "; ".join(sorted({_describe(node.resources) for node in self.nodes}))
+        raise ClusterError(
+            "resources",
+            f"a trial needs {_describe({'CPU': cpus, 'GPU': gpus})}, no node has as much: "
+            f"got nodes of {largest or 'nothing'}",
+            hint="ask for less with --set resources.cpus_per_trial=… or gpus_per_trial, or start "
+            "a node that is large enough; a cluster that grows by itself needs one to go by",
+        )
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    return f"{resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"
+
+
+def shorten(error: Exception) -> str:
+    """Return what a library of the cluster says, in one line and without secrets."""
+    return " ".join(hide_passwords(str(error)).split())[:200]
+
+
+def list_nodes() -> Nodes:
+    """Return the nodes of the cluster that this process has joined."""
+    return Nodes(
+        tuple(
+            Node(item["NodeID"], item["NodeManagerHostname"], item["Resources"])
+            for item in ray.nodes()
+            if item["Alive"]
+        )
+    )
+
+
+def count_slots(resources: Resources) -> int:
+    """Return how many trials this machine trains at a time, each as quick as alone.
+
+    Trials that share a GPU are taken to be no quicker than one after the other.
+    """
+    n_concurrent = resources.max_concurrent_trials
+    n_slots = int(len(os.sched_getaffinity(0)) / resources.cpus_per_trial)
+    n_slots = min(n_slots, torch.cuda.device_count() or n_slots)
+    return max(1, n_slots if n_concurrent == "auto" else min(n_slots, n_concurrent))

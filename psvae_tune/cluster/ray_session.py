@@ -1,0 +1,152 @@
+"""Ray is started on this machine, or a cluster is joined."""
+
+import logging
+import os
+import platform
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import ray
+from ray._private import ray_constants
+from ray.exceptions import AuthenticationError
+from ray.tune.execution import class_cache
+
+from psvae_tune.cluster.nodes import shorten
+from psvae_tune.errors import ClusterError
+
+# Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind, its
+# last checkpoint on the way to a slow store, before Tune takes the worker that it wants to reuse
+# for lost. The allocator keeps what is freed, because every step needs the same tensors again: a
+# tenth of the time of a step went into getting their memory from the system and giving it back.
+WORKER_ENVIRONMENT = {
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+}
+DRIVER_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+SECRETS = {"AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+
+
+def set_driver_environment() -> None:
+    """Make Ray Tune quiet. Side effects: changes the environment, but nothing that is set."""
+    os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
+    # Ray Tune would send these to its workers, which have them from their nodes, by way of a log.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def start_ray(n_bytes: int) -> None:
+    """Start Ray on this machine alone. Side effects: starts processes; `ray.shutdown` ends them.
+
+    Parameters
+    ----------
+    n_bytes
+        Of the recordings, which the object store must hold.
+
+    Raises
+    ------
+    ClusterError
+        If it does not start.
+    """
+    set_driver_environment()
+    # A token of this cluster's own keeps other users of the machine out.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        with _on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+                object_store_memory=int(1.2 * n_bytes) + 2**28,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            )
+    except Exception as error:  # plain ones, with a page of text
+        why = str(error).partition(". ")[0]
+        raise ClusterError("Ray", f"does not start on this machine: {why}") from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on this machine only, not on all networks.
+
+    Ray does so where it supports no clusters, and nothing else asks for it: an address given to
+    `ray.init` is replaced by one that others can reach.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def join_cluster(address: str, environment: Mapping[str, str]) -> None:
+    """Become a driver of a cluster.
+
+    Parameters
+    ----------
+    address
+        ``auto`` for the cluster that this machine is a node of, or ``ray://HOST:10001``.
+    environment
+        Of the workers, beside what the nodes and the job have.
+
+    Side effects: connects this process; `ray.shutdown` ends that, the cluster stays.
+
+    Raises
+    ------
+    ClusterError
+        If it cannot be joined.
+    """
+    try:
+        _connect(address, environment)
+    except AuthenticationError as error:
+        raise ClusterError(
+            address,
+            "refuses this token" if "nvalid" in str(error) else "asks for a token",
+            hint="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+        ) from error
+    except RuntimeError as error:
+        if "ersion" not in str(error):
+            raise
+        raise ClusterError(
+            address,
+            "runs other versions than this machine with Ray "
+            f"{ray.__version__}, Python {platform.python_version()}: {shorten(error)}",
+        ) from error
+    except (ConnectionError, ValueError, TimeoutError) as error:
+        raise ClusterError(
+            address,
+            f"does not answer: {shorten(error)}",
+            hint="auto is for a machine of the cluster; from elsewhere use psvae-tune submit. If "
+            "the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN",
+        ) from error
+
+
+def _connect(address: str, environment: Mapping[str, str]) -> None:
+    """Call `ray.init`, once more if the head could not start what serves this client.
+
+    Side effects: connects this process.
+    """
+    for is_last in (False, True):
+        try:
+            ray.init(
+                address=address,
+                logging_level="ERROR",
+                log_to_driver=False,
+                runtime_env={"env_vars": dict(environment)},
+            )
+            return
+        except ConnectionError as error:
+            # A busy head forks it from among threads, which now and then leaves it hanging.
+            if is_last or "Initialization failure" not in str(error):
+                raise
+            ray.shutdown()
