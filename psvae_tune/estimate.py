@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study, longest
 from psvae_tune.config.trial import TrialConfig, shorten
-from psvae_tune.halving import reductions
+from psvae_tune.search.successive_halving import reductions
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,20 +60,3 @@ def take_sigterm_for_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def keep_ctrl_c() -> Iterator[None]:
-    """Put back what Ctrl-C did before.
-
-    Tune leaves it changed: whatever comes between two stages could not be stopped by one, and
-    the second stage not by two.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

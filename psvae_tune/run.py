@@ -27,6 +27,9 @@ from psvae_tune.redaction import hide_passwords
 from psvae_tune.request import check_request, note_request
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import publish
+from psvae_tune.search.progress import Progress, Watcher
+from psvae_tune.search.trainable import TrialJob, run_trial
+from psvae_tune.search.tuner import check_buildable
 from psvae_tune.stages import StageOutcome, run_study
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import (
@@ -43,9 +46,6 @@ from psvae_tune.tracking.model_registry import log_model
 from psvae_tune.tracking.outbox import close_trial, deliver_all
 from psvae_tune.tracking.reachability import check_shareable
 from psvae_tune.tracking.study_run import StudyRun
-from psvae_tune.trial import Progress, TrialJob, run_trial
-from psvae_tune.tune import check_buildable
-from psvae_tune.watch import Watcher
 
 logger = logging.getLogger(__name__)
 

@@ -1,35 +1,32 @@
 """The stages of a study, one after another, each from what the one before chose."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import ray
-from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.cluster.gpu_packing import measure_gpu_share
 from psvae_tune.cluster.nodes import list_nodes
-from psvae_tune.config.metric_catalog import end_problem
 from psvae_tune.config.selection_rule import SEED_PARAMETER, total_shortfall
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study
-from psvae_tune.config.trial import TrialConfig, shorten
+from psvae_tune.config.trial import shorten
 from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, StudyError
-from psvae_tune.halving import reductions, survivors
-from psvae_tune.points import Origin, Point
-from psvae_tune.record import StageRecord
-from psvae_tune.sampling import Sampling
-from psvae_tune.schedulers import MedianStop, ParetoAsha, first_rung, rungs
-from psvae_tune.seeds import with_udr
-from psvae_tune.select.choose import Selection, select
+from psvae_tune.search.progress import Watcher
+from psvae_tune.search.sampler import Sampling
+from psvae_tune.search.schedulers import _make_scheduler
+from psvae_tune.search.seed_agreement import with_udr
+from psvae_tune.search.selection.select import Selection, select
+from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.successive_halving import reductions, survivors
+from psvae_tune.search.trainable import TrialJob
+from psvae_tune.search.trial_spec import Origin, Point
+from psvae_tune.search.tuner import Shared, train
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import close_trial
 from psvae_tune.tracking.trial_result import TrialResult
-from psvae_tune.trial import TrialJob
-from psvae_tune.tune import Shared, train
-from psvae_tune.watch import Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,52 +197,3 @@ def _stop_interrupted(job: TrialJob, left: Sequence[Point], done: str) -> None:
         "last checkpoint",
         hint=f"psvae-tune resume {job.folder.root}",
     )
-
-
-def _make_scheduler(
-    stage: Stage, job: TrialJob, points: Sequence[Point], record: StageRecord, n_labels: int
-) -> TrialScheduler | None:
-    """Return what stops the trials of a stage early; ``points`` are empty if yet unknown."""
-    if stage.scheduler is None:
-        return None
-    configs = [job.base.with_params(point.params) for point in points] or [
-        job.base.with_params({name: corner})
-        for name, domain in stage.space.items()
-        for corner in domain.corners
-    ]
-    n_anneal_epochs = max(config.model.n_anneal_epochs for config in configs)
-    if (median := stage.scheduler.median_stopping) is not None:
-        ((objective, goal),) = stage.objectives.items()
-        grace = first_rung(median.grace_period, n_anneal_epochs)
-        return MedianStop(
-            objective, goal, grace, median.min_trials, record.rungs(), record.note_rung
-        )
-    asha = stage.scheduler.asha
-    assert asha is not None
-    n_epochs = min(config.training.max_n_epochs for config in configs)
-    return ParetoAsha(
-        stage.objectives,
-        _Missed(stage, job.base, n_labels),
-        rungs(asha, n_anneal_epochs, n_epochs),
-        asha.reduction_factor,
-        record.rungs(),
-        record.note_rung,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Missed:
-    """By how much a running trial misses what its stage requires, as far as that is known."""
-
-    stage: Stage
-    base: TrialConfig
-    n_labels: int
-
-    def __call__(self, trial: Any, metrics: Mapping[str, float]) -> float:
-        model = self.base.with_params(trial.config["point"]["params"]).model
-        known = {
-            key: bound
-            for key, bound in self.stage.requirements.items()
-            if end_problem(key) is None
-        }
-        return total_shortfall(known, metrics, model.count_unsupervised(self.n_labels))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from studies import make_config
 
 from psvae_tune.config.trial import parse_trial_config, shorten
-from psvae_tune.halving import reductions, survivors
+from psvae_tune.search.successive_halving import reductions, survivors
 
 TWO = {"val/frame_mse": "min", "val/label_r2": "max"}
 

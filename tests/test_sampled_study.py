@@ -10,9 +10,9 @@ from test_study_end_to_end import STUDY, command, finish, runs_of, wait_for
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
-from psvae_tune.points import Origin
-from psvae_tune.record import StageRecord
-from psvae_tune.sampling import Sampling
+from psvae_tune.search.sampler import Sampling
+from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.trial_spec import Origin
 from psvae_tune.tracking.folders import StudyFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

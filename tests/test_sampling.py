@@ -9,9 +9,9 @@ from studies import make_config
 
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
-from psvae_tune.points import Origin
-from psvae_tune.record import StageRecord
-from psvae_tune.sampling import Sampling, to_distribution
+from psvae_tune.search.sampler import Sampling, to_distribution
+from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.trial_spec import Origin
 from psvae_tune.tracking.folders import StudyFolder
 
 SPACE = {

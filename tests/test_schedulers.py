@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psvae_tune.config.scheduler import Asha
-from psvae_tune.schedulers import MedianStop, ParetoAsha, rungs
+from psvae_tune.search.schedulers import MedianStop, ParetoAsha, rungs
 
 
 @pytest.mark.parametrize(

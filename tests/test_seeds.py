@@ -8,11 +8,11 @@ import torch
 from studies import ARCHITECTURE, make_config, make_session
 
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.points import Origin
-from psvae_tune.seeds import with_udr
+from psvae_tune.search.seed_agreement import with_udr
+from psvae_tune.search.trainable import TrialJob, run_trial
+from psvae_tune.search.trial_spec import Origin
 from psvae_tune.tracking.client import TRIAL, open_target
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.trial import TrialJob, run_trial
 
 CPU = torch.device("cpu")
 

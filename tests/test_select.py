@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from psvae_tune.config.selection_rule import parse_rule
 from psvae_tune.errors import ConfigError, StudyError
 from psvae_tune.results.logged_study import pareto_front
-from psvae_tune.select.candidates import N_UNSUPERVISED
-from psvae_tune.select.choose import select
+from psvae_tune.search.selection.candidates import N_UNSUPERVISED
+from psvae_tune.search.selection.select import select
 from psvae_tune.tracking.trial_result import TrialResult
 
 GOALS = {"val/frame_mse": "min", "val/label_r2": "max"}

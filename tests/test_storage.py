@@ -9,7 +9,7 @@ import pytest
 
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
-from psvae_tune.record import StageRecord
+from psvae_tune.search.stage_journal import StageRecord
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.journal import FileJournal
 

@@ -10,13 +10,13 @@ from studies import make_config, make_session
 
 from psvae_tune.config.wording import name_trial
 from psvae_tune.models.model_file import load_model
+from psvae_tune.search.trainable import TrialJob, run_trial
 from psvae_tune.tracking.client import TRIAL, metric_key, open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state
 from psvae_tune.training.fit import start
-from psvae_tune.trial import TrialJob, run_trial
 
 CPU = torch.device("cpu")
 

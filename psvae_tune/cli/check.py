@@ -67,8 +67,8 @@ def _describe_epochs(estimate: Estimate) -> str:
 def _describe_probe(plan: Plan) -> Iterator[str]:
     from psvae_tune.cluster.nodes import count_slots
     from psvae_tune.reading import choose_streamed, read_sessions
+    from psvae_tune.search.tuner import check_buildable
     from psvae_tune.training.cost import probe
-    from psvae_tune.tune import check_buildable
 
     sessions = read_sessions(plan, choose_streamed(plan))
     check_buildable(plan.study, sessions)

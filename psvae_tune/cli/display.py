@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from psvae_tune.config.stage import Stage
-from psvae_tune.select.choose import Selection
-from psvae_tune.trial import Progress
+from psvae_tune.search.progress import Progress
+from psvae_tune.search.selection.select import Selection
 
 N_SHOWN = 20
 
@@ -27,7 +27,7 @@ class _Row:
 
 @dataclass(slots=True)
 class StudyDisplay:
-    """Shows a study on a console; a `psvae_tune.watch.Watcher`.
+    """Shows a study on a console; a `psvae_tune.search.progress.Watcher`.
 
     Parameters
     ----------

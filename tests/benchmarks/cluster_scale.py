@@ -20,18 +20,18 @@ from ray import tune
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 from loopback import AWAKE, serve_mlflow
 
-import psvae_tune.tune
+import psvae_tune.search.tuner
 from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.points import Point
-from psvae_tune.record import StageRecord
+from psvae_tune.search.progress import Progress, to_result
+from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.trainable import TrialJob
+from psvae_tune.search.trial_spec import Point
+from psvae_tune.search.tuner import Shared, train
 from psvae_tune.tracking.client import TrackingTarget, open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
-from psvae_tune.trial import Progress, TrialJob
-from psvae_tune.tune import Shared, train
-from psvae_tune.watch import to_result
 
 N_EPOCHS = 5
 METRICS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(10)]
@@ -74,7 +74,7 @@ def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -
     points = [Point({"number": n}, f"{n:08}", f"trial {n}") for n in range(n_trials)]
     shared = Shared(ray.put([]), (), 0, Resources(), 0.0, Unwatched())
     # Pickled by value, because this file is run as a script: workers need not know it.
-    psvae_tune.tune._trainable = short_trial
+    psvae_tune.search.trainable._trainable = short_trial
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.perf_counter()
     train(points, job, shared, record, None)

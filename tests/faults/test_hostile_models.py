@@ -14,12 +14,12 @@ from test_damaged_files import write_model
 from test_hostile_studies import places, values
 
 from psvae_tune.files import write_bytes
+from psvae_tune.search.trainable import TrialJob, run_trial
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import dump_state, load_state
 from psvae_tune.training.fit import fit, start
-from psvae_tune.trial import TrialJob, run_trial
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 

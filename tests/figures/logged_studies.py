@@ -8,12 +8,12 @@ import yaml
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.session_file import read_session
 from psvae_tune.results.logged_study import open_study
-from psvae_tune.select.choose import select
+from psvae_tune.search.selection.select import select
+from psvae_tune.search.trainable import TrialJob, run_trial
 from psvae_tune.tracking.client import SELECTED, open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.trial_run import close_trial
-from psvae_tune.trial import TrialJob, run_trial
 
 CPU = torch.device("cpu")
 RAW = {

@@ -25,8 +25,8 @@ from psvae_tune.config.domain import Domain
 from psvae_tune.config.selection_rule import shortfalls
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import longest
-from psvae_tune.points import Origin, Point
-from psvae_tune.record import Ask, StageRecord
+from psvae_tune.search.stage_journal import Ask, StageRecord
+from psvae_tune.search.trial_spec import Origin, Point
 
 # A generation must be small against the dozens of trials that a budget of fits allows.
 POPULATION_SIZE = 12

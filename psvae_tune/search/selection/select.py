@@ -8,14 +8,14 @@ from typing import Any
 from psvae_tune.config.selection_rule import Bound, Rule
 from psvae_tune.config.wording import join, number, quote
 from psvae_tune.errors import StudyError
-from psvae_tune.select.candidates import (
+from psvae_tune.search.selection.candidates import (
     Candidate,
     Pool,
     gather,
     meet_requirements,
     missed_requirements,
 )
-from psvae_tune.select.ranking import Ranking, costs, rank
+from psvae_tune.search.selection.ranking import Ranking, costs, rank
 from psvae_tune.tracking.trial_result import TrialResult
 
 _TIGHTER, _LOOSER = 0.9, 1.1

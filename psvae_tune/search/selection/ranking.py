@@ -12,7 +12,7 @@ from psvae_tune.config.selection_rule import Rule
 from psvae_tune.config.wording import join, number, quote
 from psvae_tune.errors import StudyError
 from psvae_tune.metrics.pareto import non_dominated
-from psvae_tune.select.candidates import WHERE, Candidate
+from psvae_tune.search.selection.candidates import WHERE, Candidate
 
 Key = tuple[float, ...]
 _ROUNDING = 1e-12  # relative; 0.95 is within 5 % of 1 whatever its last bit

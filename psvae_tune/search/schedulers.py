@@ -1,15 +1,21 @@
 """Early stopping that compares only what can be compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from psvae_tune.config.metric_catalog import Goal
+from psvae_tune.config.metric_catalog import Goal, end_problem
 from psvae_tune.config.scheduler import Asha
+from psvae_tune.config.selection_rule import total_shortfall
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.trial import TrialConfig
 from psvae_tune.metrics.pareto import best_first, non_dominated
+from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.trainable import TrialJob
+from psvae_tune.search.trial_spec import Point
 
 OnRung = Callable[[str, int, list[float]], None]
 Missed = Callable[[Any, Mapping[str, float]], float]
@@ -189,3 +195,52 @@ class MedianStop(MedianStoppingRule):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Do nothing: the last epoch has been reported."""
+
+
+def _make_scheduler(
+    stage: Stage, job: TrialJob, points: Sequence[Point], record: StageRecord, n_labels: int
+) -> TrialScheduler | None:
+    """Return what stops the trials of a stage early; ``points`` are empty if yet unknown."""
+    if stage.scheduler is None:
+        return None
+    configs = [job.base.with_params(point.params) for point in points] or [
+        job.base.with_params({name: corner})
+        for name, domain in stage.space.items()
+        for corner in domain.corners
+    ]
+    n_anneal_epochs = max(config.model.n_anneal_epochs for config in configs)
+    if (median := stage.scheduler.median_stopping) is not None:
+        ((objective, goal),) = stage.objectives.items()
+        grace = first_rung(median.grace_period, n_anneal_epochs)
+        return MedianStop(
+            objective, goal, grace, median.min_trials, record.rungs(), record.note_rung
+        )
+    asha = stage.scheduler.asha
+    assert asha is not None
+    n_epochs = min(config.training.max_n_epochs for config in configs)
+    return ParetoAsha(
+        stage.objectives,
+        _Missed(stage, job.base, n_labels),
+        rungs(asha, n_anneal_epochs, n_epochs),
+        asha.reduction_factor,
+        record.rungs(),
+        record.note_rung,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """By how much a running trial misses what its stage requires, as far as that is known."""
+
+    stage: Stage
+    base: TrialConfig
+    n_labels: int
+
+    def __call__(self, trial: Any, metrics: Mapping[str, float]) -> float:
+        model = self.base.with_params(trial.config["point"]["params"]).model
+        known = {
+            key: bound
+            for key, bound in self.stage.requirements.items()
+            if end_problem(key) is None
+        }
+        return total_shortfall(known, metrics, model.count_unsupervised(self.n_labels))

@@ -7,14 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import ray
 import torch
 import yaml
+from ray import tune
 
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DivergedError, StorageError
-from psvae_tune.files import Location, write_bytes
+from psvae_tune.files import Location, is_disk_error, write_bytes
+from psvae_tune.redaction import start_logs
 from psvae_tune.results.figures.movies import MovieFormat
 from psvae_tune.results.keep_model import (
     best_metrics,
@@ -22,6 +25,7 @@ from psvae_tune.results.keep_model import (
     keep_model,
     scaled_weights,
 )
+from psvae_tune.search.progress import Progress, to_result
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import SpooledRun
@@ -49,20 +53,6 @@ class TrialJob:
     """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
     may_be_stopped: bool = False
     """Whether a scheduler may end a trial at an epoch that it tells of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a trial tells its driver after a validation, and once more at its end."""
-
-    trial_id: str
-    epoch: int
-    metrics: dict[str, float]
-    """Keys as in `metric_names`: those of the best epoch so far, once the annealing is over."""
-    is_finished: bool = False
-    failure: str | None = None
-    disk_errno: int | None = None
-    """Of the disk error that ended it here and now; it can go on when there is room again."""
 
 
 def run_trial(
@@ -197,3 +187,20 @@ def _finish(
     """Score, keep and picture the best model. Side effects: logs to the run."""
     epoch = state.epoch if state.best is None else state.best.epoch
     return keep_model(best_model(state), epoch, data, state.device, run, movies)
+
+
+def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: int) -> None:
+    """Run in a worker of Ray: fit one configuration and report every validation."""
+    start_logs()  # of this worker, which Ray keeps in a file
+    # One thread a CPU given: trials beside each other must not fight for the same cores.
+    torch.set_num_threads(n_threads)
+    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    point = config["point"]
+    try:
+        for progress in run_trial(point["params"], sessions, job, device):
+            tune.report(to_result(progress))
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        # To try again, as Tune would, is of no use before there is room.
+        tune.report(to_result(Progress(point["trial_id"], 0, {}, disk_errno=error.errno)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from psvae_tune.sampling import Sampling
+from psvae_tune.search.sampler import Sampling
 
 
 class StudySearcher(Searcher):

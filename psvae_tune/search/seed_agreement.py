@@ -13,12 +13,12 @@ from psvae_tune.data.session import Session
 from psvae_tune.metrics.latent_dependence import mean_kl
 from psvae_tune.metrics.seed_agreement import udr
 from psvae_tune.models.model_file import load_model
-from psvae_tune.points import Origin, Point
+from psvae_tune.search.trainable import TrialJob
+from psvae_tune.search.trial_spec import Origin, Point
 from psvae_tune.tracking.outbox import fetch_file, log_metrics
 from psvae_tune.tracking.trial_result import TrialResult
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.evaluate import evaluate
-from psvae_tune.trial import TrialJob
 
 
 def with_udr(

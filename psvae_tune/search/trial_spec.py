@@ -6,7 +6,7 @@ from typing import Any
 
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
-from psvae_tune.select.candidates import N_UNSUPERVISED
+from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.tracking.trial_result import TrialResult
 
 

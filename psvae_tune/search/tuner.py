@@ -1,5 +1,7 @@
 """The driver's side of Ray Tune: starting it, and training trials on it."""
 
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -7,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
@@ -17,16 +18,15 @@ from psvae_tune.config.study import Resources, Study
 from psvae_tune.data.session import Session
 from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
-from psvae_tune.interrupt import keep_ctrl_c
 from psvae_tune.models.registry import build_model
-from psvae_tune.points import Point
-from psvae_tune.record import StageRecord
-from psvae_tune.redaction import start_logs
-from psvae_tune.sampling import Sampling
-from psvae_tune.searchers import StudySearcher
+from psvae_tune.search.callback import DriverCallback
+from psvae_tune.search.progress import Watcher, reach_back
+from psvae_tune.search.sampler import Sampling
+from psvae_tune.search.searcher import StudySearcher
+from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.trainable import TrialJob, _trainable
+from psvae_tune.search.trial_spec import Point
 from psvae_tune.training.batches import prepare_data
-from psvae_tune.trial import Progress, TrialJob, run_trial
-from psvae_tune.watch import DriverCallback, Watcher, reach_back, to_result
 
 MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
@@ -44,23 +44,6 @@ class Shared:
     resources: Resources
     gpus_per_trial: float
     watcher: Watcher
-
-
-def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: int) -> None:
-    """Run in a worker of Ray: fit one configuration and report every validation."""
-    start_logs()  # of this worker, which Ray keeps in a file
-    # One thread a CPU given: trials beside each other must not fight for the same cores.
-    torch.set_num_threads(n_threads)
-    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    point = config["point"]
-    try:
-        for progress in run_trial(point["params"], sessions, job, device):
-            tune.report(to_result(progress))
-    except OSError as error:
-        if not is_disk_error(error):
-            raise
-        # To try again, as Tune would, is of no use before there is room.
-        tune.report(to_result(Progress(point["trial_id"], 0, {}, disk_errno=error.errno)))
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:
@@ -161,3 +144,20 @@ def _own_errors() -> Iterator[None]:
         if inner is None:
             raise
         raise inner from error
+
+
+@contextmanager
+def keep_ctrl_c() -> Iterator[None]:
+    """Put back what Ctrl-C did before.
+
+    Tune leaves it changed: whatever comes between two stages could not be stopped by one, and
+    the second stage not by two.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,1 @@
+"""The trials of one stage run here, on Ray Tune and Optuna."""

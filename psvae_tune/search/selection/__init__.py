@@ -1,0 +1,1 @@
+"""A selection rule is applied to the trials of a stage."""
