@@ -3,7 +3,7 @@ from test_search_space import FILE, SAMPLED, changed
 
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.study_file import read_study_file
-from psvae_tune.estimate import Estimate, estimate_epochs
+from psvae_tune.study.estimate import Estimate, estimate_epochs
 
 STAGE = FILE["search"]
 GRID_OF_9 = {"ps_vae.alpha": {"grid_search": list(range(1, 10))}}

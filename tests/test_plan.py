@@ -4,7 +4,7 @@ import pytest
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.plan import make_plan
+from psvae_tune.study.plan import make_plan
 
 RAW = {
     "experiment_name": "x",

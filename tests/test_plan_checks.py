@@ -8,7 +8,7 @@ import pytest
 
 from psvae_tune.data.session_file import write_session
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.plan import make_plan
+from psvae_tune.study.plan import make_plan
 
 MSPS = {
     "model_class": "msps-vae",

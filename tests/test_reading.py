@@ -5,8 +5,8 @@ import pytest
 from psvae_tune.cluster.nodes import Node, Nodes
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.streamed_frames import StoredFrames
-from psvae_tune.plan import make_plan
-from psvae_tune.reading import STORE_SHARE, choose_streamed, read_sessions
+from psvae_tune.study.load_sessions import STORE_SHARE, choose_streamed, read_sessions
+from psvae_tune.study.plan import make_plan
 
 
 @pytest.fixture

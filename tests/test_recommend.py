@@ -9,7 +9,7 @@ from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.recommend import Cost, recommend
+from psvae_tune.study.recommend import Cost, recommend
 
 
 @pytest.fixture(scope="module")

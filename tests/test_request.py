@@ -7,7 +7,7 @@ import pytest
 from studies import make_session
 
 from psvae_tune.errors import StorageError
-from psvae_tune.request import check_request, note_request
+from psvae_tune.study.resume_check import check_request, note_request
 from psvae_tune.tracking.folders import StudyFolder
 
 RAW = {

@@ -4,7 +4,7 @@ import pytest
 
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.study_file import read_study_file
-from psvae_tune.plan import make_plan
+from psvae_tune.study.plan import make_plan
 
 
 @pytest.mark.parametrize("name", [name.replace("-", "_") for name in MODEL_CONFIGS])

@@ -10,8 +10,8 @@ from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study_file import read_study_file
 from psvae_tune.config.wording import count
-from psvae_tune.estimate import Estimate, estimate_epochs
-from psvae_tune.plan import Plan, make_plan
+from psvae_tune.study.estimate import Estimate, estimate_epochs
+from psvae_tune.study.plan import Plan, make_plan
 
 
 @click.command()
@@ -66,8 +66,7 @@ def _describe_epochs(estimate: Estimate) -> str:
 
 def _describe_probe(plan: Plan) -> Iterator[str]:
     from psvae_tune.cluster.nodes import count_slots
-    from psvae_tune.reading import choose_streamed, read_sessions
-    from psvae_tune.search.tuner import check_buildable
+    from psvae_tune.study.load_sessions import check_buildable, choose_streamed, read_sessions
     from psvae_tune.training.cost import probe
 
     sessions = read_sessions(plan, choose_streamed(plan))

@@ -21,7 +21,7 @@ from psvae_tune.files import write_bytes
 @options.verbose
 def recommend(session: str, output: Path | None, hours: float | None) -> None:
     """Propose a search-space file for a session, with a reason beside each value."""
-    from psvae_tune.recommend import recommend as make_recommendation
+    from psvae_tune.study.recommend import recommend as make_recommendation
 
     if output is not None and output.exists():
         raise StorageError(str(output), "exists", "choose another with --output")

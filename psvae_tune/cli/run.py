@@ -17,13 +17,13 @@ from psvae_tune.config.study_file import apply_settings, read_study_file
 from psvae_tune.config.wording import count
 from psvae_tune.errors import ConfigError, StorageError, TrackingError
 from psvae_tune.files import locate
-from psvae_tune.plan import Plan, make_plan
+from psvae_tune.study.plan import Plan, make_plan
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
     from psvae_tune.cluster.nodes import Nodes
     from psvae_tune.data.session import Session
-    from psvae_tune.run import StudyOutcome
+    from psvae_tune.study.run import StudyOutcome
 
 
 @click.command()
@@ -153,9 +153,10 @@ def _run(
     inline: bool = False,
     accept_changes: bool = False,
 ) -> None:
-    from psvae_tune.reading import choose_streamed
-    from psvae_tune.run import join, open_place, run_inline
-    from psvae_tune.run import run as run_study
+    from psvae_tune.study.load_sessions import choose_streamed
+    from psvae_tune.study.location import join, open_place
+    from psvae_tune.study.run import run as run_study
+    from psvae_tune.study.run import run_inline
 
     place = open_place(plan, output, name, tracking_uri, is_shared=address is not None)
     console = Console(stderr=True)
@@ -194,7 +195,7 @@ def _describe_nodes(nodes: "Nodes", plan: Plan) -> str:
 
 
 def _read(plan: Plan, streamed: Sequence[str], console: Console) -> "list[Session]":
-    from psvae_tune.reading import read_sessions
+    from psvae_tune.study.load_sessions import read_sessions
 
     for path in streamed:
         line = f"recording  {path} is too large for memory: its clips are read as they are needed"

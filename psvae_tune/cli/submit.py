@@ -17,7 +17,7 @@ from psvae_tune.config.study import parse_study
 from psvae_tune.config.study_file import read_study_file
 from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.files import is_url, locate
-from psvae_tune.plan import make_plan
+from psvae_tune.study.plan import make_plan
 from psvae_tune.tracking.folders import OutputFolder
 
 STUDY_FILE = "study.yaml"

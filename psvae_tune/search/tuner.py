@@ -14,11 +14,9 @@ from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.cluster.nodes import list_nodes
-from psvae_tune.config.study import Resources, Study
-from psvae_tune.data.session import Session
+from psvae_tune.config.study import Resources
 from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
-from psvae_tune.models.registry import build_model
 from psvae_tune.search.callback import DriverCallback
 from psvae_tune.search.progress import Watcher, reach_back
 from psvae_tune.search.sampler import Sampling
@@ -26,7 +24,6 @@ from psvae_tune.search.searcher import StudySearcher
 from psvae_tune.search.stage_journal import StageRecord
 from psvae_tune.search.trainable import TrialJob, _trainable
 from psvae_tune.search.trial_spec import Point
-from psvae_tune.training.batches import prepare_data
 
 MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
@@ -44,23 +41,6 @@ class Shared:
     resources: Resources
     gpus_per_trial: float
     watcher: Watcher
-
-
-def check_buildable(study: Study, sessions: Sequence[Session]) -> None:
-    """Build what the first stage would fit, to find before any training what cannot be.
-
-    Raises
-    ------
-    ConfigError, DataError
-        If data cannot be prepared or a model cannot be built for them.
-    """
-    shape = prepare_data(sessions, study.base).shape
-    counts = {study.base.model.n_ae_latents}
-    for stage in study.stages:
-        if "n_ae_latents" in stage.space:
-            counts |= set(stage.space["n_ae_latents"].corners)
-    for n_latents in counts:
-        build_model(study.base.with_params({"n_ae_latents": n_latents}).model, shape)
 
 
 def train(

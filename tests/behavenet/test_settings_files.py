@@ -9,7 +9,7 @@ from psvae_tune.config.behavenet import import_settings, read_json_with_comments
 from psvae_tune.config.study_file import read_study_file
 from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import ConfigError
-from psvae_tune.plan import make_plan
+from psvae_tune.study.plan import make_plan
 
 FILES = {
     "ae_model.json": """{

@@ -10,7 +10,7 @@ from loopback import STORE_BYTES
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session, write_session
-from psvae_tune.reading import STORE_SHARE
+from psvae_tune.study.load_sessions import STORE_SHARE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

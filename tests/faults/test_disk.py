@@ -13,7 +13,7 @@ from test_study_end_to_end import command, finish, wait_for
 
 from psvae_tune.errors import CutOffError, TrackingError
 from psvae_tune.files import write_bytes
-from psvae_tune.interrupt import tell_how_to_go_on
+from psvae_tune.study.interrupt import tell_how_to_go_on
 from psvae_tune.tracking.client import open_target, writing
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.journal import FileJournal

@@ -16,7 +16,7 @@ from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.batch import DataShape
 from psvae_tune.models.registry import build_model
-from psvae_tune.plan import make_plan
+from psvae_tune.study.plan import make_plan
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 

@@ -9,53 +9,37 @@ from typing import Any
 import ray
 import torch
 
-from psvae_tune.cluster.nodes import Nodes, list_nodes
-from psvae_tune.cluster.preflight import check_nodes
 from psvae_tune.cluster.ray_session import (
-    WORKER_ENVIRONMENT,
-    join_cluster,
-    set_driver_environment,
     start_ray,
 )
 from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.files import write_bytes
-from psvae_tune.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
-from psvae_tune.plan import Plan
-from psvae_tune.reading import choose_streamed
 from psvae_tune.redaction import hide_passwords
-from psvae_tune.request import check_request, note_request
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.search.progress import Progress, Watcher
 from psvae_tune.search.trainable import TrialJob, run_trial
-from psvae_tune.search.tuner import check_buildable
-from psvae_tune.stages import StageOutcome, run_study
+from psvae_tune.study.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
+from psvae_tune.study.load_sessions import check_buildable
+from psvae_tune.study.location import Place
+from psvae_tune.study.plan import Plan
+from psvae_tune.study.resume_check import check_request, note_request
+from psvae_tune.study.stages import StageOutcome, run_study
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import (
-    KIND,
     SELECTED,
     RunStatus,
     TrackingTarget,
-    open_target,
     reason_of,
     writing,
 )
-from psvae_tune.tracking.folders import OutputFolder, StudyFolder, remove_folder
+from psvae_tune.tracking.folders import remove_folder
 from psvae_tune.tracking.model_registry import log_model
 from psvae_tune.tracking.outbox import close_trial, deliver_all
-from psvae_tune.tracking.reachability import check_shareable
 from psvae_tune.tracking.study_run import StudyRun
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a study is kept and where it is logged."""
-
-    folder: StudyFolder
-    target: TrackingTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,102 +59,6 @@ class StudyOutcome:
     stages: tuple[StageOutcome, ...]
     logged: LoggedChoice | None
     """None: it waits, with what else the tracking server has not taken, for `sync`."""
-
-
-def open_place(
-    plan: Plan,
-    output: OutputFolder,
-    name: str,
-    tracking_uri: str | None,
-    *,
-    is_shared: bool = False,
-) -> Place:
-    """Make sure that a study can be kept and logged, before anything is read or trained.
-
-    Parameters
-    ----------
-    plan
-        What is to be run.
-    output
-        The folder of all studies.
-    name
-        Of the study.
-    tracking_uri
-        A store or server of MLflow, before that of the file; None for neither: then the store
-        is in ``output``.
-    is_shared
-        Whether other machines will log there as well.
-
-    Side effects: creates ``output`` and the experiment.
-
-    Raises
-    ------
-    TrackingError
-        If the store does not answer, or holds another study of this name.
-    StorageError
-        If ``output`` cannot be written.
-    """
-    uri = tracking_uri or plan.study.tracking.uri
-    experiment = plan.study.experiment_name
-    folder = output.study(name)
-    if uri is not None:
-        if is_shared:
-            check_shareable(uri, is_remote=False)
-        target = open_target(uri, experiment, name, None)
-        output.prepare()
-    elif is_shared or not output.is_here:
-        raise TrackingError(
-            f"study {name!r}",
-            "is kept where others are to reach it, and so must its runs be: no tracking server "
-            "was named",
-            hint="give --tracking-uri or MLFLOW_TRACKING_URI",
-        )
-    else:
-        output.prepare()
-        target = open_target(output.default_tracking_uri, experiment, name, output.artifacts)
-    if not output.has_study(name) and target.find_run(KIND, "study") is not None:
-        # Its runs would be taken for those of this study.
-        raise TrackingError(
-            f"study {name!r}",
-            f"is in the experiment {experiment!r} already, but not in {output.root}",
-            hint="choose another --name, or resume it where its folder is",
-        )
-    return Place(folder, target)
-
-
-def join(
-    address: str, plan: Plan, output: OutputFolder, place: Place
-) -> tuple[Nodes, tuple[str, ...]]:
-    """Join a cluster, and make sure that the study can run on every node of it.
-
-    Parameters
-    ----------
-    address
-        As in `join_cluster`.
-    plan
-        What is to be run there.
-    output, place
-        Where it is kept and logged.
-
-    Returns
-    -------
-    tuple
-        The nodes, and what `choose_streamed` returns for them.
-
-    Side effects: connects this process to the cluster until a `run` ends.
-
-    Raises
-    ------
-    ClusterError
-        If it cannot be joined, or a node cannot do its part.
-    """
-    set_driver_environment()
-    join_cluster(address, WORKER_ENVIRONMENT)
-    nodes = list_nodes()
-    nodes.check_room(plan.study.resources)
-    streamed = choose_streamed(plan, nodes)
-    check_nodes(nodes, output, place.target, streamed)
-    return nodes, streamed
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redund
 from psvae_tune.data.quality_measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.estimate import estimate_epochs
 from psvae_tune.files import is_url
-from psvae_tune.plan import make_plan
-from psvae_tune.reading import choose_streamed, read_sessions
+from psvae_tune.study.estimate import estimate_epochs
+from psvae_tune.study.load_sessions import choose_streamed, read_sessions
+from psvae_tune.study.plan import make_plan
 from psvae_tune.training.cost import probe
 from psvae_tune.training.fit import pick_dtype
 

@@ -1,1 +1,0 @@
-"""A selection rule is applied to the trials of a stage."""

@@ -1,0 +1,1 @@
+"""A whole study is planned, priced, run and resumed here."""

@@ -1,0 +1,121 @@
+"""Where a study is kept and logged."""
+
+from dataclasses import dataclass
+
+from psvae_tune.cluster.nodes import Nodes, list_nodes
+from psvae_tune.cluster.preflight import check_nodes
+from psvae_tune.cluster.ray_session import WORKER_ENVIRONMENT, join_cluster, set_driver_environment
+from psvae_tune.errors import TrackingError
+from psvae_tune.study.load_sessions import choose_streamed
+from psvae_tune.study.plan import Plan
+from psvae_tune.tracking.client import (
+    KIND,
+    TrackingTarget,
+    open_target,
+)
+from psvae_tune.tracking.folders import OutputFolder, StudyFolder
+from psvae_tune.tracking.reachability import check_shareable
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a study is kept and where it is logged."""
+
+    folder: StudyFolder
+    target: TrackingTarget
+
+
+def open_place(
+    plan: Plan,
+    output: OutputFolder,
+    name: str,
+    tracking_uri: str | None,
+    *,
+    is_shared: bool = False,
+) -> Place:
+    """Make sure that a study can be kept and logged, before anything is read or trained.
+
+    Parameters
+    ----------
+    plan
+        What is to be run.
+    output
+        The folder of all studies.
+    name
+        Of the study.
+    tracking_uri
+        A store or server of MLflow, before that of the file; None for neither: then the store
+        is in ``output``.
+    is_shared
+        Whether other machines will log there as well.
+
+    Side effects: creates ``output`` and the experiment.
+
+    Raises
+    ------
+    TrackingError
+        If the store does not answer, or holds another study of this name.
+    StorageError
+        If ``output`` cannot be written.
+    """
+    uri = tracking_uri or plan.study.tracking.uri
+    experiment = plan.study.experiment_name
+    folder = output.study(name)
+    if uri is not None:
+        if is_shared:
+            check_shareable(uri, is_remote=False)
+        target = open_target(uri, experiment, name, None)
+        output.prepare()
+    elif is_shared or not output.is_here:
+        raise TrackingError(
+            f"study {name!r}",
+            "is kept where others are to reach it, and so must its runs be: no tracking server "
+            "was named",
+            hint="give --tracking-uri or MLFLOW_TRACKING_URI",
+        )
+    else:
+        output.prepare()
+        target = open_target(output.default_tracking_uri, experiment, name, output.artifacts)
+    if not output.has_study(name) and target.find_run(KIND, "study") is not None:
+        # Its runs would be taken for those of this study.
+        raise TrackingError(
+            f"study {name!r}",
+            f"is in the experiment {experiment!r} already, but not in {output.root}",
+            hint="choose another --name, or resume it where its folder is",
+        )
+    return Place(folder, target)
+
+
+def join(
+    address: str, plan: Plan, output: OutputFolder, place: Place
+) -> tuple[Nodes, tuple[str, ...]]:
+    """Join a cluster, and make sure that the study can run on every node of it.
+
+    Parameters
+    ----------
+    address
+        As in `join_cluster`.
+    plan
+        What is to be run there.
+    output, place
+        Where it is kept and logged.
+
+    Returns
+    -------
+    tuple
+        The nodes, and what `choose_streamed` returns for them.
+
+    Side effects: connects this process to the cluster until a `run` ends.
+
+    Raises
+    ------
+    ClusterError
+        If it cannot be joined, or a node cannot do its part.
+    """
+    set_driver_environment()
+    join_cluster(address, WORKER_ENVIRONMENT)
+    nodes = list_nodes()
+    nodes.check_room(plan.study.resources)
+    streamed = choose_streamed(plan, nodes)
+    check_nodes(nodes, output, place.target, streamed)
+    return nodes, streamed
