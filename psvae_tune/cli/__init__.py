@@ -15,11 +15,11 @@ import click
 from psvae_tune import __version__
 from psvae_tune.cli.behavenet import import_behavenet
 from psvae_tune.cli.check import check
-from psvae_tune.cli.choose import export, predict, promote, select
 from psvae_tune.cli.data import data
 from psvae_tune.cli.jobs import jobs
+from psvae_tune.cli.predict import predict
 from psvae_tune.cli.recommend import recommend
-from psvae_tune.cli.report import compare, report
+from psvae_tune.cli.results import compare, export, promote, report, select
 from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from psvae_tune.cli import options
-from psvae_tune.cli.studies import kept_uri
+from psvae_tune.cli.find_study import kept_uri
 from psvae_tune.config.study_file import apply_settings, read_study_file
 from psvae_tune.config.wording import count
 from psvae_tune.errors import ConfigError, StorageError, TrackingError
@@ -171,7 +171,7 @@ def _run(
             numbers = "  ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items())
             click.echo(f"epoch {progress.epoch}  {progress.failure or numbers}")
         return
-    from psvae_tune.cli.display import StudyDisplay
+    from psvae_tune.cli.progress_table import StudyDisplay
 
     with StudyDisplay(console, plan.study.base.training.max_n_epochs) as display:
         outcome = run_study(plan, sessions, place, display, accept_changes=accept_changes)

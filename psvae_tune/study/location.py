@@ -8,11 +8,7 @@ from psvae_tune.cluster.ray_session import WORKER_ENVIRONMENT, join_cluster, set
 from psvae_tune.errors import TrackingError
 from psvae_tune.study.load_sessions import choose_streamed
 from psvae_tune.study.plan import Plan
-from psvae_tune.tracking.client import (
-    KIND,
-    TrackingTarget,
-    open_target,
-)
+from psvae_tune.tracking.client import KIND, TrackingTarget, open_target
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.reachability import check_shareable
 

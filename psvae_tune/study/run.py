@@ -9,9 +9,7 @@ from typing import Any
 import ray
 import torch
 
-from psvae_tune.cluster.ray_session import (
-    start_ray,
-)
+from psvae_tune.cluster.ray_session import start_ray
 from psvae_tune.data.session import Session
 from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
 from psvae_tune.files import write_bytes
@@ -27,13 +25,7 @@ from psvae_tune.study.plan import Plan
 from psvae_tune.study.resume_check import check_request, note_request
 from psvae_tune.study.stages import StageOutcome, run_study
 from psvae_tune.tracking.chart_view import save_view
-from psvae_tune.tracking.client import (
-    SELECTED,
-    RunStatus,
-    TrackingTarget,
-    reason_of,
-    writing,
-)
+from psvae_tune.tracking.client import SELECTED, RunStatus, TrackingTarget, reason_of, writing
 from psvae_tune.tracking.folders import remove_folder
 from psvae_tune.tracking.model_registry import log_model
 from psvae_tune.tracking.outbox import close_trial, deliver_all

@@ -2,12 +2,11 @@
 
 import getpass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
 from psvae_tune.cli import options
-from psvae_tune.cli.studies import find_store, find_study
+from psvae_tune.cli.find_study import find_study
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
 
@@ -71,52 +70,63 @@ def export(
     click.echo(str(folder))
 
 
-@click.command()
-@click.argument("model")
-@click.argument("recording", type=click.Path(path_type=Path))
-@click.option(
-    "--to",
-    "folder",
-    default=Path(),
-    show_default="here",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where RECORDING.latents.h5 and .csv go.",
+file_option = click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the report here and change nothing in MLflow.",
 )
-@click.option("--session", default=0, help="Whose units to use, for a model of several sessions.")
+
+
+@click.command()
+@click.argument("study")
 @options.output
 @options.tracking_uri
+@file_option
 @options.verbose
-def predict(
-    model: str,
-    recording: Path,
-    folder: Path,
-    session: int,
-    output: Path,
-    tracking_uri: str | None,
-) -> None:
-    """Say the latents and labels of a new video or HDF5 file.
+def report(study: str, output: Path, tracking_uri: str | None, file: Path | None) -> None:
+    """Make the figures and the report of a study again, from MLflow alone.
 
-    MODEL is a `model.pt`, a folder made by `export`, or models:/NAME@champion.
+    STUDY is its name or its folder.
     """
-    from psvae_tune.models.model_file import load_model
-    from psvae_tune.results.predictions import predict_recording, to_csv, to_hdf5
+    found = find_study(study, output, tracking_uri)
+    if file is None:
+        from psvae_tune.results.publish import REPORT, publish
 
-    if not recording.is_file():
-        raise StorageError(str(recording), "is no file")
-    if model.startswith("models:/"):
-        from psvae_tune.tracking.model_registry import download_model
+        publish(found)
+        click.echo(f"{REPORT} of run {found.run_id}")
+        return
+    from psvae_tune.results.report import make_report
+    from psvae_tune.results.report_data import make_study_figures
 
-        uri, _ = find_store("", output, tracking_uri)
-        with TemporaryDirectory() as temporary:
-            saved = load_model(download_model(uri, model, Path(temporary)))
-    else:
-        path = Path(model)
-        saved = load_model(path / "model.pt" if path.is_dir() else path)
-    found = predict_recording(saved, recording, session)
-    for suffix, content in (("h5", to_hdf5(found)), ("csv", to_csv(found))):
-        file = folder / f"{recording.stem}.latents.{suffix}"
-        try:
-            write_bytes(file, content)
-        except OSError as error:
-            raise StorageError(str(file), f"cannot be written: {error.strerror}") from error
-        click.echo(str(file))
+    figures = dict(make_study_figures(found)) if found.finished else {}
+    _write(file, make_report(found, figures).encode())
+
+
+@click.command()
+@click.argument("studies", nargs=-1, required=True)
+@options.output
+@options.tracking_uri
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("comparison.png"),
+    show_default=True,
+    help="Where the figure goes.",
+)
+@options.verbose
+def compare(studies: tuple[str, ...], output: Path, tracking_uri: str | None, file: Path) -> None:
+    """Put the chosen trials of several studies into one table (CSV) and one figure."""
+    from psvae_tune.results.comparison import comparison_table, draw_comparison
+
+    found = [find_study(study, output, tracking_uri) for study in dict.fromkeys(studies)]
+    table = comparison_table(found)
+    _write(file, draw_comparison(found))
+    click.echo(table, nl=False)
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        write_bytes(file, content)
+    except OSError as error:
+        raise StorageError(str(file), f"cannot be written: {error.strerror}") from error
+    click.echo(str(file), err=True)

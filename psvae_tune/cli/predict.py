@@ -1,0 +1,62 @@
+"""``psvae-tune predict``."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from psvae_tune.cli import options
+from psvae_tune.cli.find_study import find_store
+from psvae_tune.errors import StorageError
+from psvae_tune.files import write_bytes
+
+
+@click.command()
+@click.argument("model")
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "folder",
+    default=Path(),
+    show_default="here",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where RECORDING.latents.h5 and .csv go.",
+)
+@click.option("--session", default=0, help="Whose units to use, for a model of several sessions.")
+@options.output
+@options.tracking_uri
+@options.verbose
+def predict(
+    model: str,
+    recording: Path,
+    folder: Path,
+    session: int,
+    output: Path,
+    tracking_uri: str | None,
+) -> None:
+    """Say the latents and labels of a new video or HDF5 file.
+
+    MODEL is a `model.pt`, a folder made by `export`, or models:/NAME@champion.
+    """
+    from psvae_tune.models.model_file import load_model
+    from psvae_tune.results.predictions import predict_recording, to_csv, to_hdf5
+
+    if not recording.is_file():
+        raise StorageError(str(recording), "is no file")
+    if model.startswith("models:/"):
+        from psvae_tune.tracking.model_registry import download_model
+
+        uri, _ = find_store("", output, tracking_uri)
+        with TemporaryDirectory() as temporary:
+            saved = load_model(download_model(uri, model, Path(temporary)))
+    else:
+        path = Path(model)
+        saved = load_model(path / "model.pt" if path.is_dir() else path)
+    found = predict_recording(saved, recording, session)
+    for suffix, content in (("h5", to_hdf5(found)), ("csv", to_csv(found))):
+        file = folder / f"{recording.stem}.latents.{suffix}"
+        try:
+            write_bytes(file, content)
+        except OSError as error:
+            raise StorageError(str(file), f"cannot be written: {error.strerror}") from error
+        click.echo(str(file))
