@@ -12,6 +12,6 @@ if _submitter.split(".")[:2] != platform.python_version().split(".")[:2]:
         f"{_submitter}\n\nhint: install the cluster's Python there, or the other way round"
     )
 
-from psvae_tune.cli import main  # noqa: E402
+from psvae_tune.cli.commands import main  # noqa: E402
 
 main()

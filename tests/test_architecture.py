@@ -10,70 +10,80 @@ import pytest
 import psvae_tune
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.models.registry import MODELS
+from tests.support.imports import (
+    find_circle,
+    list_imports,
+    read_modules,
+    room_of,
+)
 
 PACKAGE = Path(psvae_tune.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = read_modules()
 
-# A file may import from the rows above its own, and from its own folder.
+# A room imports from the rows above its own, and from itself.
 ROWS = [
-    ["__init__", "metrics", "redaction"],
+    ["__init__", "redaction"],
     ["errors"],
     ["files"],
+    ["metrics"],
     ["config"],
     ["data", "models", "tracking"],
     ["training"],
-    ["cluster", "results"],
+    ["results", "cluster"],
     ["search"],
     ["study"],
     ["cli"],
     ["__main__"],
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
+MAX_MODULES, MAX_PACKAGES = 7, 12
 HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "pandas")
 
 
-def unit(module: str) -> str:
-    """Return the file or folder of the package that a module belongs to."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
-
-
-def imports(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
-            if node.module == "psvae_tune":
-                found += [f"psvae_tune.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-    return found
-
-
 def place(path: Path) -> str:
+    """Return the room that a file lies in."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_one_way(path):
-    here = place(path)
-    assert here in ROW, f"{here} has no row in the table"
-    for module in imports(path):
-        if module.partition(".")[0] != "psvae_tune":
-            continue
-        there = unit(module)
-        if there in ("__version__", here, "__init__"):
-            continue
-        assert ROW[there] < ROW[here], f"{path.name} ({here}) imports {module} ({there})"
+def test_every_room_has_a_row():
+    assert {place(path) for path in FILES} == set(ROW)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module):
+    here = room_of(module)
+    for other in MODULES[module]:
+        there = room_of(other)
+        if there not in (here, "__init__"):
+            assert ROW[there] < ROW[here], f"{module} in {here} imports {other} from {there}"
+
+
+def test_no_imports_go_in_a_circle():
+    circle = find_circle(MODULES)
+    assert not circle, " → ".join(circle)
+
+
+def test_the_root_holds_few_modules_and_few_packages():
+    assert len(list(PACKAGE.glob("*.py"))) <= MAX_MODULES
+    assert len(list(PACKAGE.glob("*/__init__.py"))) <= MAX_PACKAGES
+
+
+def test_packages_are_a_sentence_and_nothing_else():
+    for path in PACKAGE.glob("**/__init__.py"):
+        body = ast.parse(path.read_text()).body
+        if path.parent != PACKAGE:  # which offers the public functions
+            assert len(body) == 1, path
+        assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
 @pytest.mark.parametrize(
     ("library", "places"),
     [
-        ("click", {"cli"}),
         ("mlflow", {"tracking"}),
-        ("optuna", {"results", "search"}),
         ("ray", {"cluster", "search", "study"}),
+        ("optuna", {"search", "results"}),
+        ("click", {"cli"}),
         ("rich", {"cli"}),
     ],
 )
@@ -81,7 +91,7 @@ def test_libraries_stay_in_their_place(library, places):
     users = {
         place(path)
         for path in FILES
-        if any(module.partition(".")[0] == library for module in imports(path))
+        if any(module.partition(".")[0] == library for module in list_imports(path))
     }
     assert users <= places
 
@@ -143,14 +153,13 @@ def test_no_branch_on_a_model_name_outside_the_registry():
 )
 def test_quick_commands_load_nothing_heavy(arguments, root):
     program = (
-        "import sys\nfrom psvae_tune.cli import main\n"
-        f"main({arguments!r}, standalone_mode=False) if False else None\n"
+        "import sys\nfrom psvae_tune.cli.commands import main\n"
         "try:\n"
         f"    main({arguments!r})\n"
         "except SystemExit:\n"
         "    pass\n"
         f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])\n"
-    ).replace(f"main({arguments!r}, standalone_mode=False) if False else None\n", "")
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True
     )

@@ -1,6 +1,6 @@
 """Numbers that no change of the code may change: fits and a study, metric by metric.
 
-`python tests/test_golden.py` writes `golden.json` anew, which only a change that is meant to
+`python -m tests.test_golden` writes `golden.json` anew, which only a change that is meant to
 change numbers may do.
 """
 
@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 import yaml
-from studies import ARCHITECTURE, make_session
 
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import write_demo
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.final_metrics import final_metrics
 from psvae_tune.training.fit import best_model, fit, start
+from tests.support.studies import ARCHITECTURE, make_session
 
 FILE = Path(__file__).with_name("golden.json")
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def run_study(folder: Path) -> dict[str, dict]:
     """Return the selection of every stage of a study, with all numbers that it tells."""
     write_demo(folder / "demo.h5", n_clips=12, clip_length=20, size=16)
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    program = "from psvae_tune.cli import main; main()"
+    program = "from psvae_tune.cli.commands import main; main()"
     arguments = ["run", "study.yaml", "--output", "out", "--name", "golden", "--json"]
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from psvae_tune.cli import main
+from psvae_tune.cli.commands import main
 from psvae_tune.config.metric_catalog import METRICS
 
 

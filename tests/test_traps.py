@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from studies import make_config, make_session
 
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.fit import fit, start
+from tests.support.studies import make_config, make_session
 
 HERE = Path(__file__).parent
 TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -25,16 +25,16 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "the likelihood of a clip in chunks was divided by the last chunk",
         (
             "test_traps.py::test_a_long_clip_is_one_batch_and_one_step",
-            "test_losses.py::test_gaussian_nll_is_that_of_torch",
+            "models/test_losses.py::test_gaussian_nll_is_that_of_torch",
         ),
     ),
     "B3": (
         "after the annealing beta was 1, not what was asked for",
-        ("test_train.py::test_annealing_ends_at_the_weight_that_was_asked_for",),
+        ("training/test_fit.py::test_annealing_ends_at_the_weight_that_was_asked_for",),
     ),
     "B4": (
         "the test split was scored with the last model",
-        ("test_train.py::test_the_test_split_is_scored_with_the_best_model",),
+        ("training/test_fit.py::test_the_test_split_is_scored_with_the_best_model",),
     ),
     "B5": (
         "means of chunks were propagated back unweighted",
@@ -46,45 +46,47 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "B6": (
         "the decomposed KL lacked its constants in log n",
         (
-            "test_losses.py::test_decomposition_adds_up",
-            "test_losses.py::test_values_compare_across_numbers_of_frames",
-            "test_losses.py::test_total_correlation_of_one_latent_is_exactly_zero",
+            "models/test_losses.py::test_decomposition_adds_up",
+            "models/test_losses.py::test_values_compare_across_numbers_of_frames",
+            "models/test_losses.py::test_total_correlation_of_one_latent_is_exactly_zero",
         ),
     ),
     "B7": (
         "the best epoch was that of the annealed loss",
         (
-            "test_train.py::test_no_epoch_of_the_annealing_is_the_best",
-            "test_train.py::test_the_best_epoch_is_the_best_of_its_metric",
-            "test_config.py::test_contradictions_and_bad_values",
+            "training/test_fit.py::test_no_epoch_of_the_annealing_is_the_best",
+            "training/test_fit.py::test_the_best_epoch_is_the_best_of_its_metric",
+            "config/test_trial.py::test_contradictions_and_bad_values",
         ),
     ),
     "B8": (
         "the best version was that of the least loss, whatever its weights",
         (
-            "test_search_space.py::test_bad_files",
-            "test_rules.py::test_rules_that_do_not_fit_say_why",
+            "config/test_study.py::test_bad_files",
+            "config/test_selection_rule.py::test_rules_that_do_not_fit_say_why",
         ),
     ),
     "B9": (
         "label R2 was averaged over clips",
-        ("metrics/test_label_metrics.py::test_r2_is_pooled_over_clips_not_averaged",),
+        ("metrics/test_label_prediction.py::test_r2_is_pooled_over_clips_not_averaged",),
     ),
     "B10": (
         "masked labels were flattened, so constants had an R2 of 0.99",
-        ("metrics/test_label_metrics.py::test_a_difference_between_label_means_explains_nothing",),
+        (
+            "metrics/test_label_prediction.py::test_a_difference_between_label_means_explains_nothing",
+        ),
     ),
     "B11": (
         "losses were divided by frames where entries were masked",
         (
-            "test_losses.py::test_masked_fraction_does_not_rescale",
-            "test_train.py::test_the_masked_fraction_does_not_change_what_is_compared",
-            "test_evaluate.py::test_likelihoods_count_valid_entries_for_all",
+            "models/test_losses.py::test_masked_fraction_does_not_rescale",
+            "training/test_fit.py::test_the_masked_fraction_does_not_change_what_is_compared",
+            "training/test_evaluate.py::test_likelihoods_count_valid_entries_for_all",
         ),
     ),
     "B12": (
         "only the mask of the first frame was used",
-        ("test_evaluate.py::test_frame_mse_is_of_valid_pixels_pooled_and_by_session",),
+        ("training/test_evaluate.py::test_frame_mse_is_of_valid_pixels_pooled_and_by_session",),
     ),
     "B13": (
         "the rotation was drawn from the seed of the data",
@@ -96,26 +98,26 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "B14": (
         "a training seed that was drawn was not kept",
         (
-            "test_train.py::test_same_seed_same_numbers",
-            "test_trial.py::test_its_run_holds_params_metrics_and_files",
+            "training/test_fit.py::test_same_seed_same_numbers",
+            "search/test_trainable.py::test_its_run_holds_params_metrics_and_files",
         ),
     ),
     "B15": (
         "validation sampled latents, and kept gradients",
         (
-            "test_train.py::test_validation_neither_samples_nor_keeps_gradients",
+            "training/test_fit.py::test_validation_neither_samples_nor_keeps_gradients",
             "models/test_models.py::test_prediction_never_samples",
         ),
     ),
     "B16": (
         "the first epoch took no step",
-        ("test_train.py::test_every_epoch_takes_a_step",),
+        ("training/test_fit.py::test_every_epoch_takes_a_step",),
     ),
     "B17": (
         "the subspace projection ignored label masks, and could not set labels",
         (
             "models/test_models.py::test_masked_entries_change_nothing",
-            "test_fitted.py::test_a_label_that_is_set_is_what_the_latents_then_say",
+            "results/test_fitted_model.py::test_a_label_that_is_set_is_what_the_latents_then_say",
         ),
     ),
     "B18": (
@@ -126,7 +128,7 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "the conditional VAE had no channels for a conditional encoder",
         (
             "models/test_models.py::test_rows_of_the_objective",
-            "test_every_model.py::test_a_short_fit",
+            "study/test_every_model.py::test_a_short_fit",
         ),
     ),
     "B20": (
@@ -136,22 +138,24 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "B21": (
         "the triplet loss was miscounted, and ended at four sessions",
         (
-            "test_losses.py::test_triplet_loss_estimates_that_of_nested_loops",
-            "test_losses.py::test_triplet_loss_of_a_rhombus_is_known",
-            "test_losses.py::test_triplet_loss_is_decided_by_its_generator",
+            "models/test_losses.py::test_triplet_loss_estimates_that_of_nested_loops",
+            "models/test_losses.py::test_triplet_loss_of_a_rhombus_is_known",
+            "models/test_losses.py::test_triplet_loss_is_decided_by_its_generator",
         ),
     ),
     "B22": (
         "validation had no triplet loss",
-        ("test_evaluate.py::test_triplet_loss_compares_sessions_although_clips_come_one_by_one",),
+        (
+            "training/test_evaluate.py::test_triplet_loss_compares_sessions_although_clips_come_one_by_one",
+        ),
     ),
     "B23": (
         "batches of unequal sessions were skipped, or never came",
-        ("test_batches.py::test_batches_of_several_sessions_lose_no_clip",),
+        ("training/test_batches.py::test_batches_of_several_sessions_lose_no_clip",),
     ),
     "B24": (
         "a number of training clips held for the first session only",
-        ("test_batches.py::test_a_number_of_training_clips_is_taken_from_every_session",),
+        ("training/test_batches.py::test_a_number_of_training_clips_is_taken_from_every_session",),
     ),
     "B25": (
         "clips after the last whole block were dropped; splits touched",
@@ -164,31 +168,33 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "B26": (
         "ten thousand clips at most; float frames were divided by 255",
         (
-            "data/test_hdf5.py::test_more_than_ten_thousand_clips_in_numerical_order",
-            "data/test_hdf5.py::test_float_frames_stay_as_they_are",
+            "data/test_session_file.py::test_more_than_ten_thousand_clips_in_numerical_order",
+            "data/test_session_file.py::test_float_frames_stay_as_they_are",
         ),
     ),
     "B27": (
         "the identity of a fit left out settings that change it",
-        ("test_config.py::test_identity_holds_every_setting_but_those_without_effect",),
+        ("config/test_trial.py::test_identity_holds_every_setting_but_those_without_effect",),
     ),
     "B28": (
         "a fit could not be resumed",
         (
-            "test_train.py::test_a_resumed_fit_equals_an_uninterrupted_one",
+            "training/test_fit.py::test_a_resumed_fit_equals_an_uninterrupted_one",
             "faults/test_cut_off.py::test_a_driver_killed_again_and_again",
         ),
     ),
     "B29": (
         "fits that began together were kept apart by waiting at random",
-        ("test_study_end_to_end.py::test_sixteen_trials_leave_sixteen_ended_runs_and_one_study",),
+        (
+            "study/test_study_end_to_end.py::test_sixteen_trials_leave_sixteen_ended_runs_and_one_study",
+        ),
     ),
     "B30": (
         "pickles were opened",
         (
-            "models/test_saved_models.py::test_pickle_is_refused_unopened",
-            "behavenet/test_fitted_versions.py::test_a_pickle_is_refused_unopened",
-            "test_train.py::test_a_broken_checkpoint_is_refused",
+            "models/test_model_file.py::test_pickle_is_refused_unopened",
+            "results/test_behavenet.py::test_a_pickle_is_refused_unopened",
+            "training/test_fit.py::test_a_broken_checkpoint_is_refused",
         ),
     ),
     "B31": (

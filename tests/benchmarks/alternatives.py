@@ -1,6 +1,6 @@
 """Would other ways of training be quicker than a process a trial?
 
-    python tests/benchmarks/alternatives.py [--settings 4]
+    python -m tests.benchmarks.alternatives [--settings 4]
 
 Trains settings of the PS-VAE in three ways. Apart, as the trials of a study are: a process each,
 at the same time, on one core each or, with a GPU, all on that. Compiled: the same with
@@ -25,13 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
-from training_step import (
-    DEVICE,
-    clock,
-    make_config,
-    use_plain_convolutions,
-    write_recording,
-)
 
 from psvae_tune.cluster.ray_session import WORKER_ENVIRONMENT
 from psvae_tune.data.session_file import read_session
@@ -41,6 +34,13 @@ from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.fit import pick_dtype
+from tests.benchmarks.training_step import (
+    DEVICE,
+    clock,
+    make_config,
+    use_plain_convolutions,
+    write_recording,
+)
 
 SIZES = {"small": 32, "published": 64}  # a network and the frames for it
 N_EPOCHS = 2
@@ -135,7 +135,15 @@ def measure_together(path: Path, network: str, n_settings: int) -> dict[str, flo
 
 def start(way: str, path: Path, network: str, n_settings: int) -> subprocess.Popen[str]:
     """Start a process that measures one way. Side effects: starts it."""
-    call = [sys.executable, __file__, "--way", way, str(path), network]
+    call = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.alternatives",
+        "--way",
+        way,
+        str(path),
+        network,
+    ]
     call += ["--settings", str(n_settings)]
     environment = {**os.environ, **WORKER_ENVIRONMENT}
     return subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, text=True)

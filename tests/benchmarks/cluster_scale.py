@@ -1,6 +1,6 @@
 """What a study of many short trials costs its driver: the table of the README on scale.
 
-    python tests/benchmarks/cluster_scale.py [N_TRIALS] [N_SLOTS]
+    python -m tests.benchmarks.cluster_scale [N_TRIALS] [N_SLOTS]
 
 Trials train nothing. Each logs five epochs and ends, so that what is left is what it takes to
 start, follow and close one. Slots are those of a cluster that claims more cores than there are.
@@ -17,9 +17,6 @@ from tempfile import TemporaryDirectory
 import ray
 from ray import tune
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
-from loopback import AWAKE, serve_mlflow
-
 import psvae_tune.search.tuner
 from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.study import Resources
@@ -32,6 +29,7 @@ from psvae_tune.search.tuner import Shared, train
 from psvae_tune.tracking.client import TrackingTarget, open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
+from tests.support.loopback import AWAKE, serve_mlflow
 
 N_EPOCHS = 5
 METRICS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(10)]

@@ -1,6 +1,6 @@
 """Do two trials at a time waste the processor? CPU time of two beside against after each other.
 
-    python tests/benchmarks/concurrency.py
+    python -m tests.benchmarks.concurrency
 
 Prints a table and writes ``concurrency.json`` to the working folder.
 """
@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 import mlflow
-from command import ROOT, psvae_tune
+
+from tests.support.command import ROOT, psvae_tune
 
 
 def cpu_seconds(n_at_a_time: int, folder: Path) -> float:

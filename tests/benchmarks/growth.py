@@ -1,6 +1,6 @@
 """How does the cost of a training step grow?
 
-    python tests/benchmarks/growth.py
+    python -m tests.benchmarks.growth
 
 Takes steps of the PS-VAE with the published network on noise, one thing growing at a time: frames
 of a batch, pixels of a frame, latents. Beside the step stands what of it the terms over pairs of
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 import yaml
-from command import ROOT
 
 from psvae_tune.config.study import parse_study
 from psvae_tune.models.batch import Batch, DataShape
@@ -24,6 +23,7 @@ from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.losses import decompose_kl
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.fit import pick_dtype
+from tests.support.command import ROOT
 
 CPU = torch.device("cpu")
 N_LABELS = 4

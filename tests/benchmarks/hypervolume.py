@@ -1,6 +1,6 @@
 """Does Optuna with Pareto ASHA find as good a front as random search, for the same epochs?
 
-    python tests/benchmarks/hypervolume.py FOLDER [--seeds 10]
+    python -m tests.benchmarks.hypervolume FOLDER [--seeds 10]
 
 Searches alpha, beta and latents of a small generated recording with both, the same number of
 epochs for each and every seed, and compares the area that the fronts of their finished trials
@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from command import psvae_tune
 from scipy.stats import wilcoxon
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.tracking.folders import OutputFolder
+from tests.support.command import psvae_tune
 
 N_EPOCHS = 480
 OBJECTIVES = ("val/frame_mse", "val/latent_correlation")

@@ -1,6 +1,6 @@
 """How long does an import take beside decoding alone, and how much memory does an hour need?
 
-    python tests/benchmarks/import_speed.py video.mp4 [pose file] [minutes]
+    python -m tests.benchmarks.import_speed video.mp4 [pose file] [minutes]
 
 Decoding alone is what PyAV needs to decode the frames and size them to those that are stored:
 by `reformat`, and by the filters that the import uses. Each is timed five times in turn; the
@@ -95,7 +95,7 @@ def measure_memory(minutes: float) -> None:
         video = Path(folder) / "long.mp4"
         write_recording(video, minutes)
         began = time.perf_counter()
-        arguments = [sys.executable, __file__, "--import", str(video)]
+        arguments = [sys.executable, "-m", "tests.benchmarks.import_speed", "--import", str(video)]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         seconds = time.perf_counter() - began
         print(f"{minutes:g} minutes at {FPS} Hz: {seconds:.0f} s, {done.stdout.strip()}")

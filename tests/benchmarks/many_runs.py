@@ -1,6 +1,6 @@
 """How long do `report` and `select` take of a study with many runs, and MLflow's page of it?
 
-    python tests/benchmarks/many_runs.py [N_RUNS]
+    python -m tests.benchmarks.many_runs [N_RUNS]
 
 One trial is fitted on the generated recording and logged; the store then gets as many copies of
 its run, with other settings and numbers, straight into its database. Prints a Markdown table.
@@ -17,13 +17,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "figures"))
-from command import psvae_tune
-from logged_studies import log_study, with_space
-from loopback import serve_mlflow
-
 from psvae_tune.data.demo import write_demo
+from tests.support.command import psvae_tune
+from tests.support.logged_studies import log_study, with_space
+from tests.support.loopback import serve_mlflow
 
 N_EPOCHS = 30
 TABLES = ("runs", "tags", "params", "metrics", "latest_metrics", "inputs")

@@ -1,7 +1,7 @@
 """Frames and labels of every model at equal latents; whether latents tell sessions apart.
 
-    python tests/benchmarks/model_table.py [--out FILE.json]
-    python tests/benchmarks/model_table.py --flies FOLDER [--out FILE.json]
+    python -m tests.benchmarks.model_table [--out FILE.json]
+    python -m tests.benchmarks.model_table --flies FOLDER [--out FILE.json]
 
 The first fits every model to the demo recording, the second the PS-VAE and its multi-session
 form to two real animals of one video (``flies13_track{0,1}_96.h5`` in FOLDER), from three seeds

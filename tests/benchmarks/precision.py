@@ -1,6 +1,6 @@
 """Is a fit in bfloat16 as good as one in float32, and how much quicker is it?
 
-    python tests/benchmarks/precision.py [SESSION] [--alpha 50] [--epochs N]
+    python -m tests.benchmarks.precision [SESSION] [--alpha 50] [--epochs N]
 
 Fits the PS-VAE of the shipped guide to a recording (the demo) in both, three seeds each, one after
 the other in turn on one core. Prints a Markdown table and writes ``precision.json``. Two minutes
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from command import ROOT
 
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import session_path
@@ -24,6 +23,7 @@ from psvae_tune.data.session_file import read_session
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.final_metrics import final_metrics
 from psvae_tune.training.fit import best_model, fit, start
+from tests.support.command import ROOT
 
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2)

@@ -1,6 +1,6 @@
 """Is a fit on a real recording worth anything? PS-VAE against ridge regression and PCA.
 
-    python tests/benchmarks/real_recording.py session.h5 [epochs]
+    python -m tests.benchmarks.real_recording session.h5 [epochs]
 
 Runs the guide's first stage (alpha at beta 1) on a recording, and beside it, on the same clips:
 a ridge regression of the labels on the pixels, PCA with as many components as the model has
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-from command import ROOT, psvae_tune
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 
@@ -22,6 +21,7 @@ from psvae_tune.data.label_scaler import fit_label_scaler
 from psvae_tune.data.session_file import read_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.metrics.label_prediction import label_r2
+from tests.support.command import ROOT, psvae_tune
 
 STAGE = (
     "{name: alpha, space: {ps_vae.alpha: {grid_search: [50, 100, 500, 1000]}}, "

@@ -1,6 +1,6 @@
 """What do the figures of a study cost, against the training of its trials?
 
-    python tests/benchmarks/report_cost.py OUTPUT STUDY
+    python -m tests.benchmarks.report_cost OUTPUT STUDY
 
 Of a finished study of the default tracking store in OUTPUT, makes the figures and the report
 again, and the files of some of its trials, movies included, and holds the processor time against

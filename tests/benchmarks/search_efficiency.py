@@ -1,6 +1,6 @@
 """What does the search save, and what does it lose? Every strategy against the exhaustive grid.
 
-    python tests/benchmarks/search_efficiency.py FOLDER [--repetitions 3]
+    python -m tests.benchmarks.search_efficiency FOLDER [--repetitions 3]
 
 On the demo recording, whose untracked parts are known, runs the exhaustive grid of alpha, beta
 and seeds and each way of searching the same space, each repetition with other splits, other
@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from command import ROOT, psvae_tune
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
 
@@ -42,6 +41,7 @@ from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.trial_run import fetch_file
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.evaluate import evaluate
+from tests.support.command import ROOT, psvae_tune
 
 CPU = torch.device("cpu")
 

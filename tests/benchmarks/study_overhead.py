@@ -1,6 +1,6 @@
 """What does a study of many small trials cost beside their training?
 
-    python tests/benchmarks/study_overhead.py [--epochs 50]
+    python -m tests.benchmarks.study_overhead [--epochs 50]
 
 Runs 32 trials of the PS-VAE on the demo recording, one at a time on each core, with everything
 that a study does: pictures, models, MLflow. Tells how much of the time of the slots was spent
@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 
 import mlflow
 import yaml
-from command import ROOT, psvae_tune
 
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.tracking.folders import OutputFolder
+from tests.support.command import ROOT, psvae_tune
 
 SPACE = {
     "ps_vae.alpha": {"grid_search": [50, 100, 500, 1000]},

@@ -1,6 +1,6 @@
 """How quick is a training step, against a plain loop and against the machine?
 
-    python tests/benchmarks/training_step.py [--rounds 3]
+    python -m tests.benchmarks.training_step [--rounds 3]
 
 Trains the PS-VAE with the published network on generated clips of 200 frames, in turn by a plain
 loop (float32, the convolutions as PyTorch has them, the HDF5 file opened for every clip, every
@@ -25,7 +25,6 @@ import h5py
 import numpy as np
 import torch
 import yaml
-from command import ROOT
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -41,6 +40,7 @@ from psvae_tune.models.layers.architecture import Size
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.fit import fit, pick_dtype, start
+from tests.support.command import ROOT
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = ((64, 1), (64, 2), (128, 1), (128, 2))
@@ -147,7 +147,7 @@ def time_loop(path: Path, loop: str) -> float:
 def time_loop_apart(path: Path, loop: str) -> float:
     """Return the same of a process of its own, which for a trial's loop is as its worker is."""
     environment = {**os.environ, **({} if loop == "plain" else WORKER_ENVIRONMENT)}
-    call = [sys.executable, __file__, "--loop", loop, str(path)]
+    call = [sys.executable, "-m", "tests.benchmarks.training_step", "--loop", loop, str(path)]
     done = subprocess.run(call, env=environment, check=True, capture_output=True, text=True)
     return float(done.stdout)
 

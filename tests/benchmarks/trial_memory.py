@@ -1,6 +1,6 @@
 """What memory does a trial add to those that run already, beside model and framework?
 
-    python tests/benchmarks/trial_memory.py
+    python -m tests.benchmarks.trial_memory
 
 Writes a generated recording of one gigabyte, trains one, two and four trials of it at a time for
 some batches, and reads the unshared memory of each worker (USS, so nothing that processes share is
@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import psutil
 import yaml
-from command import PROGRAM, ROOT
 
 from psvae_tune.data.session_file import write_session
+from tests.support.command import PROGRAM, ROOT
 
 SIZE, CLIP = 128, 200
 NAMES = ("left_x", "right_x", "left_y", "right_y")

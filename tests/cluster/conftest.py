@@ -9,10 +9,10 @@ from pathlib import Path
 import fsspec
 import pytest
 import yaml
-from laptop import BUCKET, STUDY, Laptop
-from loopback import RayCluster, serve_mlflow, serve_s3, wait_for
 
 from psvae_tune.data.demo import write_demo
+from tests.support.laptop import BUCKET, STUDY, Laptop
+from tests.support.loopback import RayCluster, serve_mlflow, serve_s3, wait_for
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doors import MARK, OUTSIDE, find_doors, knock, second_machine
-from loopback import descendants, free_port, is_up, wait_for
-from test_study_end_to_end import COMMAND, make_study
+
+from tests.support.doors import MARK, OUTSIDE, find_doors, knock, second_machine
+from tests.support.loopback import descendants, free_port, is_up, wait_for
+from tests.support.tiny_study import COMMAND, make_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -5,12 +5,12 @@ import re
 import fsspec
 import numpy as np
 import pytest
-from leaks import leaks
-from loopback import STORE_BYTES
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.study.load_sessions import STORE_SHARE
+from tests.support.leaks import leaks
+from tests.support.loopback import STORE_BYTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

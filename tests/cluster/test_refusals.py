@@ -7,15 +7,15 @@ import sys
 import pytest
 import yaml
 from click.testing import CliRunner
-from laptop import STUDY
 
-from psvae_tune.cli import main
+from psvae_tune.cli.commands import main
 from psvae_tune.cli.jobs import refusal
 from psvae_tune.cluster.job_log import last_error, summarise
 from psvae_tune.cluster.nodes import Node, Nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, TrackingError
 from psvae_tune.tracking.reachability import check_shareable
+from tests.support.laptop import STUDY
 
 CLUSTER = ("--address", "http://head:8265")
 SERVER = ("--tracking-uri", "http://mlflow:5000")

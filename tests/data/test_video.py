@@ -3,10 +3,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from recordings import HEIGHT, WIDTH, draw, path_of_square, show_as, turn, write_video
 
 from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
 from psvae_tune.errors import DataError
+from tests.support.recordings import (
+    HEIGHT,
+    WIDTH,
+    draw,
+    path_of_square,
+    show_as,
+    turn,
+    write_video,
+)
 
 FULL = Crop(WIDTH, HEIGHT, 0, 0)
 

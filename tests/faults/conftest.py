@@ -1,11 +1,11 @@
 import time
 
-import audit
 import h5py
-import hostile
 import numpy as np
 import pytest
-from test_study_end_to_end import command, finish
+
+from tests.support import audit, hostile
+from tests.support.tiny_study import command, finish
 
 
 @pytest.fixture(scope="session")

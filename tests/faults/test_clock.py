@@ -3,18 +3,16 @@
 import glob
 import os
 import subprocess
-import sys
 import time
-from pathlib import Path
 
-import audit
 import pytest
-from logging_trial import KEYS
 
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import SpooledRun, close_trial, log_metrics
 from psvae_tune.tracking.trial_run import Opening
+from tests.support import audit
+from tests.support.logging_trial import KEYS, PROGRAM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -24,9 +22,8 @@ LIBRARIES = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
 def log_until(epoch: int, offset: str, *arguments: str) -> None:
     """Log a trial up to an epoch, with the clock put away from the right time."""
     clock = {"LD_PRELOAD": LIBRARIES[0], "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    program = Path(__file__).with_name("logging_trial.py")
     subprocess.run(
-        [sys.executable, str(program), *arguments, str(epoch)],
+        [*PROGRAM, *arguments, str(epoch)],
         env={**os.environ, **clock},
         check=True,
     )

@@ -6,10 +6,11 @@ import subprocess
 import time
 from pathlib import Path
 
-import audit
 import numpy as np
 import pytest
-from test_study_end_to_end import command, finish, wait_for
+
+from tests.support import audit
+from tests.support.tiny_study import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

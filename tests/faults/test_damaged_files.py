@@ -10,9 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import sleap_io
-import torch
-from hostile import N_INPUTS, NASTY, OUTCOMES, damage, share
-from studies import make_config, make_session
 
 from psvae_tune.data import untrusted_hdf5 as caution
 from psvae_tune.data.importers.read_poses import read_poses
@@ -20,11 +17,8 @@ from psvae_tune.data.quality_measures import measure_session
 from psvae_tune.data.session_file import write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError
-from psvae_tune.models.model_file import save_model
-from psvae_tune.training.batches import prepare_data
-from psvae_tune.training.fit import start
-
-NAMES = '["paw_x", "paw_y"]'
+from tests.support.damaged_files import NAMES, write_model
+from tests.support.hostile import N_INPUTS, NASTY, OUTCOMES, damage, share
 
 
 def write_plain_session(path, names=NAMES):
@@ -129,14 +123,6 @@ def write_project(path):
         for i in range(6)
     ]
     sleap_io.Labels(labeled_frames=frames).save(str(path), verbose=False)
-
-
-def write_model(path):
-    state = start(
-        make_config(), prepare_data([make_session()], make_config()), torch.device("cpu")
-    )
-    scaler = {"mean": [[1.0, 2.0]], "std": [[1.0, 2.0]]}
-    save_model(path, state.model, scaler, {"label_names": ["paw_x", "paw_y"]})
 
 
 # What reads it, its name, what writes it, and its part of the inputs of its parser. Texts of no

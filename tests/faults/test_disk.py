@@ -6,10 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import audit
 import numpy as np
 import pytest
-from test_study_end_to_end import command, finish, wait_for
 
 from psvae_tune.errors import CutOffError, TrackingError
 from psvae_tune.files import write_bytes
@@ -18,6 +16,8 @@ from psvae_tune.tracking.client import open_target, writing
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.journal import FileJournal
 from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
+from tests.support import audit
+from tests.support.tiny_study import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -2,10 +2,11 @@
 
 import json
 
-import audit
 import pytest
 import yaml
-from test_study_end_to_end import command, finish
+
+from tests.support import audit
+from tests.support.tiny_study import command, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -2,11 +2,11 @@
 
 import pytest
 from click.testing import CliRunner
-from hostile import N_INPUTS, NASTY, count, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psvae_tune.cli import main
+from psvae_tune.cli.commands import main
+from tests.support.hostile import N_INPUTS, NASTY, count, sample
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 

@@ -5,13 +5,8 @@ import json
 
 import pytest
 import torch
-from hostile import N_INPUTS, attempt, damage, sample, share, text
 from hypothesis import given
 from hypothesis import strategies as st
-from readers import read_model
-from studies import make_config, make_session
-from test_damaged_files import write_model
-from test_hostile_studies import places, values
 
 from psvae_tune.files import write_bytes
 from psvae_tune.search.trainable import TrialJob, run_trial
@@ -20,6 +15,11 @@ from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import dump_state, load_state
 from psvae_tune.training.fit import fit, start
+from tests.support.damaged_files import write_model
+from tests.support.hostile import N_INPUTS, attempt, damage, sample, share, text
+from tests.support.hostile_values import places, values
+from tests.support.readers import read_model
+from tests.support.studies import make_config, make_session
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 

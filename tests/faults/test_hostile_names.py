@@ -4,7 +4,6 @@ import os
 from html.parser import HTMLParser
 
 import pytest
-from hostile import N_INPUTS, attempt, sample, text
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
@@ -22,6 +21,7 @@ from psvae_tune.results.recording_page import build_session_page
 from psvae_tune.tracking.client import metric_key, open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun
+from tests.support.hostile import N_INPUTS, attempt, sample, text
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hostile import N_INPUTS, attempt, damage, sample, share, text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,26 +16,12 @@ from psvae_tune.errors import ConfigError
 from psvae_tune.models.batch import DataShape
 from psvae_tune.models.registry import build_model
 from psvae_tune.study.plan import make_plan
+from tests.support.hostile import N_INPUTS, attempt, damage, sample, share, text
+from tests.support.hostile_values import places, values
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
-
-numbers = st.integers() | st.floats() | st.sampled_from([0, -1, 1, 10**9, 10**30, 1e-320])
-values = st.recursive(
-    st.none() | st.booleans() | numbers | text,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=3),
-    max_leaves=5,
-)
-
-
-def places(node, path=()):
-    """Yield the path of everything in a tree of dicts and lists."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
 
 
 @st.composite

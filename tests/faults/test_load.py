@@ -5,19 +5,18 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
-import audit
 import pytest
-from logging_trial import KEYS
-from test_tracking_server import free_port, server
 
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
+from tests.support import audit
+from tests.support.logging_trial import KEYS, PROGRAM
+from tests.support.loopback import free_port, serve_mlflow
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -28,11 +27,15 @@ N_EPOCHS = 20
 def log_at_once(folder: Path, uri: str, artifacts: Path | None) -> None:
     """Log eight trials at once, and make sure that everything is there, once."""
     target = open_target(uri, "load", "load", artifacts)
-    program = Path(__file__).with_name("logging_trial.py")
     arguments = [uri, target.experiment_id, str(folder / "study")]
     processes = [
         subprocess.Popen(
-            [sys.executable, str(program), *arguments, f"trial_{number}", str(N_EPOCHS)],
+            [
+                *PROGRAM,
+                *arguments,
+                f"trial_{number}",
+                str(N_EPOCHS),
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -104,5 +107,5 @@ def open_folder():
 
 def test_to_a_server_with_postgresql(tmp_path, open_folder):
     port = free_port()
-    with postgres(open_folder) as store, server(tmp_path, port, store) as uri:
+    with postgres(open_folder) as store, serve_mlflow(tmp_path, port, store) as uri:
         log_at_once(tmp_path, uri, None)

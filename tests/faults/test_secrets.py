@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from leaks import leaks
-from test_study_end_to_end import COMMAND, finish, make_study, wait_for
-from test_tracking_server import free_port, server
 
-from psvae_tune.cli import main
+from psvae_tune.cli.commands import main
 from psvae_tune.cluster.jobs import Cluster, Order
 from psvae_tune.errors import ClusterError, ConfigError
 from psvae_tune.redaction import hide_passwords
+from tests.support.leaks import leaks
+from tests.support.loopback import free_port, serve_mlflow
+from tests.support.tiny_study import COMMAND, finish, make_study, wait_for
 
 PASSWORD = "canary-0123456789"
 
@@ -131,14 +131,14 @@ def test_a_study_leaves_no_secret_anywhere(tmp_path):
         said.append(out + err)
         assert process.returncode == rc, out + err
 
-    with server(tmp_path, port):
+    with serve_mlflow(tmp_path, port):
         process = start("run", str(file), "--output", "out", "--name", "study")
         wait_for(lambda: list((work / "out/study/checkpoints").glob("*.pt")), process)
         lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
         assert not [line for line in lines if any(s.encode() in line for s in canaries.values())]
     said += finish(process)
     run("sync", "out/study", rc=2)
-    with server(tmp_path, port):
+    with serve_mlflow(tmp_path, port):
         run("sync", "out/study")
         run("report", "study")
         run("promote", "study", "--name", "mouse")

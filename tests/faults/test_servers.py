@@ -4,18 +4,18 @@ import itertools
 import os
 import time
 
-import audit
 import numpy as np
 import pytest
-from proxy import slow_proxy
-from test_study_end_to_end import command, finish, wait_for
-from test_tracking_server import free_port, server
 
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.outbox import SpooledRun, close_trial, deliver_all, log_metrics
 from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.trial_run import Epoch, Opening
+from tests.support import audit
+from tests.support.loopback import free_port, serve_mlflow
+from tests.support.proxy import slow_proxy
+from tests.support.tiny_study import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -35,14 +35,14 @@ def test_a_server_that_is_slow_goes_away_and_comes_back(tmp_path, undisturbed):
         (3.0, *rng.exponential(0.05, size=49)) for _ in itertools.count()
     )
     with slow_proxy(port, lambda: next(delays)) as uri:
-        with server(tmp_path, port):
+        with serve_mlflow(tmp_path, port):
             process = command(tmp_path, *call, "--tracking-uri", uri, environment=IMPATIENT)
             wait_for(lambda: list((tmp_path / "out/study/checkpoints").glob("*.pt")), process)
             os.truncate(recording, len(whole) // 2)
             time.sleep(rng.uniform(0, 1))
         wait_for(lambda: list((tmp_path / "out/study/spool").glob("*/*.json")), process)
         time.sleep(AWAY_S)
-        with server(tmp_path, port):
+        with serve_mlflow(tmp_path, port):
             out, err = finish(process)
             assert "Traceback" not in err
             if "waits for the tracking server" in out:  # it ended before the server was back
@@ -61,7 +61,7 @@ def test_a_server_that_is_slow_goes_away_and_comes_back(tmp_path, undisturbed):
 def test_a_study_ends_without_its_server_and_is_delivered_later(tmp_path, undisturbed):
     call, port = audit.make_study(tmp_path), free_port()
     store = audit.Store(f"http://127.0.0.1:{port}")
-    with server(tmp_path, port):
+    with serve_mlflow(tmp_path, port):
         process = command(tmp_path, *call, "--tracking-uri", store.uri)
         wait_for(lambda: list((tmp_path / "out/study/checkpoints").glob("*.pt")), process)
     out, _ = finish(process)
@@ -71,7 +71,7 @@ def test_a_study_ends_without_its_server_and_is_delivered_later(tmp_path, undist
     _, err = process.communicate(timeout=200)
     assert process.returncode == 2
     assert "has not taken what" in err
-    with server(tmp_path, port):
+    with serve_mlflow(tmp_path, port):
         out, _ = finish(command(tmp_path, "sync", "out/study"))
         assert "models:/" in out
         audit.enter("tracking server away for good", 1, tmp_path, store, undisturbed, [])
@@ -89,7 +89,7 @@ def test_requests_that_are_sent_again_count_once(tmp_path, monkeypatch):
     delays = itertools.cycle([3.0, 0.01, 0.01])
     opening = Opening("stage", "trial", "alpha=1", {"ps_vae.alpha": 1}, [])
     n_epochs = 9
-    with server(tmp_path, port) as uri, slow_proxy(port, lambda: next(delays)) as slow:
+    with serve_mlflow(tmp_path, port) as uri, slow_proxy(port, lambda: next(delays)) as slow:
         target = open_target(slow, "late", "study", None)
         study_run = StudyRun.open(target, {"ps_vae.beta": 1})
         run = SpooledRun.open(folder, target, opening)

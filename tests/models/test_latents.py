@@ -2,12 +2,12 @@ import math
 
 import pytest
 import torch
-from small_models import SHAPE, make_batch, make_config
 
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.label_planes import label_planes
 from psvae_tune.models.latents import Partition, Posterior, draw_rotation
 from psvae_tune.models.registry import build_model
+from tests.support.small_models import SHAPE, make_batch, make_config
 
 
 def test_blocks_lie_supervised_background_unsupervised() -> None:

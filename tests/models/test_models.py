@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_models import SHAPE, VARIANTS, make_batch, make_config
 
 from psvae_tune.errors import DataError
 from psvae_tune.models.batch import Batch
@@ -18,6 +17,7 @@ from psvae_tune.models.losses import (
 )
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
+from tests.support.small_models import SHAPE, VARIANTS, make_batch, make_config
 
 ROWS = {
     "ae": {"frame_mse": 1},

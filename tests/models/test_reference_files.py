@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import NO_REFERENCE, REFERENCE_FILES, Reference, make_batch, read_reference
 
 from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.models import losses
@@ -14,6 +13,13 @@ from psvae_tune.models.batch import Batch, Prediction
 from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.label_planes import label_planes
 from psvae_tune.models.model import Model
+from tests.support.small_models import (
+    NO_REFERENCE,
+    REFERENCE_FILES,
+    Reference,
+    make_batch,
+    read_reference,
+)
 
 pytestmark = NO_REFERENCE
 INPUTS = {"frames", "labels", "labels_sc", "z"}

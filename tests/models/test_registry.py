@@ -2,13 +2,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from small_models import SHAPE, make_batch, make_config
 
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.batch import DataShape
 from psvae_tune.models.registry import MODELS, build_model
+from tests.support.small_models import SHAPE, make_batch, make_config
 
 
 def test_every_model_has_settings_and_every_settings_a_model() -> None:

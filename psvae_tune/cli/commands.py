@@ -1,0 +1,87 @@
+"""The command line: the only place that prints.
+
+Data goes to stdout, talk to stderr. Each command imports what it needs when it runs, so that
+help and checks answer at once.
+"""
+
+import errno
+import logging
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from psvae_tune import __version__
+from psvae_tune.cli.behavenet import import_behavenet
+from psvae_tune.cli.check import check
+from psvae_tune.cli.data import data
+from psvae_tune.cli.jobs import jobs
+from psvae_tune.cli.predict import predict
+from psvae_tune.cli.recommend import recommend
+from psvae_tune.cli.results import compare, export, promote, report, select
+from psvae_tune.cli.run import resume, run, sync
+from psvae_tune.cli.submit import submit
+from psvae_tune.cli.ui import ui
+from psvae_tune.errors import PsvaeTuneError, StorageError
+from psvae_tune.redaction import hide_passwords
+
+EXAMPLES = """\b
+Examples:
+  psvae-tune run search_spaces/ps_vae.yaml
+  psvae-tune check search_spaces/ps_vae.yaml --data session.h5
+  psvae-tune run search_spaces/ps_vae.yaml --data session.h5 --set model.ps_vae.beta=5
+  psvae-tune ui
+"""
+
+
+class Commands(click.Group):
+    """The group of all commands; tells errors of this project in one message."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a mistake of the user ends it with a message and an exit code."""
+        try:
+            return self._invoke(ctx)
+        except PsvaeTuneError as error:
+            if logging.getLogger("psvae_tune").isEnabledFor(logging.DEBUG):
+                click.echo(hide_passwords(traceback.format_exc()), err=True)
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            # Raised wherever somebody only asks whether there is a file of that name.
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = str(error.filename)
+            raise StorageError(f"{name:.80}…", f"is too long for a file: {len(name)}") from error
+
+
+@click.group(
+    cls=Commands,
+    help="Search the hyperparameters of semi-supervised behavioural-video autoencoders.",
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__)
+def main() -> None:
+    """Gather the commands."""
+
+
+REPORTING = (report, select, promote, export, predict, compare)
+for command in (
+    run,
+    resume,
+    sync,
+    submit,
+    jobs,
+    check,
+    ui,
+    *REPORTING,
+    data,
+    recommend,
+    import_behavenet,
+):
+    main.add_command(command)

@@ -1,0 +1,347 @@
+import io
+import json
+import math
+import os
+import re
+import subprocess
+from dataclasses import replace
+
+import mlflow
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from psvae_tune.cli.commands import main
+from psvae_tune.data.demo import write_demo
+from psvae_tune.errors import RequestError, StudyError, TrackingError
+from psvae_tune.metrics.pareto import hypervolume
+from psvae_tune.results.choices import override
+from psvae_tune.results.figures.study_figures import draw_front, hypervolumes
+from psvae_tune.results.logged_study import LoggedStudy, LoggedTrial, open_study
+from psvae_tune.results.publish import publish
+from psvae_tune.results.report import make_report
+from psvae_tune.results.report_data import make_study_figures
+from psvae_tune.results.study_measures import measure_importance, measure_progress
+from tests.support.logged_studies import log_study, with_space
+
+
+def call(*arguments):
+    # MLflow notes the store it was last pointed at in the environment; a user's is clean.
+    return CliRunner(env={"MLFLOW_TRACKING_URI": None}).invoke(main, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recordings") / "<b>mouse & co.h5"
+    write_demo(path, n_clips=10, clip_length=8, size=16)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("studies")
+
+
+@pytest.fixture(scope="module")
+def study(folder, recording):
+    space = {
+        "ps_vae.alpha": {"grid_search": [10, 1000]},
+        "rng_seed_model": {"grid_search": [0, 1]},
+    }
+    return log_study(folder, recording, "study", with_space(space))
+
+
+def data_of(report: str) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', report, re.DOTALL)[1])
+
+
+def test_a_study_comes_back_from_mlflow_alone(study):
+    assert [trial.params["ps_vae.alpha"] for trial in study.trials] == [10, 10, 1000, 1000]
+    assert study.varied == ["ps_vae.alpha", "rng_seed_model"]
+    assert study.front_metrics == ("frame_mse", "label_r2")
+    best = min(study.finished, key=lambda trial: trial.metrics["best/frame_mse"])
+    assert study.chosen.trial_id == study.selection["search"]["trial_id"]
+    assert best in study.front()
+    result = best.result()
+    assert result.metrics["val/frame_mse"] == best.metrics["best/frame_mse"]
+    assert result.completed
+
+
+def test_every_figure_of_a_study_shows_something(study):
+    figures = dict(make_study_figures(study))
+    assert set(figures) == {
+        "panels_ps_vae_alpha.png",
+        "front.png",
+        "parallel_coordinates.png",
+        "importance.png",
+        "progress.png",
+    }
+    for name, content in figures.items():
+        assert np.asarray(Image.open(io.BytesIO(content)).convert("L")).std() > 5, name
+
+
+def test_progress_counts_the_epochs_of_all_trials_until_each_ended(study):
+    keys = ["best/frame_mse", "best/label_r2"]
+    epochs, points = measure_progress(study, keys)
+    losses = {trial.run_id: study.history(trial, "train/loss") for trial in study.trials}
+    ended = sorted(study.trials, key=lambda trial: losses[trial.run_id][-1])
+    for trial, n_epochs, point in zip(ended, epochs, points, strict=True):
+        end = losses[trial.run_id][-1][0]
+        assert n_epochs == sum(time <= end for items in losses.values() for time, _, _ in items)
+        assert point.tolist() == [trial.metrics[key] for key in keys]
+
+
+def test_trials_without_a_front_are_drawn():
+    metrics = {"best/frame_mse": 0.1, "best/label_r2": math.nan}
+    trials = [LoggedTrial(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
+    labels = {trial.run_id: trial.name for trial in trials}
+    png = draw_front(trials, [], ("frame_mse", "label_r2"), labels, [])
+    assert Image.open(io.BytesIO(png)).format == "PNG"
+
+
+@pytest.mark.parametrize("n_values", [2, 6, 1000])
+def test_the_hypervolume_so_far_is_that_of_all_points_so_far(n_values):
+    costs = np.random.default_rng(0).integers(0, n_values, (60, 2)).astype(float)
+    low, high = costs.min(axis=0), costs.max(axis=0)
+    unit, reference = (costs - low) / (high - low), np.ones(2)
+    wanted = [hypervolume(unit[: i + 1], reference) for i in range(len(unit))]
+    assert hypervolumes(costs) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_what_decides_a_metric_is_important():
+    def trial(alpha, seed):
+        params = {"alpha": alpha, "seed": seed}
+        return LoggedTrial("", "", "", "", "", "", params, {"best/x": alpha}, False)
+
+    trials = [trial(alpha, seed) for alpha in (1, 2, 3, 4) for seed in (0, 1, 2)]
+    shares = measure_importance(trials, ["alpha", "seed"], ["best/x"])["best/x"]
+    assert shares["alpha"] > 0.95
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_the_report_holds_every_trial_and_nothing_from_elsewhere(study):
+    report = make_report(study, dict(make_study_figures(study)))
+    data = data_of(report)
+    assert {row["run_id"] for row in data["trials"]} == {trial.run_id for trial in study.trials}
+    assert all(row["thumbnail"].startswith("data:image/webp") for row in data["trials"])
+    assert "<b>mouse" not in report
+    assert "&lt;b&gt;mouse &amp; co.h5" in report
+    for address in re.findall(r'(?:src|href)="([^"]*)"', report):
+        assert address.startswith("data:")
+    assert "http://" not in report.replace("http://www.w3.org/2000/svg", "")
+    for trial in study.front():
+        assert f'id="strip-{trial.run_id}"' in report
+
+
+def test_publishing_fills_the_run_of_the_study(study):
+    publish(study)
+    client = mlflow.MlflowClient(study.target.uri)
+    files = {item.path for item in client.list_artifacts(study.run_id)}
+    assert {"report.html", "figures", "selection.json", "study.yaml"} <= files
+    run = client.get_run(study.run_id)
+    assert "**Take ps_vae.alpha = " in run.data.tags["mlflow.note.content"]
+    marked = client.search_runs(
+        [study.target.experiment_id], "tags.`psvae_tune.metrics.pareto` = 'true'"
+    )
+    assert {run.info.run_id for run in marked} == {trial.run_id for trial in study.front()}
+
+
+@pytest.mark.slow
+def test_a_person_may_choose_otherwise_and_history_is_kept(folder, recording):
+    study = log_study(folder, recording, "override", with_space({
+        "ps_vae.alpha": {"grid_search": [10, 1000]}
+    }))  # fmt: skip
+    first = study.chosen
+    (other,) = (trial for trial in study.trials if trial != first)
+    changed = override(study, other, "ada", "<i>cleaner</i> `whisker`")
+    assert changed.chosen.run_id == other.run_id
+    again = override(changed, changed.find_trial(first.run_id), "bob", "")
+    assert [item["by"] for item in again.choices] == ["rule", "ada", "bob"]
+    assert [item["run_id"] for item in again.choices] == [
+        first.run_id,
+        other.run_id,
+        first.run_id,
+    ]
+    report = make_report(changed, {})
+    assert "Chosen by ada" in report
+    assert "<i>cleaner" not in report
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")  # of MLflow, which it may not see
+def test_a_promoted_model_says_what_the_library_says(study, folder, recording, tmp_path):
+    result = call("promote", "study", "--name", "mouse", "--output", folder)
+    assert result.exit_code == 0, result.output
+    client = mlflow.MlflowClient(study.target.uri)
+    version = client.get_model_version_by_alias("mouse", "champion")
+    assert version.tags["psvae_tune.study"] == "study"
+    assert len(json.loads(version.tags["psvae_tune.label_scaler"])["mean"][0]) == 4
+    with_output = ("--output", folder, "--to", tmp_path)
+    assert call("predict", "models:/mouse@champion", recording, *with_output).exit_code == 0
+    (table,) = tmp_path.glob("*.csv")
+    expected = study.read_artifact(study.chosen.run_id, "latents/session_0.csv").decode()
+    rows, wanted = (text.splitlines() for text in (table.read_text(), expected))
+    assert rows[0] == wanted[0]
+    numbers, target = (
+        np.array([line.split(",")[1:] for line in lines[1:]], float) for lines in (rows, wanted)
+    )
+    np.testing.assert_allclose(numbers, target, atol=1e-4)
+    mlflow.set_tracking_uri(study.target.uri)
+    served = mlflow.pyfunc.load_model("models:/mouse@champion")
+    assert served.metadata.signature.inputs is not None
+    assert call("promote", "study", "--name", "mouse", "--output", folder).exit_code == 0
+    assert client.get_model_version_by_alias("mouse", "champion").version == 2
+
+
+def test_an_export_is_complete_and_replaces_nothing(study, folder, tmp_path):
+    target = tmp_path / "copy"
+    arguments = ("export", "study", "--to", target, "--output", folder)
+    assert call(*arguments).exit_code == 0
+    names = {path.name for path in target.rglob("*") if path.is_file()}
+    assert {"model.pt", "config.yaml", "card.json", "session_0.h5", "traversals.png"} <= names
+    assert json.loads((target / "card.json").read_text())["run_id"] == study.chosen.run_id
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert "exists already" in result.output
+
+
+@pytest.mark.slow
+def test_studies_beside_each_other(study, folder, recording, tmp_path):
+    raw = with_space({"n_ae_latents": {"grid_search": [2, 3]}}, model_class="ae", n_ae_latents=2)
+    for name in ("ps_vae.beta", "ps_vae.anneal_epochs"):
+        del raw["model"][name]
+    raw["search"]["objectives"] = {"val/frame_mse": "min"}
+    log_study(folder, recording, "plain", raw)
+    file = tmp_path / "comparison.png"
+    result = call("compare", "study", "plain", "--output", folder, "--file", file)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith(("study,", "plain,"))]
+    assert len(lines) == 3
+    assert Image.open(io.BytesIO(file.read_bytes())).width > 500
+    # Of the metrics of a front, this model has one that makes sense beside the frames.
+    assert call("report", "plain", "--output", folder).exit_code == 0
+
+
+@pytest.mark.slow
+def test_failed_and_stopped_trials_among_good_ones(folder, recording):
+    study = log_study(folder, recording, "mixed", n_cut=1, n_failed=1)
+    assert len(study.finished) == 1
+    report = make_report(study, dict(make_study_figures(study)))
+    assert "3 trials: 1 finished, 1 stopped early, 1 failed." in report
+    with pytest.raises(StudyError, match="has not finished, got no longer finite"):
+        override(study, study.trials[2], "ada", "")
+
+
+def test_a_study_without_a_finished_trial_is_an_error_and_no_empty_report(folder, recording):
+    study = log_study(folder, recording, "none", n_cut=2, n_failed=1)
+    for action in (publish, lambda item: make_report(item, {})):
+        with pytest.raises(StudyError, match="has no finished trial to report"):
+            action(study)
+    result = call("report", "none", "--output", folder)
+    assert result.exit_code == 1
+    assert "3 trials: 2 stopped early, 1 failed" in result.output
+
+
+@pytest.mark.slow
+def test_one_unsupervised_latent_and_none(folder, recording):
+    raw = with_space({"n_ae_latents": {"grid_search": [4, 5]}}, **{"ps_vae.alpha": 10})
+    study = log_study(folder, recording, "few", raw)
+    report = make_report(study, dict(make_study_figures(study)))
+    assert {row["params"]["n_ae_latents"] for row in data_of(report)["trials"]} == {4, 5}
+
+
+def test_runs_of_other_tools_are_left_alone(study):
+    client = mlflow.MlflowClient(study.target.uri)
+    client.create_run(study.target.experiment_id, run_name="other")
+    again = open_study(study.target.uri, "study")
+    assert [trial.run_id for trial in again.trials] == [trial.run_id for trial in study.trials]
+
+
+def test_a_name_that_several_trials_have(study):
+    twins = (*study.trials, replace(study.trials[0], run_id="other", trial_id="other"))
+    ambiguous = LoggedStudy(study.target, study.run_id, "", "", {}, twins)
+    with pytest.raises(RequestError, match="2 trials are called 'alpha=10 seed=0'"):
+        ambiguous.find_trial("alpha=10 seed=0")
+    with pytest.raises(StudyError, match="did you mean 'alpha=10 seed="):
+        ambiguous.find_trial("alpha=10 seed=7")
+
+
+@pytest.mark.parametrize(
+    ("uri", "problem"),
+    [
+        ("sqlite:////nowhere/at/all.db", "does not exist"),
+        ("http://127.0.0.1:9", "does not answer"),
+        (None, "knows no study 'studi'"),
+    ],
+)
+def test_a_study_that_cannot_be_found(study, uri, problem):
+    with pytest.raises(TrackingError, match=problem):
+        open_study(uri or study.target.uri, "studi")
+
+
+@pytest.fixture
+def read_only(folder):
+    """Let nobody write the artifacts of the studies, not even root, whom modes do not stop."""
+    artifacts = folder / "artifacts"
+    if os.geteuid():
+        artifacts.chmod(0o500)
+        yield
+        artifacts.chmod(0o700)
+        return
+    bind = ["mount", "--bind", str(artifacts), str(artifacts)]
+    if subprocess.run(bind, check=False, capture_output=True).returncode:
+        pytest.skip("root may not mount here")
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(artifacts)], check=True)
+    yield
+    subprocess.run(["umount", str(artifacts)], check=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "study"),
+        ("select", "study", "--trial", "{run}"),
+        ("promote", "study", "--name", "mouse-of-nobody"),
+    ],
+    ids=" ".join,
+)
+def test_a_read_only_artifact_store_is_one_error(study, folder, read_only, arguments):
+    chosen = open_study(study.target.uri, "study").chosen
+    other = next(trial for trial in study.finished if trial.run_id != chosen.run_id)
+    arguments = [argument.format(run=other.run_id) for argument in arguments]
+    result = call(*arguments, "--output", folder)
+    assert result.exit_code == 2, result.output
+    assert "cannot be written" in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert open_study(study.target.uri, "study").chosen.run_id == chosen.run_id
+
+
+def test_a_read_only_artifact_store_can_still_be_read(study, folder, read_only, tmp_path):
+    file, exported = tmp_path / "report.html", tmp_path / "exported"
+    assert call("report", "study", "--file", file, "--output", folder).exit_code == 0
+    assert data_of(file.read_text())["trials"]
+    assert call("export", "study", "--to", exported, "--output", folder).exit_code == 0
+    assert (exported / "model.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("report", "x", "--output", "absent"), "holds no studies"),
+        (("select", "study", "--trial", "x"), "has no trial 'x'"),
+        (("predict", "absent.pt", "{recording}"), "does not exist"),
+        (("predict", "x", "absent.mp4"), "is no file"),
+        (("predict", "models:/absent@champion", "{recording}"), "cannot be read"),
+        (("compare", "study", "none"), "has no finished trial to compare"),
+    ],
+)
+def test_bad_requests_are_one_error(study, folder, recording, arguments, problem):
+    arguments = [argument.format(recording=recording) for argument in arguments]
+    if "--output" not in arguments:
+        arguments += ["--output", str(folder)]
+    result = call(*arguments)
+    assert result.exit_code in (1, 2)
+    assert problem in result.output
+    assert isinstance(result.exception, SystemExit)

@@ -1,0 +1,197 @@
+"""Trials in this process, against a real store."""
+
+import itertools
+
+import mlflow
+import pytest
+import torch
+import yaml
+
+from psvae_tune.config.wording import name_trial
+from psvae_tune.models.model_file import load_model
+from psvae_tune.search.trainable import TrialJob, run_trial
+from psvae_tune.tracking.client import TRIAL, metric_key, open_target
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun, close_trial
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.checkpoint import load_state
+from psvae_tune.training.fit import start
+from tests.support.studies import make_config, make_session
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Return the URI of a store and the folder of its artifacts."""
+    folder = tmp_path_factory.mktemp("store")
+    return f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts"
+
+
+@pytest.fixture
+def job(store, tmp_path, request):
+    def make(study="study", may_be_stopped=False, **sections):
+        target = open_target(store[0], request.node.name, study, store[1])
+        folder, config = StudyFolder(tmp_path / study), make_config(**sections)
+        return TrialJob(config, "alpha", folder, target, may_be_stopped=may_be_stopped)
+
+    return make
+
+
+def trial(job, params=None, n=None):
+    """Run a trial, or its first ``n`` reports as if it was cut off there."""
+    return list(itertools.islice(run_trial(params or {}, [make_session()], job, CPU), n))
+
+
+def only_run(job):
+    client = mlflow.MlflowClient(job.target.uri)
+    (run,) = client.search_runs([job.target.experiment_id])
+    return client, run
+
+
+def test_a_trial_reports_every_validation_and_then_its_end(job):
+    job = job()
+    *epochs, last = trial(job, {"ps_vae.alpha": 20})
+    assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
+    assert not any(progress.is_finished for progress in epochs)
+    assert last.is_finished
+    assert {"val/frame_mse", "test/label_r2", "val/leak_r2", "test/hsic"} <= set(last.metrics)
+    assert last.metrics["val/frame_mse"] == min(
+        progress.metrics["val/frame_mse"] for progress in epochs[1:]
+    )
+
+
+def test_its_run_holds_params_metrics_and_files(job, tmp_path):
+    job = job()
+    progress = trial(job, {"ps_vae.alpha": 20})[-1]
+    client, run = only_run(job)
+    assert run.info.run_name == "alpha=20"
+    assert run.data.tags[TRIAL] == progress.trial_id
+    assert run.data.params["ps_vae.alpha"] == "20.0"
+    assert float(run.data.params["alpha_normalised"]) == pytest.approx(20 * 2 / 144)
+    assert run.data.metrics["test/label_r2"] == progress.metrics["test/label_r2"]
+    assert run.data.metrics["best/frame_mse"] == progress.metrics["val/frame_mse"]
+    path = client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+    with open(path) as file:
+        assert yaml.safe_load(file)["model"]["ps_vae.alpha"] == 20
+    saved = load_model(client.download_artifacts(run.info.run_id, "model.pt", str(tmp_path)))
+    assert saved.model.config.alpha == 20
+    assert len(saved.label_scaler["mean"][0]) == 2
+
+
+@pytest.mark.parametrize("n_before", [1, 3, 4])
+def test_a_trial_that_was_cut_off_goes_on_in_its_own_run(job, n_before):
+    straight = trial(job("straight"))
+    job = job("cut", training={"checkpoint_every": 2})
+    trial(job, n=n_before)
+    rest = trial(job)
+    assert rest[-1].metrics == straight[-1].metrics
+    client = mlflow.MlflowClient(job.target.uri)
+    runs = client.search_runs([job.target.experiment_id], "tags.`psvae_tune.study` = 'cut'")
+    assert len(runs) == 1
+    for key in ("train/loss", "val/frame_mse"):
+        history = client.get_metric_history(runs[0].info.run_id, key)
+        assert [item.step for item in history] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("may_be_stopped", [False, True])
+def test_an_epoch_that_may_not_be_trained_again_is_logged_before_it_is_told_of(
+    job, may_be_stopped
+):
+    def logged():
+        client, run = only_run(job)
+        return [item.step for item in client.get_metric_history(run.info.run_id, "train/loss")]
+
+    job = job(may_be_stopped=may_be_stopped, training={"checkpoint_every": 2})
+    told = run_trial({}, [make_session()], job, CPU)
+    for progress in itertools.islice(told, 3):
+        n_safe = progress.epoch if may_be_stopped else progress.epoch // 2 * 2
+        assert logged()[:n_safe] == [*range(1, n_safe + 1)]
+    told.close()  # as when the study is interrupted
+    trial(job)
+    assert logged() == [1, 2, 3, 4]
+
+
+def test_epochs_that_are_too_many_for_one_request_are_all_logged_once(store):
+    target = open_target(store[0], "many", "study", store[1])
+    run = TrialRun.open(target, Opening("stage", "id", "name", {}, []))
+    numbers = range(1, 61)
+    epochs = [Epoch.now(n, {f"train/{key}": n * key for key in range(50)}) for n in numbers]
+    run.log(epochs)
+    run.log(epochs)
+    run.log([Epoch.now(61, {f"train/{key}": 0.0 for key in range(900)})])
+    history = mlflow.MlflowClient(store[0]).get_metric_history(run.run_id, "train/2")
+    assert [(item.step, item.value) for item in history] == [
+        *((n, 2 * n) for n in numbers),
+        (61, 0),
+    ]
+
+
+def test_an_epoch_is_told_of_when_the_last_checkpoint_is_safe(job):
+    job = job(training={"checkpoint_every": 1})
+    for progress in run_trial({}, [make_session()], job, CPU):
+        if progress.epoch > 1 and not progress.is_finished:
+            state = start(job.base, prepare_data([make_session()], job.base), CPU)
+            load_state(state, job.folder.checkpoint(progress.trial_id).read_bytes())
+            assert state.epoch >= progress.epoch - 1
+
+
+@pytest.mark.parametrize("every", [1, 4], ids=["each epoch", "the last epoch"])
+def test_a_checkpoint_that_cannot_be_written_ends_the_trial(job, every):
+    job = job(training={"checkpoint_every": every})
+    job.folder.root.mkdir()
+    (job.folder.root / "checkpoints").write_text("a file in the place of the folder")
+    with pytest.raises(FileExistsError):
+        trial(job)
+
+
+def test_a_trial_whose_end_nobody_noted_is_not_trained_again(job):
+    job = job(training={"checkpoint_every": 2})
+    straight = trial(job)
+    (again,) = trial(job)
+    assert again == straight[-1]
+
+
+def test_a_trial_that_diverges_says_so_and_is_not_tried_again(job):
+    job = job(training={"learning_rate": 1e30, "max_n_epochs": 20})
+    last = trial(job)[-1]
+    assert "no longer finite in epoch" in last.failure
+    assert not last.is_finished
+
+
+def test_a_trial_of_the_same_settings_in_another_study_has_its_own_run(job):
+    for study in ("one", "two"):
+        trial(job(study), n=1)
+    target = job("one").target
+    client = mlflow.MlflowClient(target.uri)
+    assert len(client.search_runs([target.experiment_id])) == 2
+
+
+def test_closing_a_trial_sets_why(job):
+    job = job()
+    progress = trial(job, n=1)[-1]
+    close_trial(job.target, progress.trial_id, "FINISHED", "stopped early at epoch 1")
+    _, run = only_run(job)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["psvae_tune.stop_reason"] == "stopped early at epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"ps_vae.alpha": 500.0}, "alpha=500"),
+        ({"ps_vae.alpha": 0.5, "rng_seed_model": 3}, "alpha=0.5 seed=3"),
+        ({"n_ae_latents": 12, "learning_rate": 1e-4}, "latents=12 learning_rate=0.0001"),
+    ],
+)
+def test_trials_are_named_by_what_varies(params, name):
+    assert name_trial(params) == name
+
+
+def test_label_names_become_metric_names_that_mlflow_takes(store):
+    target = open_target(store[0], "names", "study", store[1])
+    run = TrialRun.open(target, Opening("stage", "id", "name", {}, []))
+    names = ["paw left", "<b>x</b>", "ohr%", "ümlaut", "a/b", "x!"]
+    run.log([Epoch.now(1, {f"test/label_r2/{name}": 1.0 for name in names})])
+    found = mlflow.MlflowClient(store[0]).get_run(run.run_id)
+    assert {metric_key(f"test/label_r2/{name}") for name in names} == set(found.data.metrics)

@@ -1,0 +1,1 @@
+"""What several tests and benchmarks need: small studies, servers, clusters, faults."""

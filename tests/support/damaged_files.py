@@ -1,0 +1,18 @@
+"""Files of every kind, to be damaged."""
+
+import torch
+
+from psvae_tune.models.model_file import save_model
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.fit import start
+from tests.support.studies import make_config, make_session
+
+NAMES = '["paw_x", "paw_y"]'
+
+
+def write_model(path):
+    state = start(
+        make_config(), prepare_data([make_session()], make_config()), torch.device("cpu")
+    )
+    scaler = {"mean": [[1.0, 2.0]], "std": [[1.0, 2.0]]}
+    save_model(path, state.model, scaler, {"label_names": ["paw_x", "paw_y"]})

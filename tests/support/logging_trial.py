@@ -1,0 +1,30 @@
+"""A trial that trains nothing and logs as those do that train, as fast as it can.
+
+python -m tests.support.logging_trial URI EXPERIMENT_ID FOLDER TRIAL N_EPOCHS
+"""
+
+import sys
+from pathlib import Path
+
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.outbox import SpooledRun, close_trial
+from psvae_tune.tracking.trial_run import Epoch, Opening
+
+PROGRAM = [sys.executable, "-m", "tests.support.logging_trial"]
+KEYS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(6)]
+
+
+def main() -> None:
+    uri, experiment_id, folder, trial_id, n_epochs = sys.argv[1:]
+    target = TrackingTarget(uri, experiment_id, "load")
+    study = StudyFolder(Path(folder))
+    run = SpooledRun.open(study, target, Opening("stage", trial_id, trial_id, {"n": 1}, []))
+    for epoch in range(1, int(n_epochs) + 1):
+        metrics = {"train/loss": 1 / epoch, **dict.fromkeys(KEYS, float(epoch))}
+        run.log([Epoch.now(epoch, metrics)])
+    close_trial(study, target, trial_id, "FINISHED", "trained to the end")
+
+
+if __name__ == "__main__":
+    main()

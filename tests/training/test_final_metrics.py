@@ -1,0 +1,71 @@
+"""What a trial has once: whether labels have latents of their own, and where latents act."""
+
+import numpy as np
+import pytest
+import torch
+
+from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.trial import parse_trial_config
+from psvae_tune.models.registry import build_model
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.training.evaluate import evaluate
+from psvae_tune.training.final_metrics import final_metrics
+from tests.support.studies import ARCHITECTURE, make_session
+
+CPU = torch.device("cpu")
+MODELS = {
+    "ae": {},
+    "cond-ae": {},
+    "cond-vae": {"vae.beta": 1},
+    "ps-vae": {"ps_vae.alpha": 10, "ps_vae.beta": 1},
+    "msps-vae": {"ps_vae.alpha": 10, "ps_vae.beta": 1, "ps_vae.delta": 1, "n_background": 1},
+}
+
+
+def build(name, n_latents=6, n_sessions=1, **model):
+    raw = {"model_class": name, "n_ae_latents": n_latents, "ae_arch_json": ARCHITECTURE}
+    config = parse_trial_config({"model": raw | MODELS[name] | model}, "test")
+    data = prepare_data([make_session(seed) for seed in range(n_sessions)], config)
+    return build_model(config.model, data.shape).eval(), data
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_end_metric_that_a_model_has_is_there(name):
+    model, data = build(name, n_sessions=2)
+    found = final_metrics(model, data, CPU)
+    offered = {"recorded_labels", "sessions"} | model.config.offers
+    for key, metric in METRICS.items():
+        if metric.is_at_end:
+            for split in ("val", "test"):
+                assert (f"{split}/{key}" in found) == (metric.needs <= offered), key
+                assert f"{split}/{key}" not in evaluate(model, data, split, CPU).metrics
+    for split in ("val", "test"):
+        assert 0 <= found[f"{split}/traversal_overlap"] <= 1
+        assert 0 <= found[f"{split}/traversal_concentration"] <= 1
+
+
+def test_a_single_latent_overlaps_with_none():
+    found = final_metrics(*build("ps-vae", n_latents=3), CPU)
+    assert "val/traversal_overlap" not in found
+    assert "val/traversal_concentration" in found
+
+
+def test_without_unsupervised_latents_nothing_is_traversed():
+    found = final_metrics(*build("ps-vae", n_latents=2), CPU)
+    assert not any("traversal" in key for key in found)
+
+
+def test_latents_that_change_one_half_each_do_not_overlap():
+    """The two unsupervised latents are wired to the left and the right half of the frame."""
+    model, data = build("ae", n_latents=2)
+
+    def decode(z, labels=None, session_index=None, like=None):
+        halves = z[:, [0] * 6 + [1] * 6].abs()
+        return halves[:, None, None, :].expand(-1, 1, 12, -1)
+
+    model.decode = decode
+    found = final_metrics(model, data, CPU)
+    assert found["val/traversal_overlap"] == pytest.approx(0)
+    # Each acts evenly on 72 of 144 pixels.
+    expected = 1 - np.log(72) / np.log(144)
+    assert found["val/traversal_concentration"] == pytest.approx(expected)
