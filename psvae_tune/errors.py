@@ -3,14 +3,14 @@
 ::
 
     PsvaeTuneError
-    ├── RequestError          exit code 2: what was asked for cannot be done
+    ├── UserError         exit code 2: what was asked for cannot be done
     │   ├── ConfigError       a search-space file or an option
     │   ├── DataError         a recording
     │   ├── StorageError      a folder or a file of results
     │   ├── TrackingError     the tracking store or server
     │   └── ClusterError      a Ray cluster, or a job on it
     └── StudyError            exit code 1: a valid request failed on the way
-        ├── CutOffError       it was interrupted, and can be resumed
+        ├── StudyInterrupted  it was interrupted, and can be resumed
         └── DivergedError     a term of the loss is no longer finite
 """
 
@@ -58,29 +58,29 @@ class PsvaeTuneError(Exception):
         return _printable(hide_passwords(text))
 
 
-class RequestError(PsvaeTuneError):
+class UserError(PsvaeTuneError):
     """What was asked for cannot be done; nothing was started."""
 
     exit_code = 2
 
 
-class ConfigError(RequestError):
+class ConfigError(UserError):
     """A search-space file or an option is wrong."""
 
 
-class DataError(RequestError):
+class DataError(UserError):
     """A recording cannot be used as it is."""
 
 
-class StorageError(RequestError):
+class StorageError(UserError):
     """A folder or a file of results cannot be read or written."""
 
 
-class TrackingError(RequestError):
+class TrackingError(UserError):
     """The tracking store or server cannot be used."""
 
 
-class ClusterError(RequestError):
+class ClusterError(UserError):
     """A Ray cluster cannot do what is asked, or does not know a job."""
 
 
@@ -88,7 +88,7 @@ class StudyError(PsvaeTuneError):
     """A valid request failed on the way."""
 
 
-class CutOffError(StudyError):
+class StudyInterrupted(StudyError):
     """A study was interrupted, and can be resumed."""
 
 

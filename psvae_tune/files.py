@@ -58,7 +58,7 @@ def locate(name: str) -> Location:
     if not is_url(name):
         return Path(name).resolve()
     check_public(name)
-    with told_as_storage_error(name):
+    with as_storage_error(name):
         # Other machines write there too, so what a listing said is never kept.
         urlsplit(name)  # refuses at once what a UPath would only when it is used
         return UPath(name, use_listings_cache=False)
@@ -73,7 +73,7 @@ def open_url(url: str) -> IO[bytes]:
         If it cannot be reached, cannot be read in parts, or holds a password.
     """
     check_public(url)
-    with told_as_storage_error(url):
+    with as_storage_error(url):
         file_system, path = fsspec.url_to_fs(url)
         file: IO[bytes] = file_system.open(path, "rb", block_size=READ_AHEAD_BYTES)
         if not file.seekable():
@@ -146,7 +146,7 @@ def make_folder(folder: UPath) -> None:
 
 
 @contextmanager
-def told_as_storage_error(where: str) -> Iterator[None]:
+def as_storage_error(where: str) -> Iterator[None]:
     """Tell whatever a file system raises as what is wrong with a place.
 
     Raises

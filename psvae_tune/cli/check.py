@@ -9,9 +9,9 @@ from psvae_tune.cli import options
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study_file import read_study_file
-from psvae_tune.config.wording import count
+from psvae_tune.config.wording import pluralise
 from psvae_tune.study.estimate import Estimate, estimate_epochs
-from psvae_tune.study.plan import Plan, make_plan
+from psvae_tune.study.plan import StudyPlan, make_plan
 
 
 @click.command()
@@ -32,7 +32,7 @@ def check(
             click.echo(line)
 
 
-def describe_plan(plan: Plan) -> Iterator[str]:
+def describe_plan(plan: StudyPlan) -> Iterator[str]:
     """Yield the lines that tell a plan to a person."""
     study = plan.study
     training = study.base.training
@@ -44,10 +44,10 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     header = plan.headers[0]
     shape = "×".join(str(size) for size in header.frame_shape)
     yield (
-        f"data       {count(len(plan.headers), 'session')}, "
-        f"{count(sum(h.n_clips for h in plan.headers), 'clip')}, "
-        f"{count(sum(h.n_frames for h in plan.headers), 'frame')} of {shape}, "
-        f"{count(header.n_labels, 'label')}"
+        f"data       {pluralise(len(plan.headers), 'session')}, "
+        f"{pluralise(sum(h.n_clips for h in plan.headers), 'clip')}, "
+        f"{pluralise(sum(h.n_frames for h in plan.headers), 'frame')} of {shape}, "
+        f"{pluralise(header.n_labels, 'label')}"
     )
     splits = ", ".join(f"{name} {n}" for name, n in plan.count_split_frames().items())
     yield f"frames     {splits}"
@@ -64,18 +64,21 @@ def _describe_epochs(estimate: Estimate) -> str:
     return text
 
 
-def _describe_probe(plan: Plan) -> Iterator[str]:
+def _describe_probe(plan: StudyPlan) -> Iterator[str]:
     from psvae_tune.cluster.nodes import count_slots
     from psvae_tune.study.load_sessions import check_buildable, choose_streamed, read_sessions
-    from psvae_tune.training.cost import probe
+    from psvae_tune.training.cost import measure_cost
 
     sessions = read_sessions(plan, choose_streamed(plan))
     check_buildable(plan.study, sessions)
-    found = probe(sessions, plan.study.base, max(1, int(plan.study.resources.cpus_per_trial)))
+    found = measure_cost(
+        sessions, plan.study.base, max(1, int(plan.study.resources.cpus_per_trial))
+    )
     n_slots = count_slots(plan.study.resources)
     n_epochs = estimate_epochs(plan.study, n_slots).n_epochs
     total = "" if n_epochs is None else f", up to {_time(found.epoch_s * n_epochs)}"
-    yield f"time       {found.epoch_s:.2g} s an epoch, {count(n_slots, 'trial')} at a time{total}"
+    at_once = pluralise(n_slots, "trial")
+    yield f"time       {found.epoch_s:.2g} s an epoch, {at_once} at a time{total}"
     n_bytes = sum(session.frames.nbytes for session in sessions)
     yield (
         f"memory     {n_bytes / 2**20:.0f} MB of recordings, about "
@@ -90,7 +93,7 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
     for name, domain in stage.space.items():
         yield f"  {name:<{width}}  {_describe_domain(domain)}"
     if stage.points_to_evaluate:
-        yield f"  tried first: {count(len(stage.points_to_evaluate), 'point')}"
+        yield f"  tried first: {pluralise(len(stage.points_to_evaluate), 'point')}"
     goals = ", ".join(f"{key} {goal}" for key, goal in stage.objectives.items())
     yield f"  objectives: {goals}"
     if stage.constraints:
@@ -111,9 +114,9 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
 def _describe_budget(stage: Stage) -> str:
     parts = []
     if stage.n_trials is not None:
-        parts.append(count(stage.n_trials, "trial"))
+        parts.append(pluralise(stage.n_trials, "trial"))
     if stage.num_epochs is not None:
-        parts.append(count(stage.num_epochs, "epoch"))
+        parts.append(pluralise(stage.num_epochs, "epoch"))
     if stage.time_budget_h is not None:
         parts.append(f"{stage.time_budget_h:g} h")
     return " or ".join(parts)

@@ -19,7 +19,7 @@ from psvae_tune.cli.data import data
 from psvae_tune.cli.jobs import jobs
 from psvae_tune.cli.predict import predict
 from psvae_tune.cli.recommend import recommend
-from psvae_tune.cli.results import compare, export, promote, report, select
+from psvae_tune.cli.results import choose, compare, export, promote, report
 from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui
@@ -70,7 +70,7 @@ def main() -> None:
     """Gather the commands."""
 
 
-REPORTING = (report, select, promote, export, predict, compare)
+REPORTING = (report, choose, promote, export, predict, compare)
 for command in (
     run,
     resume,

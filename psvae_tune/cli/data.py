@@ -72,7 +72,7 @@ def info(paths: tuple[str, ...]) -> None:
 @options.verbose
 def check(paths: tuple[str, ...], page: Path | None) -> None:
     """Look at sessions as a careful person would before spending GPU time on them."""
-    from psvae_tune.data.quality_findings import find
+    from psvae_tune.data.quality_findings import find_issues
     from psvae_tune.data.quality_measures import measure_session
 
     if page is not None and page.suffix not in (".html", ".htm"):
@@ -83,7 +83,7 @@ def check(paths: tuple[str, ...], page: Path | None) -> None:
         for path, header in zip(paths, headers, strict=True):
             task = bar.add_task(Path(path).name, total=header.n_frames)
             measures = measure_session(path, _Advance(bar, task))
-            sessions.append((measures, find(measures)))
+            sessions.append((measures, find_issues(measures)))
     for path, (_, findings) in zip(paths, sessions, strict=True):
         click.echo(path)
         for item in findings:

@@ -10,12 +10,12 @@ import click
 from psvae_tune.cli import options
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.study_file import apply_settings
-from psvae_tune.errors import ClusterError, CutOffError, StudyError
+from psvae_tune.errors import ClusterError, StudyError, StudyInterrupted
 from psvae_tune.files import is_url, locate
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
-    from psvae_tune.cluster.jobs import Cluster, Job, Order
+    from psvae_tune.cluster.jobs import Job, JobsClient, JobSpec
 
 STARTED = "cluster    "
 """Begins the line that a study prints once it has looked at every node."""
@@ -33,9 +33,9 @@ def jobs() -> None:
 @options.verbose
 def list_jobs(address: str) -> None:
     """List the studies of a cluster, the latest first."""
-    from psvae_tune.cluster.jobs import Cluster
+    from psvae_tune.cluster.jobs import JobsClient
 
-    for job in Cluster.reach(address).jobs():
+    for job in JobsClient.reach(address).jobs():
         click.echo(f"{job.job_id}  {job.status:<9}  {_time(job)}  {job.study}")
 
 
@@ -45,9 +45,9 @@ def list_jobs(address: str) -> None:
 @options.verbose
 def status(name: str, address: str) -> None:
     """Tell how a study fares."""
-    from psvae_tune.cluster.jobs import Cluster
+    from psvae_tune.cluster.jobs import JobsClient
 
-    job = Cluster.reach(address).find(name)
+    job = JobsClient.reach(address).find(name)
     click.echo(f"job        {job.job_id}")
     click.echo(f"study      {job.study}, in {job.output}")
     click.echo(f"status     {job.status}")
@@ -63,9 +63,9 @@ def status(name: str, address: str) -> None:
 @options.verbose
 def logs(name: str, address: str, follow: bool) -> None:
     """Print what a study has printed."""
-    from psvae_tune.cluster.jobs import Cluster
+    from psvae_tune.cluster.jobs import JobsClient
 
-    cluster = Cluster.reach(address)
+    cluster = JobsClient.reach(address)
     job = cluster.find(name)
     if follow:
         _follow(cluster, job)
@@ -79,9 +79,9 @@ def logs(name: str, address: str, follow: bool) -> None:
 @options.verbose
 def stop(name: str, address: str) -> None:
     """Stop a study as Ctrl-C would: what it has reached is kept."""
-    from psvae_tune.cluster.jobs import Cluster
+    from psvae_tune.cluster.jobs import JobsClient
 
-    cluster = Cluster.reach(address)
+    cluster = JobsClient.reach(address)
     job = cluster.stop(cluster.find(name))
     click.echo(f"{job.job_id} {job.status}")
     click.echo(f"resume     {_how_to_resume(job, address)}", err=True)
@@ -105,7 +105,7 @@ def resume(
 
     STUDY is its folder: a URL, or a path on the cluster.
     """
-    from psvae_tune.cluster.jobs import Cluster, Order, check_job_output, check_job_uri
+    from psvae_tune.cluster.jobs import JobsClient, JobSpec, check_job_output, check_job_uri
 
     place, _, name = check_job_output(study).rpartition("/")
     resources = None
@@ -115,15 +115,15 @@ def resume(
         parsed = parse_study(raw, study)
         resources, tracking_uri = parsed.resources, tracking_uri or parsed.tracking.uri
     uri = check_job_uri(tracking_uri, address)
-    cluster = Cluster.reach(address)
+    cluster = JobsClient.reach(address)
     if resources is not None:
         cluster.check_room(resources)
     changes = [word for setting in settings for word in ("--set", setting)]
-    start_job(cluster, Order(name, place, ("resume", study, *changes), uri), follow)
+    start_job(cluster, JobSpec(name, place, ("resume", study, *changes), uri), follow)
 
 
 def start_job(
-    cluster: "Cluster", order: "Order", follow: bool, sessions: Sequence[str] = ()
+    cluster: "JobsClient", order: "JobSpec", follow: bool, sessions: Sequence[str] = ()
 ) -> None:
     """Submit a job and wait until it has found that it can run, or until its end.
 
@@ -181,7 +181,7 @@ def refusal(log: str, sessions: Sequence[str], message: str) -> ClusterError:
     return ClusterError("on the cluster", what, hint or None)
 
 
-def _follow(cluster: "Cluster", job: "Job") -> None:
+def _follow(cluster: "JobsClient", job: "Job") -> None:
     """Print a job's log until it ends. Raises what it ended with."""
     try:
         for chunk in cluster.follow(job.job_id):
@@ -195,7 +195,7 @@ def _follow(cluster: "Cluster", job: "Job") -> None:
         return
     job = cluster.find(job.job_id)
     if job.status == "STOPPED":
-        raise CutOffError(
+        raise StudyInterrupted(
             f"job {job.job_id}", "was stopped", hint=_how_to_resume(job, cluster.address)
         )
     if job.status != "SUCCEEDED":

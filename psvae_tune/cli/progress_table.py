@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from psvae_tune.config.stage import Stage
-from psvae_tune.search.progress import Progress
+from psvae_tune.search.progress import TrialReport
 from psvae_tune.search.selection.select import Selection
 
 N_SHOWN = 20
@@ -27,7 +27,7 @@ class _Row:
 
 @dataclass(slots=True)
 class StudyDisplay:
-    """Shows a study on a console; a `psvae_tune.search.progress.Watcher`.
+    """Shows a study on a console; a `psvae_tune.search.progress.StudyObserver`.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class StudyDisplay:
             markup=False,
         )
 
-    def trial_progressed(self, name: str, progress: Progress) -> None:
+    def trial_progressed(self, name: str, progress: TrialReport) -> None:
         """Show the latest numbers of a trial."""
         row = self._rows.setdefault(name, _Row())
         row.epoch, row.metrics = progress.epoch, progress.metrics

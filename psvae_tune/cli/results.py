@@ -18,7 +18,7 @@ from psvae_tune.files import write_bytes
 @options.output
 @options.tracking_uri
 @options.verbose
-def select(study: str, trial: str, reason: str, output: Path, tracking_uri: str | None) -> None:
+def choose(study: str, trial: str, reason: str, output: Path, tracking_uri: str | None) -> None:
     """Choose another trial of STUDY than the rule did, and keep who did it and why."""
     from psvae_tune.results.choices import override
 

@@ -14,10 +14,10 @@ from rich.progress import Progress as ProgressBar
 from psvae_tune.cli import options
 from psvae_tune.cli.find_study import kept_uri
 from psvae_tune.config.study_file import apply_settings, read_study_file
-from psvae_tune.config.wording import count
+from psvae_tune.config.wording import pluralise
 from psvae_tune.errors import ConfigError, StorageError, TrackingError
 from psvae_tune.files import locate
-from psvae_tune.study.plan import Plan, make_plan
+from psvae_tune.study.plan import StudyPlan, make_plan
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def sync(study: str, tracking_uri: str | None) -> None:
 
 
 def _run(
-    plan: Plan,
+    plan: StudyPlan,
     output: OutputFolder,
     name: str,
     tracking_uri: str | None,
@@ -182,19 +182,20 @@ def _run(
         _print_outcome(outcome, output)
 
 
-def _describe_nodes(nodes: "Nodes", plan: Plan) -> str:
+def _describe_nodes(nodes: "Nodes", plan: StudyPlan) -> str:
     """Return the line that tells that every node has been looked at, and is fit."""
     resources = plan.study.resources
     gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
     n_slots = nodes.count_slots(resources.cpus_per_trial, gpus)
     return (
-        f"cluster    {count(len(nodes.nodes), 'node')}, {count(nodes.total('CPU'), 'CPU')}, "
-        f"{count(nodes.total('GPU'), 'GPU')}: up to {count(n_slots, 'trial')} at a time. "
+        f"cluster    {pluralise(len(nodes.nodes), 'node')}, "
+        f"{pluralise(nodes.total('CPU'), 'CPU')}, {pluralise(nodes.total('GPU'), 'GPU')}: "
+        f"up to {pluralise(n_slots, 'trial')} at a time. "
         "The others wait, and nodes that join later take them up"
     )
 
 
-def _read(plan: Plan, streamed: Sequence[str], console: Console) -> "list[Session]":
+def _read(plan: StudyPlan, streamed: Sequence[str], console: Console) -> "list[Session]":
     from psvae_tune.study.load_sessions import read_sessions
 
     for path in streamed:

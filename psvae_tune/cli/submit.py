@@ -66,11 +66,11 @@ def submit(
     raw = read_study_file(file, settings, sessions)
     study = parse_study(raw, str(file))
     name = name or name_study(study.experiment_name)
-    from psvae_tune.cluster.jobs import Cluster, Order, check_job_output, check_job_uri
+    from psvae_tune.cluster.jobs import JobsClient, JobSpec, check_job_output, check_job_uri
 
     output = check_job_output(output)
     uri = check_job_uri(tracking_uri or study.tracking.uri, address)
-    cluster = Cluster.reach(address)
+    cluster = JobsClient.reach(address)
     cluster.check_room(study.resources)
     if is_url(output) and OutputFolder(locate(output)).has_study(name):
         again = shlex.quote(f"{output}/{name}")
@@ -83,7 +83,7 @@ def submit(
         _upload(raw, file, OutputFolder(locate(output)))
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
     arguments = ("run", STUDY_FILE, "--output", output, "--name", name)
-    order = Order(name, output, arguments, uri, {STUDY_FILE: text}, package)
+    order = JobSpec(name, output, arguments, uri, {STUDY_FILE: text}, package)
     start_job(cluster, order, follow, raw["data"]["sessions"])
 
 

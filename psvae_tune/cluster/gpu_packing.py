@@ -11,14 +11,14 @@ from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError
-from psvae_tune.training.cost import probe
+from psvae_tune.training.cost import measure_cost
 
 # What CUDA takes for every process beside what PyTorch counts, and room for what was not seen.
 CONTEXT_BYTES = 600 * 2**20
-MARGIN = 1.2
+MEMORY_MARGIN = 1.2
 # Small models are held up by Python long before a GPU is full.
 MAX_TRIALS_PER_GPU = 8
-SIZES = ("n_ae_latents", "n_background", "n_sessions_per_batch")
+SIZE_PARAMETERS = ("n_ae_latents", "n_background", "n_sessions_per_batch")
 
 
 def largest_configs(study: Study) -> list[TrialConfig]:
@@ -30,10 +30,10 @@ def largest_configs(study: Study) -> list[TrialConfig]:
         Whose stages may vary sizes and architectures.
     """
     domains = [item for stage in study.stages for item in stage.space.items()]
-    sizes = {name: domain.corners for name, domain in domains if name in SIZES}
+    sizes = {name: domain.extremes for name, domain in domains if name in SIZE_PARAMETERS}
     largest = {name: max(corners) for name, corners in sizes.items()}
     networks = [
-        value for name, domain in domains if name == "ae_arch_json" for value in domain.corners
+        value for name, domain in domains if name == "ae_arch_json" for value in domain.extremes
     ]
     return [study.base.with_params(largest | {"ae_arch_json": value}) for value in networks] or [
         study.base.with_params(largest)
@@ -55,7 +55,7 @@ def share_gpu(needed_bytes: int, gpu_bytes: int) -> float:
     StudyError
         If a trial does not fit on a GPU.
     """
-    n_trials = int(gpu_bytes // (MARGIN * needed_bytes + CONTEXT_BYTES))
+    n_trials = int(gpu_bytes // (MEMORY_MARGIN * needed_bytes + CONTEXT_BYTES))
     if not n_trials:
         raise StudyError(
             "resources.gpus_per_trial",
@@ -102,7 +102,7 @@ def measure_gpu_share(study: Study, sessions: Any, nodes: Nodes) -> float:
 
 def _measure(sessions: list[Session], configs: list[TrialConfig], n_threads: int) -> int:
     """Run on a GPU: return the bytes that the largest of some settings takes."""
-    return max(probe(sessions, config, n_threads).memory_bytes for config in configs)
+    return max(measure_cost(sessions, config, n_threads).memory_bytes for config in configs)
 
 
 def _gpu_bytes() -> int:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 
-def summarise(message: str) -> str:
+def first_line(message: str) -> str:
     """Return what a cluster says of a job, without the log that goes with a failure.
 
     Of packages that cannot be installed it keeps what pip says of them.

@@ -24,8 +24,8 @@ import ray
 from ray.exceptions import AuthenticationError
 
 import psvae_tune
-from psvae_tune.cluster.job_log import summarise
-from psvae_tune.cluster.nodes import Node, Nodes, shorten
+from psvae_tune.cluster.job_log import first_line
+from psvae_tune.cluster.nodes import Node, Nodes, one_line
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, StorageError, TrackingError
 from psvae_tune.files import is_url, locate
@@ -36,12 +36,12 @@ STUDY, OUTPUT = "psvae_tune.study", "psvae_tune.output"
 STOP_WAIT_S = 60
 MAX_NODES = 10_000
 # Ray stops a job with a signal that leaves no time to save anything, unless it is told another.
-STOPPING = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
-OVER = ("SUCCEEDED", "FAILED", "STOPPED")
+GRACEFUL_STOP_ENV = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+TERMINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobSpec:
     """What a job is to do, and everything that it needs for that."""
 
     study: str
@@ -71,11 +71,11 @@ class Job:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come of it."""
-        return self.status in OVER
+        return self.status in TERMINAL_STATES
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class JobsClient:
     """A cluster that answers."""
 
     address: str
@@ -113,7 +113,7 @@ class Cluster:
         for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"):
             logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
         logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
-        with _told_plainly(address):
+        with _as_cluster_error(address):
             client = JobSubmissionClient(address)
             version = client._do_request("GET", "/api/version").json()["ray_version"]
         if version != ray.__version__:
@@ -134,7 +134,7 @@ class Cluster:
         """
         from ray.util.state import list_nodes
 
-        with _told_plainly(self.address):
+        with _as_cluster_error(self.address):
             found = list_nodes(self.address, limit=MAX_NODES, raise_on_missing_output=False)
         nodes = Nodes(
             tuple(
@@ -147,7 +147,7 @@ class Cluster:
         if nodes.nodes:
             nodes.check_room(resources)
 
-    def submit(self, order: Order) -> str:
+    def submit(self, order: JobSpec) -> str:
         """Start a job; return its id.
 
         Side effects: sends the code and the files.
@@ -159,12 +159,12 @@ class Cluster:
         """
         _check_public(order)
         environment = {
-            **STOPPING,
+            **GRACEFUL_STOP_ENV,
             "MLFLOW_TRACKING_URI": order.tracking_uri,
             "PSVAE_TUNE_PYTHON": platform.python_version(),
             "NO_COLOR": "1",
         }
-        with TemporaryDirectory() as folder, _told_plainly(self.address):
+        with TemporaryDirectory() as folder, _as_cluster_error(self.address):
             runtime_env = {
                 "working_dir": folder,
                 "env_vars": environment,
@@ -202,14 +202,14 @@ class Cluster:
 
     def jobs(self) -> list[Job]:
         """Return the jobs that are studies, the latest first."""
-        with _told_plainly(self.address):
+        with _as_cluster_error(self.address):
             found = [item for item in self._client.list_jobs() if STUDY in (item.metadata or {})]
         found.sort(key=lambda item: item.start_time or 0, reverse=True)
         return [_to_job(item) for item in found]
 
     def logs(self, job_id: str) -> str:
         """Return what a job has printed so far."""
-        with _told_plainly(self.address):
+        with _as_cluster_error(self.address):
             return str(self._client.get_job_logs(job_id))
 
     def follow(self, job_id: str) -> Iterator[str]:
@@ -223,7 +223,7 @@ class Cluster:
         chunks = self._client.tail_job_logs(job_id)
         loop = asyncio.new_event_loop()
         try:
-            with _told_plainly(self.address), _loss_told(job_id):
+            with _as_cluster_error(self.address), _as_connection_error(job_id):
                 while (chunk := loop.run_until_complete(anext(chunks, None))) is not None:
                     yield str(chunk)
         finally:
@@ -243,7 +243,7 @@ class Cluster:
         if job.is_over:
             raise ClusterError(f"job {job.job_id}", f"is over already: {job.status}")
         deadline = time.monotonic() + STOP_WAIT_S + 30
-        with _told_plainly(self.address):
+        with _as_cluster_error(self.address):
             self._client.stop_job(job.job_id)
         while not (job := self.find(job.job_id)).is_over and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -251,11 +251,11 @@ class Cluster:
 
     def forget(self, job_id: str) -> None:
         """Remove a job that is over from the cluster's list. Side effects: deletes it there."""
-        with _told_plainly(self.address):
+        with _as_cluster_error(self.address):
             self._client.delete_job(job_id)
 
 
-def _check_public(order: Order) -> None:
+def _check_public(order: JobSpec) -> None:
     told = [*order.arguments, order.output, order.tracking_uri, order.package or ""]
     told += order.files.values()
     if shown := [text for text in told if holds_password(text)]:
@@ -289,7 +289,7 @@ def _to_job(details: Any) -> Job:
         study=details.metadata[STUDY],
         output=details.metadata.get(OUTPUT, ""),
         status=str(getattr(details.status, "value", details.status)),
-        message=summarise(details.message or ""),
+        message=first_line(details.message or ""),
         started=at(details.start_time),
         ended=at(details.end_time),
     )
@@ -334,7 +334,7 @@ def check_job_uri(uri: str | None, address: str) -> str:
 
 
 @contextmanager
-def _told_plainly(address: str) -> Iterator[None]:
+def _as_cluster_error(address: str) -> Iterator[None]:
     """Tell what the client of a cluster raises as what is wrong with the cluster."""
     import aiohttp
     import requests
@@ -351,15 +351,15 @@ def _told_plainly(address: str) -> Iterator[None]:
     except (ConnectionError, requests.RequestException, aiohttp.ClientError) as error:
         raise ClusterError(
             address,
-            f"does not answer: {shorten(error)}",
+            f"does not answer: {one_line(error)}",
             hint="is the cluster up, and is this the address of its dashboard, as seen from here?",
         ) from error
     except RuntimeError as error:
-        raise ClusterError(address, f"refuses: {shorten(error)}") from error
+        raise ClusterError(address, f"refuses: {one_line(error)}") from error
 
 
 @contextmanager
-def _loss_told(job_id: str) -> Iterator[None]:
+def _as_connection_error(job_id: str) -> Iterator[None]:
     """Tell an end of the connection that the cluster did not announce as a loss."""
     try:
         yield

@@ -72,7 +72,7 @@ def _describe(resources: Mapping[str, float]) -> str:
     return f"{resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"
 
 
-def shorten(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Return what a library of the cluster says, in one line and without secrets."""
     return " ".join(hide_passwords(str(error)).split())[:200]
 

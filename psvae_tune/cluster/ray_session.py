@@ -12,7 +12,7 @@ from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 from ray.tune.execution import class_cache
 
-from psvae_tune.cluster.nodes import shorten
+from psvae_tune.cluster.nodes import one_line
 from psvae_tune.errors import ClusterError
 
 # Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind, its
@@ -120,12 +120,12 @@ def join_cluster(address: str, environment: Mapping[str, str]) -> None:
         raise ClusterError(
             address,
             "runs other versions than this machine with Ray "
-            f"{ray.__version__}, Python {platform.python_version()}: {shorten(error)}",
+            f"{ray.__version__}, Python {platform.python_version()}: {one_line(error)}",
         ) from error
     except (ConnectionError, ValueError, TimeoutError) as error:
         raise ClusterError(
             address,
-            f"does not answer: {shorten(error)}",
+            f"does not answer: {one_line(error)}",
             hint="auto is for a machine of the cluster; from elsewhere use psvae-tune submit. If "
             "the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN",
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 from fsspec.callbacks import Callback
 
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.files import make_folder, told_as_storage_error
+from psvae_tune.files import as_storage_error, make_folder
 from psvae_tune.tracking.folders import OutputFolder
 
 FOLDER = "recordings"
@@ -61,7 +61,7 @@ def upload(path: Path, output: OutputFolder, on_bytes: OnBytes) -> tuple[str, in
         )
     target = output.root / FOLDER / _hash(path) / path.name
     n_bytes = path.stat().st_size
-    with told_as_storage_error(str(target)):
+    with as_storage_error(str(target)):
         # A file behind a URL is there as a whole or not at all; its name says what it contains.
         if target.exists() and target.stat().st_size == n_bytes:
             return str(target), 0

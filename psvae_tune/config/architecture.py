@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from psvae_tune.config.settings import Settings
 
-Size = Annotated[int, Field(ge=1, le=10_000)]
+LayerSize = Annotated[int, Field(ge=1, le=10_000)]
 """Channels or pixels; more is a slip."""
 MAX_LAYERS = 100
 """On one side. Published networks have five, searched ones up to ten."""
@@ -27,15 +27,15 @@ class Architecture(Settings):
     ae_batch_norm: bool = False
     ae_batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
     symmetric_arch: bool = True
-    ae_encoding_n_channels: tuple[Size, ...] = (32, 64, 128, 256, 512)
-    ae_encoding_kernel_size: tuple[Size, ...] = (5, 5, 5, 5, 5)
-    ae_encoding_stride_size: tuple[Size, ...] = (2, 2, 2, 2, 5)
+    ae_encoding_n_channels: tuple[LayerSize, ...] = (32, 64, 128, 256, 512)
+    ae_encoding_kernel_size: tuple[LayerSize, ...] = (5, 5, 5, 5, 5)
+    ae_encoding_stride_size: tuple[LayerSize, ...] = (2, 2, 2, 2, 5)
     ae_encoding_layer_type: tuple[Literal["conv", "maxpool"], ...] | None = None
-    ae_decoding_n_channels: tuple[Size, ...] | None = None
-    ae_decoding_kernel_size: tuple[Size, ...] | None = None
-    ae_decoding_stride_size: tuple[Size, ...] | None = None
+    ae_decoding_n_channels: tuple[LayerSize, ...] | None = None
+    ae_decoding_kernel_size: tuple[LayerSize, ...] | None = None
+    ae_decoding_stride_size: tuple[LayerSize, ...] | None = None
     ae_decoding_layer_type: tuple[Literal["convtranspose", "unpool"], ...] | None = None
-    ae_decoding_starting_dim: tuple[Size, Size, Size] | None = None
+    ae_decoding_starting_dim: tuple[LayerSize, LayerSize, LayerSize] | None = None
     """(channel, height, width) that an explicit decoder starts from; None: as follows from it."""
     ae_decoding_last_FF_layer: bool = False
 

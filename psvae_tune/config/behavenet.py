@@ -144,7 +144,7 @@ def import_settings(paths: Sequence[Path], data_folder: Path | None = None) -> I
         "search": {
             "space": space
             or {"rng_seed_model": {"grid_search": [given.get("rng_seed_model", 0)]}},
-            "objectives": _objectives(MODEL_CONFIGS[name].offers),
+            "objectives": _objectives(MODEL_CONFIGS[name].capabilities),
         },
     }
     # What cannot be searched is told now and not by the first `check`.
@@ -227,6 +227,8 @@ def _experiment_name(published: Mapping[str, Any], model_class: str) -> str:
     )
 
 
-def _objectives(offers: frozenset[str]) -> dict[str, str]:
+def _objectives(capabilities: frozenset[str]) -> dict[str, str]:
     """Return what trials are compared by: frames, and labels where they are predicted."""
-    return {"val/frame_mse": "min"} | ({"val/label_r2": "max"} if "labels_hat" in offers else {})
+    return {"val/frame_mse": "min"} | (
+        {"val/label_r2": "max"} if "labels_hat" in capabilities else {}
+    )

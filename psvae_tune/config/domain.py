@@ -65,14 +65,14 @@ class Domain(Settings):
         return self
 
     @property
-    def corners(self) -> tuple[Any, ...]:
+    def extremes(self) -> tuple[Any, ...]:
         """Values which are all valid only if every value of the domain is."""
         if self.kind in ("grid_search", "choice"):
             return self.values
         low, high = self.values[:2]
         return (low, high - 1) if "randint" in self.kind else (low, high)
 
-    def holds(self, value: Any) -> bool:
+    def contains(self, value: Any) -> bool:
         """Tell whether a value is one that the domain may take."""
         if self.kind in ("grid_search", "choice"):
             return any(type(value) is type(own) and value == own for own in self.values)
@@ -86,7 +86,7 @@ class Domain(Settings):
         )
         return bool(low <= value <= high and is_on_grid)
 
-    def to_words(self) -> dict[str, list[Any]]:
+    def to_yaml(self) -> dict[str, list[Any]]:
         """Return the form that a search-space file holds."""
         return {self.kind: list(self.values)}
 

@@ -19,7 +19,7 @@ class Metric:
 
     goal: Goal
     meaning: str
-    needs: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
     is_at_end: bool = False
     """Whether it is known only once a trial has ended, so that it cannot stop one."""
 
@@ -32,7 +32,7 @@ def _end(goal: Goal, meaning: str, *needs: str) -> Metric:
     return _metric(goal, meaning, *needs, is_at_end=True)
 
 
-# What a model offers is told by `ModelConfig.offers`, in the words used as needs here.
+# What a model offers is told by `ModelConfig.capabilities`, in the words that metrics require.
 METRICS: dict[str, Metric] = {
     "frame_mse": _metric("min", "mean squared pixel error over valid pixels"),
     "label_r2": _metric("max", "pooled, masked, variance-weighted R2 of the labels", "labels_hat"),
@@ -117,7 +117,7 @@ def metric_problem(key: str, model: ModelConfig) -> str | None:
         return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
     if split == "train" and METRICS[name].is_at_end:
         return f"known for val and test only, got {key!r}"
-    if missing := METRICS[name].needs - model.offers - OFFERED_BY_DATA:
+    if missing := METRICS[name].requires - model.capabilities - OFFERED_BY_DATA:
         return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
     return None
 

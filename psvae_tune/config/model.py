@@ -30,8 +30,8 @@ class ModelConfig(Settings):
     conditional_encoder: Literal[False] = False
     ae_arch_json: Architecture = Architecture()
 
-    offers: ClassVar[frozenset[str]] = frozenset()
-    """What this model has beyond frames, in the words of `metric_names.Metric.needs`."""
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+    """What this model has beyond frames, in the words of `metric_catalog.Metric.requires`."""
     needs_labels: ClassVar[bool] = False
     needs_centred_labels: ClassVar[bool] = False
     needs_sessions: ClassVar[bool] = False
@@ -53,7 +53,7 @@ class ModelConfig(Settings):
 
     def count_supervised(self, n_labels: int) -> int:
         """Return how many latents are supervised: one a label where labels are predicted."""
-        return n_labels if "labels_hat" in self.offers else 0
+        return n_labels if "labels_hat" in self.capabilities else 0
 
     def count_unsupervised(self, n_labels: int) -> int:
         """Return how many latents are neither supervised nor background."""
@@ -86,7 +86,7 @@ class CondAEMSPConfig(ModelConfig):
     model_class: Literal["cond-ae-msp"]
     alpha: NonNegative = Field(alias="msp.alpha")
 
-    offers = frozenset({"labels_hat", "projection"})
+    capabilities = frozenset({"labels_hat", "projection"})
     needs_labels = True
     needs_centred_labels = True
 
@@ -100,7 +100,7 @@ class VAEConfig(ModelConfig):
         default=0, alias="vae.beta_anneal_epochs"
     )
 
-    offers = frozenset({"posterior", "kl"})
+    capabilities = frozenset({"posterior", "kl"})
 
     @property
     def n_anneal_epochs(self) -> int:
@@ -126,7 +126,7 @@ class BetaTCVAEConfig(ModelConfig):
         default=0, alias="beta_tcvae.beta_anneal_epochs"
     )
 
-    offers = frozenset({"posterior", "decomposition"})
+    capabilities = frozenset({"posterior", "decomposition"})
 
     @property
     def n_anneal_epochs(self) -> int:
@@ -142,7 +142,7 @@ class PSVAEConfig(ModelConfig):
     beta: NonNegative = Field(alias="ps_vae.beta")
     anneal_epochs: Annotated[int, Field(ge=0)] = Field(default=100, alias="ps_vae.anneal_epochs")
 
-    offers = frozenset({"posterior", "decomposition", "labels_hat"})
+    capabilities = frozenset({"posterior", "decomposition", "labels_hat"})
     needs_labels = True
 
     @property
@@ -164,7 +164,7 @@ class MSPSVAEConfig(PSVAEConfig):
     n_background: Annotated[int, Field(ge=1)]
     n_sessions_per_batch: Annotated[int, Field(ge=2)] = 2
 
-    offers = PSVAEConfig.offers | {"background"}
+    capabilities = PSVAEConfig.capabilities | {"background"}
     needs_sessions = True
 
     def count_background(self) -> int:

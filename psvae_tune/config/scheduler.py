@@ -36,7 +36,7 @@ class Fidelity(Settings):
 
 
 # Other schedulers of Ray Tune, and why their comparisons would not be fair here.
-UNSOUND = {
+REJECTED_SCHEDULERS = {
     "hyperband": "it compares trials inside the annealing, and pausing them loses epochs",
     "bohb": "it compares trials inside the annealing, and pausing them loses epochs",
     "pbt": "it changes hyperparameters while a trial runs, so no trial stands for its own",
@@ -67,9 +67,9 @@ class Scheduler(Settings):
         if not isinstance(raw, Mapping) or len(raw) != 1:
             raise ValueError(f"must hold exactly one of {names}")
         (name,) = raw
-        if name in UNSOUND:
+        if name in REJECTED_SCHEDULERS:
             raise ValueError(
-                f"`{name}` is not offered: {UNSOUND[name]}; use one of {names}, "
+                f"`{name}` is not offered: {REJECTED_SCHEDULERS[name]}; use one of {names}, "
                 "or `fidelity: schedule`"
             )
         return {name: {} if raw[name] is None else raw[name]}

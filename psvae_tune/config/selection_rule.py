@@ -125,7 +125,7 @@ class Within(Settings):
         return float(raw)
 
 
-class Rule(Settings):
+class SelectionRule(Settings):
     """Which trial of a stage to take; exactly one of the first five is given."""
 
     best: str | None = None
@@ -185,7 +185,7 @@ class Rule(Settings):
 KINDS = ("best", "within", "knee", "pareto", "chebyshev")
 
 
-def parse_rule(raw: Any) -> Rule:
+def parse_rule(raw: Any) -> SelectionRule:
     """Return the rule that a search-space file holds.
 
     Raises
@@ -194,7 +194,9 @@ def parse_rule(raw: Any) -> Rule:
         With every problem of it.
     """
     problems: list[str] = []
-    rule = raw if isinstance(raw, Rule) else parse_settings(Rule, raw, "", problems)
+    rule = (
+        raw if isinstance(raw, SelectionRule) else parse_settings(SelectionRule, raw, "", problems)
+    )
     if rule is None:
         raise ValueError("; ".join(problem.removeprefix(": ") for problem in problems))
     return rule
@@ -212,7 +214,7 @@ def default_rule(objectives: Any) -> dict[str, Any]:
     return {"knee": names} if len(names) == 2 else {"chebyshev": dict.fromkeys(names, 1.0)}
 
 
-def check_rule(rule: Rule, model: ModelConfig, varied: set[str]) -> list[str]:
+def check_rule(rule: SelectionRule, model: ModelConfig, varied: set[str]) -> list[str]:
     """Return what is wrong with a rule for a model and the hyperparameters that a stage varies.
 
     Parameters
@@ -232,7 +234,7 @@ def check_rule(rule: Rule, model: ModelConfig, varied: set[str]) -> list[str]:
     return list(_rule_problems(rule, model, varied))
 
 
-def _rule_problems(rule: Rule, model: ModelConfig, varied: set[str]) -> Iterator[str]:
+def _rule_problems(rule: SelectionRule, model: ModelConfig, varied: set[str]) -> Iterator[str]:
     places = [(rule.kind, key) for key in rule.objectives]
     places += [("then", key) for key in rule.then]
     places += [("require", key) for key in rule.require]
@@ -260,7 +262,7 @@ def _metric_problem(key: str, model: ModelConfig) -> str | None:
         if near:
             return f"not a known metric, got {key!r}; did you mean `{near}`?"
         return metric_problem(key, model)
-    if missing := STAGE_METRICS[key].needs - model.offers - OFFERED_BY_DATA:
+    if missing := STAGE_METRICS[key].requires - model.capabilities - OFFERED_BY_DATA:
         return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
     return None
 

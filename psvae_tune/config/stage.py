@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal
 from psvae_tune.config.scheduler import Fidelity, Scheduler
-from psvae_tune.config.selection_rule import Bound, Rule, default_rule, parse_rule
+from psvae_tune.config.selection_rule import Bound, SelectionRule, default_rule, parse_rule
 from psvae_tune.config.settings import Settings
 from psvae_tune.errors import nearest
 
@@ -19,7 +19,7 @@ Sampler = Literal["tpe", "nsga2", "gp"]
 
 BUDGETS = ("num_trials", "num_epochs", "time_budget_h")
 # What only an algorithm that samples can make use of.
-OF_SAMPLING = ("num_epochs", "time_budget_h", "points_to_evaluate", "constraints")
+SAMPLER_ONLY = ("num_epochs", "time_budget_h", "points_to_evaluate", "constraints")
 
 
 class Stage(Settings):
@@ -46,7 +46,7 @@ class Stage(Settings):
     scheduler: Scheduler | None = None
     fidelity: Fidelity | None = None
     """None: every trial trains in full, unless the scheduler stops it."""
-    select: Rule
+    select: SelectionRule
 
     @model_validator(mode="before")
     @classmethod
@@ -85,7 +85,7 @@ class Stage(Settings):
         ranges = [name for name in self.space if name not in grids]
         if ranges:
             raise ValueError(f"a grid takes `grid_search` only, {', '.join(ranges)} is a range")
-        for name in OF_SAMPLING:
+        for name in SAMPLER_ONLY:
             if getattr(self, name):
                 raise ValueError(f"a grid runs every point once and takes no `{name}`")
         if self.num_trials not in (None, self.n_trials):
@@ -126,10 +126,10 @@ class Stage(Settings):
                         f"points_to_evaluate: `{name}` is not in the space"
                         + (f"; did you mean `{near}`?" if near else "")
                     )
-                if not self.space[name].holds(value):
+                if not self.space[name].contains(value):
                     raise ValueError(
                         f"points_to_evaluate: {name} cannot be {value!r} in "
-                        f"{self.space[name].to_words()}"
+                        f"{self.space[name].to_yaml()}"
                     )
         return self
 

@@ -157,7 +157,7 @@ def _with_first_values(
     for stage, _ in stages:
         for name, domain in stage.space.items():
             if known and name in setting_names(known):
-                model.setdefault(name, domain.corners[0])
+                model.setdefault(name, domain.extremes[0])
     return {**sections, "model": model or sections["model"]}
 
 
@@ -188,7 +188,7 @@ def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
 
 def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) -> Iterator[str]:
     """Yield what the model refuses of the values of one hyperparameter."""
-    for value in domain.corners:
+    for value in domain.extremes:
         try:
             base.with_params({name: value})
         except ConfigError as error:
@@ -209,7 +209,7 @@ def _budget_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[st
 def longest(stage: Stage, base: TrialConfig) -> int:
     """Return the epochs that the longest trial of a stage may train."""
     domain = stage.space.get("max_n_epochs")
-    return int(max(domain.corners)) if domain else base.training.max_n_epochs
+    return int(max(domain.extremes)) if domain else base.training.max_n_epochs
 
 
 def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
     annealing = base.model.n_anneal_epochs
     name = next((n for n in setting_names(type(base.model)) if n.endswith("anneal_epochs")), "")
     if name in stage.space:
-        annealing = max(stage.space[name].corners)
+        annealing = max(stage.space[name].extremes)
     if grace < annealing:
         yield (
             f"{place}.scheduler: grace_period must be at least {name} ({annealing}), got {grace}"
@@ -234,9 +234,9 @@ def _latent_problems(stage: Stage, place: str, base: TrialConfig, n_labels: int)
     """Yield numbers of latents that do not hold a supervised latent for every label."""
     background = stage.space.get("n_background")
     needed = base.model.count_supervised(n_labels)
-    needed += max(background.corners) if background else base.model.count_background()
+    needed += max(background.extremes) if background else base.model.count_background()
     domain = stage.space.get("n_ae_latents")
-    counts = domain.corners if domain else (base.model.n_ae_latents,)
+    counts = domain.extremes if domain else (base.model.n_ae_latents,)
     for count in counts:
         if count < needed:
             where = f"{place}.space.n_ae_latents" if domain else "model.n_ae_latents"

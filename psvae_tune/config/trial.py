@@ -57,7 +57,7 @@ class DataConfig(Settings):
 
 
 # Settings that cannot change the numbers of a trial; all others are part of its identity.
-WITHOUT_EFFECT = frozenset({"checkpoint_every"})
+NOT_IN_FINGERPRINT = frozenset({"checkpoint_every"})
 
 
 class TrialConfig(Settings):
@@ -82,7 +82,7 @@ class TrialConfig(Settings):
         settings = {
             name: value
             for name, value in self.params.items()
-            if name not in WITHOUT_EFFECT and name != "sessions"
+            if name not in NOT_IN_FINGERPRINT and name != "sessions"
         }
         text = json.dumps([settings, list(digests)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -169,7 +169,7 @@ def _contradictions(
         yield f"training.best_epoch_metric: {problem}"
 
 
-def shorten(config: TrialConfig, reduction: float) -> TrialConfig:
+def with_fewer_epochs(config: TrialConfig, reduction: float) -> TrialConfig:
     """Return settings with all numbers of epochs divided, those of the annealing included.
 
     The weights that are annealed then reach their full values before the shorter fit ends.

@@ -19,12 +19,12 @@ def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
     return f"{name} at {rung} of the epochs" if rung else name
 
 
-def count(number: float, what: str) -> str:
+def pluralise(to_digits: float, what: str) -> str:
     """Return how many there are of something, for example ``1 trial`` or ``2 trials``."""
-    return f"{number:.12g} {what}{'' if number == 1 else 's'}"
+    return f"{to_digits:.12g} {what}{'' if to_digits == 1 else 's'}"
 
 
-def number(value: float) -> str:
+def to_digits(value: float) -> str:
     """Return a number to four digits."""
     return f"{value:.4g}"
 
@@ -34,7 +34,7 @@ def quote(name: str) -> str:
     return f"`{name}`"
 
 
-def join(items: Iterable[str]) -> str:
+def and_list(items: Iterable[str]) -> str:
     """Return ``a, b and c``."""
     *most, last = items
     return f"{', '.join(most)} and {last}" if most else last

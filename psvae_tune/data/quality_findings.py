@@ -33,7 +33,7 @@ class Finding:
     fix: str = ""
 
 
-def find(measures: Measures) -> list[Finding]:
+def find_issues(measures: Measures) -> list[Finding]:
     """Return what a careful person would say of a session, the worst first."""
     findings = [finding for rule in _RULES for finding in rule(measures)]
     order = ("bad", "look", "good")

@@ -29,7 +29,7 @@ MAX_NAME_LENGTH = 100
 """Of a label; MLflow allows 250 characters for the name of a metric that contains it."""
 
 
-class _Layout(NamedTuple):
+class _GroupRule(NamedTuple):
     """What one group must hold."""
 
     axes: str
@@ -42,13 +42,13 @@ class _Layout(NamedTuple):
 
 
 _LAYOUTS = {
-    "images": _Layout("frame, channel, y, x", "uf", "uint8, or float in [0, 1]"),
-    "labels": _Layout("frame, label", "fiu", "numbers"),
-    "labels_masks": _Layout("frame, label", "fiub", "0 or 1", "labels"),
-    "labels_sc": _Layout("frame, label", "fiu", "numbers", "labels"),
-    "masks": _Layout("frame, channel, y, x", "fiub", "0 or 1"),
+    "images": _GroupRule("frame, channel, y, x", "uf", "uint8, or float in [0, 1]"),
+    "labels": _GroupRule("frame, label", "fiu", "numbers"),
+    "labels_masks": _GroupRule("frame, label", "fiub", "0 or 1", "labels"),
+    "labels_sc": _GroupRule("frame, label", "fiu", "numbers", "labels"),
+    "masks": _GroupRule("frame, channel, y, x", "fiub", "0 or 1"),
 }
-_TIMES = _Layout("frame", "fiu", "seconds")
+_TIMES = _GroupRule("frame", "fiu", "seconds")
 
 
 class _ClipArray(NamedTuple):
@@ -177,7 +177,7 @@ def holds_times(file: h5py.File, header: SessionHeader) -> bool:
 def _read_group(
     file: h5py.File,
     name: str,
-    layout: _Layout,
+    layout: _GroupRule,
     file_links: Mapping[str, int],
     problems: list[str],
 ) -> _Group:
@@ -226,7 +226,7 @@ def _list_links(group: h5py.Group) -> dict[str, int]:
 
 
 def _read_clip_array(
-    group: h5py.Group, clip_name: str, what: str, layout: _Layout, problems: list[str]
+    group: h5py.Group, clip_name: str, what: str, layout: _GroupRule, problems: list[str]
 ) -> _ClipArray | None:
     try:
         dataset = group[clip_name]

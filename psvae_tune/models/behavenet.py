@@ -14,7 +14,7 @@ from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig
 from psvae_tune.config.settings import parse_settings, setting_names
 from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.models.batch import DataShape
-from psvae_tune.models.layers.architecture import Plan, Size, plan_network
+from psvae_tune.models.layers.architecture import FrameSize, NetworkPlan, plan_network
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 
@@ -143,7 +143,7 @@ def _read_shape(meta: Mapping[str, Any], state: State, config: ModelConfig) -> D
     return DataShape(n_channels, *size, n_labels, n_sessions)
 
 
-def _possible_size(plan: Plan, n_channels: int, state: State) -> Size:
+def _possible_size(plan: NetworkPlan, n_channels: int, state: State) -> FrameSize:
     """Return a size of frames for which the network has just these parameters.
 
     Convolutions fit frames of any size; only the fully connected layers narrow it down.
@@ -165,14 +165,14 @@ def _possible_size(plan: Plan, n_channels: int, state: State) -> Size:
     raise StorageError(WHERE, f"no frames give the {n_features} features of `encoding.FF.weight`")
 
 
-def _smallest(plan: Plan, inner: Size) -> Size:
+def _smallest(plan: NetworkPlan, inner: FrameSize) -> FrameSize:
     height, width = inner
     for layer in reversed(plan.encoder):
         height, width = layer.outer(height), layer.outer(width)
     return height, width
 
 
-def _factors(n: int) -> Iterator[Size]:
+def _factors(n: int) -> Iterator[FrameSize]:
     """Yield the pairs of integers whose product is ``n``, the most equal ones first."""
     for height in range(int(n**0.5), 0, -1):
         if n % height == 0:

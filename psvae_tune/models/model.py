@@ -255,7 +255,7 @@ class Model(nn.Module):
         return None
 
     def latents_for_labels(self, labels: Tensor) -> Tensor:
-        """Return the supervised latents, in `subspaces`, that read out as ``labels``.
+        """Return the supervised latents, in `to_partition`, that read out as ``labels``.
 
         Parameters
         ----------
@@ -274,12 +274,12 @@ class Model(nn.Module):
         """
         raise ConfigError("model", f"`{self.config.model_class}` has no latents for labels")
 
-    def subspaces(self, mean: Tensor) -> Tensor:
+    def to_partition(self, mean: Tensor) -> Tensor:
         """Return latents in the coordinates that the partition speaks of; most are in them."""
         return mean
 
-    def from_subspaces(self, coordinates: Tensor) -> Tensor:
-        """Undo `subspaces`."""
+    def from_partition(self, coordinates: Tensor) -> Tensor:
+        """Undo `to_partition`."""
         return coordinates
 
     def with_labels(self, mean: Tensor, labels: Tensor) -> Tensor:
@@ -297,9 +297,9 @@ class Model(nn.Module):
         ConfigError
             If the model predicts no labels.
         """
-        blocks = self.partition.split(self.subspaces(mean))
+        blocks = self.partition.split(self.to_partition(mean))
         supervised = self.latents_for_labels(labels)
-        return self.from_subspaces(
+        return self.from_partition(
             torch.cat([supervised, blocks.background, blocks.unsupervised], dim=1)
         )
 
@@ -313,9 +313,9 @@ class Model(nn.Module):
         """
         if not self.partition.n_background:
             raise ConfigError("model", f"`{self.config.model_class}` has no background latents")
-        blocks = self.partition.split(self.subspaces(mean))
+        blocks = self.partition.split(self.to_partition(mean))
         background = background.expand_as(blocks.background)
-        return self.from_subspaces(
+        return self.from_partition(
             torch.cat([blocks.supervised, background, blocks.unsupervised], dim=1)
         )
 

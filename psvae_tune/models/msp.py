@@ -16,7 +16,7 @@ class CondAEMSP(AE):
     """Autoencoder with a subspace of its latents that holds the labels.
 
     The subspace lies across the latents, so the blocks of the partition are those of
-    `subspaces`: first the labels P z, then coordinates N z in the null space of P.
+    `to_partition`: first the labels P z, then coordinates N z in the null space of P.
     """
 
     config: CondAEMSPConfig
@@ -46,14 +46,14 @@ class CondAEMSP(AE):
         return labels
 
     def latents_for_labels(self, labels: Tensor) -> Tensor:
-        """Return the labels: in `subspaces` they are coordinates themselves."""
+        """Return the labels: in `to_partition` they are coordinates themselves."""
         return labels
 
-    def subspaces(self, mean: Tensor) -> Tensor:
+    def to_partition(self, mean: Tensor) -> Tensor:
         """Return [P z, N z], of shape (frame, latent)."""
         return mean @ torch.cat([self.projection.weight, self._null_space()]).T
 
-    def from_subspaces(self, coordinates: Tensor) -> Tensor:
+    def from_partition(self, coordinates: Tensor) -> Tensor:
         """Return z = P⁺ (P z) + Nᵀ (N z), exact whether or not P is orthogonal."""
         labels, _, rest = self.partition.split(coordinates)
         inverse = torch.linalg.pinv(self.projection.weight)

@@ -51,7 +51,7 @@ class FramesToLatents:
                 session_index=session_index,
             )
             with torch.inference_mode():
-                latents.append(self.saved.model.subspaces(q.mean).cpu().numpy())
+                latents.append(self.saved.model.to_partition(q.mean).cpu().numpy())
                 labels_hat = self.saved.model.predict_labels(q.mean)
             if labels_hat is not None:
                 labels.append(labels_hat.cpu().numpy())

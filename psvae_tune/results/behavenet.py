@@ -26,7 +26,7 @@ from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
 from psvae_tune.results.keep_model import describe_session, keep_model, scaled_weights
 from psvae_tune.tracking.client import TrackingTarget
-from psvae_tune.tracking.trial_run import Opening, TrialRun, close_trial
+from psvae_tune.tracking.trial_run import TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 
 WEIGHTS_FILE = "best_val_model.pt"
@@ -144,7 +144,7 @@ def import_version(
     }
     run = TrialRun.open(
         target,
-        Opening(
+        TrialRunSpec(
             STAGE,
             trial_id,
             f"behavenet {name_trial(weights)}",

@@ -148,7 +148,7 @@ class FittedModel:
         """
         q, other = self._encode(frames, session_index), self._encode(donors, donor_index)
         partition = self.model.partition
-        background = partition.split(self.model.subspaces(other.mean)).background
+        background = partition.split(self.model.to_partition(other.mean)).background
         z = self.model.with_background(q.mean, background.mean(dim=0))
         return self._decode(z, donor_index, None, q)
 
@@ -194,7 +194,7 @@ class FittedModel:
                 raise DataError("like", "background latents are drawn from frames, got none")
             chosen = torch.randint(len(like), (n_frames,), generator=rng).numpy()
             q = self._encode(np.asarray(like)[chosen], session_index)
-            background = model.partition.split(model.subspaces(q.mean)).background
+            background = model.partition.split(model.to_partition(q.mean)).background
             z = model.with_background(z, background)
         scaled = None
         if labels is not None:

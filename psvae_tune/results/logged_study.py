@@ -17,7 +17,7 @@ from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.wording import name_trial
-from psvae_tune.errors import RequestError, StorageError, StudyError, TrackingError, nearest
+from psvae_tune.errors import StorageError, StudyError, TrackingError, UserError, nearest
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.tracking.client import (
     KIND,
@@ -40,7 +40,7 @@ _FRONT_METRICS = ("frame_mse", "label_r2", "latent_correlation", "gaussian_tc", 
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedTrial:
+class TrialRecord:
     """What the run of one trial says."""
 
     run_id: str
@@ -78,7 +78,7 @@ class LoggedTrial:
 
 
 @dataclass(frozen=True)
-class LoggedStudy:
+class StudyResult:
     """One study, its run and its trials' runs."""
 
     target: TrackingTarget
@@ -86,7 +86,7 @@ class LoggedStudy:
     status: str
     experiment_name: str
     params: Mapping[str, Any]
-    trials: tuple[LoggedTrial, ...]
+    trials: tuple[TrialRecord, ...]
     """In the order in which they began."""
     artifacts: str = ""
     """URI of the folder of its own files."""
@@ -123,12 +123,12 @@ class LoggedStudy:
         return None if last is None or last["by"] == "rule" else last
 
     @property
-    def finished(self) -> tuple[LoggedTrial, ...]:
+    def finished(self) -> tuple[TrialRecord, ...]:
         """Trials that were trained to their end."""
         return tuple(trial for trial in self.trials if trial.is_finished)
 
     @property
-    def chosen(self) -> LoggedTrial | None:
+    def chosen(self) -> TrialRecord | None:
         """The trial that is chosen now."""
         return next((trial for trial in self.trials if trial.is_selected), None)
 
@@ -144,7 +144,7 @@ class LoggedStudy:
                 params.setdefault(name, set()).add(repr(value))
         return [name for name, values in params.items() if len(values) > 1]
 
-    def label(self, trial: LoggedTrial) -> str:
+    def label(self, trial: TrialRecord) -> str:
         """Return what tells a trial from all others of the study, stages aside."""
         params = {name: trial.params[name] for name in self.varied if name in trial.params}
         return name_trial(params) or trial.name
@@ -180,21 +180,21 @@ class LoggedStudy:
             )
         return found
 
-    def front(self) -> list[LoggedTrial]:
+    def front(self) -> list[TrialRecord]:
         """Return the finished trials that no other dominates in `front_metrics`."""
         goals: dict[str, Goal] = {f"val/{name}": METRICS[name].goal for name in self.front_metrics}
         best = pareto_front([trial.result() for trial in self.finished], goals) if goals else []
         names = {trial.trial_id for trial in best}
         return [trial for trial in self.finished if trial.trial_id in names]
 
-    def find_trial(self, name: str) -> LoggedTrial:
+    def find_trial(self, name: str) -> TrialRecord:
         """Return the trial with this run id, trial id or name.
 
         Raises
         ------
         StudyError
             If there is none.
-        RequestError
+        UserError
             If several have the name.
         """
         exact = [trial for trial in self.trials if name in (trial.run_id, trial.trial_id)]
@@ -203,7 +203,7 @@ class LoggedStudy:
             return found[0]
         if found:
             runs = ", ".join(f"{trial.run_id} (stage {trial.stage})" for trial in found)
-            raise RequestError(
+            raise UserError(
                 f"study {self.name!r}",
                 f"{len(found)} trials are called {name!r}",
                 hint=f"give the run: {runs}",
@@ -238,13 +238,13 @@ class LoggedStudy:
         except OSError as error:
             raise StorageError(f"{path} of run {run_id}", f"cannot be read: {error}") from error
 
-    def history(self, trial: LoggedTrial, key: str) -> list[tuple[int, int, float]]:
+    def history(self, trial: TrialRecord, key: str) -> list[tuple[int, int, float]]:
         """Return (time in ms, epoch, value) of every value of a metric."""
         items = self._client.get_metric_history(trial.run_id, key)
         return sorted((item.timestamp, item.step, item.value) for item in items)
 
 
-def open_study(uri: str, name: str) -> LoggedStudy:
+def open_study(uri: str, name: str) -> StudyResult:
     """Find a study in a tracking store.
 
     Parameters
@@ -283,7 +283,7 @@ def open_study(uri: str, name: str) -> LoggedStudy:
         )
     run = names[name]
     target = TrackingTarget(uri, run.info.experiment_id, name)
-    return LoggedStudy(
+    return StudyResult(
         target=target,
         run_id=run.info.run_id,
         status=run.info.status,
@@ -298,7 +298,7 @@ def _list_some(names: Sequence[str | None]) -> str | None:
     return f"there are {', '.join(str(name) for name in names[:10])}" if names else None
 
 
-def _read_trials(target: TrackingTarget) -> tuple[LoggedTrial, ...]:
+def _read_trials(target: TrackingTarget) -> tuple[TrialRecord, ...]:
     runs = target.client().search_runs(
         [target.experiment_id],
         f"tags.`{STUDY}` = '{target.study}' AND tags.`{KIND}` = 'trial'",
@@ -306,7 +306,7 @@ def _read_trials(target: TrackingTarget) -> tuple[LoggedTrial, ...]:
         order_by=["attributes.start_time ASC"],
     )
     return tuple(
-        LoggedTrial(
+        TrialRecord(
             run_id=run.info.run_id,
             trial_id=run.data.tags.get(TRIAL, run.info.run_id),
             name=run.info.run_name,

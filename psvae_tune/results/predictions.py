@@ -78,7 +78,7 @@ def predict_sessions(
         for clip in range(header.n_clips):
             batch = data.batch([(index, clip)], device)
             mean = model.encode(batch.frames, batch.labels_sc, batch.session_index).mean
-            latents.append(model.subspaces(mean).cpu().numpy())
+            latents.append(model.to_partition(mean).cpu().numpy())
             predicted = model.predict_labels(mean)
             if predicted is not None and item.scaler is not None:
                 labels_hat.append(item.scaler.inverse(predicted.cpu().numpy()))

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.results.logged_study import LoggedStudy, LoggedTrial
+from psvae_tune.results.logged_study import StudyResult, TrialRecord
 
 
 def measure_importance(
-    trials: Sequence[LoggedTrial], varied: Sequence[str], keys: Sequence[str]
+    trials: Sequence[TrialRecord], varied: Sequence[str], keys: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Return, for each metric, the share of its variance that each hyperparameter explains.
 
@@ -41,7 +41,7 @@ def measure_importance(
     return found
 
 
-def _distributions(trials: Sequence[LoggedTrial], varied: Sequence[str]) -> dict[str, Any]:
+def _distributions(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict[str, Any]:
     """Return what Optuna calls the range of every hyperparameter that differs between trials."""
     import optuna
 
@@ -60,7 +60,7 @@ def _distributions(trials: Sequence[LoggedTrial], varied: Sequence[str]) -> dict
 
 
 def measure_progress(
-    study: LoggedStudy, keys: Sequence[str]
+    study: StudyResult, keys: Sequence[str]
 ) -> tuple[list[int], NDArray[np.float64]]:
     """Return, as trials ended, the epochs spent by all until then and the metrics of each.
 

@@ -8,15 +8,15 @@ from ray import tune
 from ray.exceptions import RayActorError
 
 from psvae_tune.redaction import hide_passwords
-from psvae_tune.search.progress import Progress, Relay, Watcher, from_result
-from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.progress import RemoteObserver, StudyObserver, TrialReport, from_result
+from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.tracking.client import RunStatus, TrackingTarget
-from psvae_tune.tracking.outbox import Spool
+from psvae_tune.tracking.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
 
-class DriverCallback(tune.Callback):
+class JournalCallback(tune.Callback):
     """Keeps what Ray Tune learns of trials: in the journal, in MLflow and before the user.
 
     An exception in a callback ends the whole study. What is raised here is that the study cannot
@@ -24,16 +24,16 @@ class DriverCallback(tune.Callback):
     """
 
     def __init__(
-        self, record: StageRecord, target: TrackingTarget, watcher: Watcher | Relay
+        self, record: StageJournal, target: TrackingTarget, watcher: StudyObserver | RemoteObserver
     ) -> None:
         self.record = record
         self.target = target
-        self.watcher: Watcher | Relay | None = watcher
-        self.latest: dict[str, Progress] = {}
+        self.watcher: StudyObserver | RemoteObserver | None = watcher
+        self.latest: dict[str, TrialReport] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves callbacks beside its own state; a live terminal cannot be saved.
-        watcher = self.watcher if isinstance(self.watcher, Relay) else None
+        watcher = self.watcher if isinstance(self.watcher, RemoteObserver) else None
         return {**self.__dict__, "watcher": watcher}
 
     def on_trial_result(
@@ -52,7 +52,7 @@ class DriverCallback(tune.Callback):
     ) -> None:
         """Close a trial that finished, was stopped early, or diverged."""
         trial_id = trial.config["point"]["trial_id"]
-        progress = self.latest.get(trial_id, Progress(trial_id, 0, {}))
+        progress = self.latest.get(trial_id, TrialReport(trial_id, 0, {}))
         if progress.failure:
             self._end(trial, progress, "failed", progress.failure)
         elif progress.is_finished:
@@ -64,7 +64,7 @@ class DriverCallback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial whose worker failed for the last time."""
         trial_id = trial.config["point"]["trial_id"]
-        progress = self.latest.get(trial_id, Progress(trial_id, 0, {}))
+        progress = self.latest.get(trial_id, TrialReport(trial_id, 0, {}))
         self._end(trial, progress, "failed", _tell(trial.get_error()))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -72,10 +72,10 @@ class DriverCallback(tune.Callback):
         name, why = trial.config["point"]["name"], _tell(trial.get_error())
         logger.warning("%s goes on from its last checkpoint: %s", name, why)
 
-    def _end(self, trial: Any, progress: Progress, outcome: str, reason: str) -> None:
+    def _end(self, trial: Any, progress: TrialReport, outcome: str, reason: str) -> None:
         name, reason = trial.config["point"]["name"], hide_passwords(reason)
         status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
-        spool = Spool.of(self.record.folder, progress.trial_id)
+        spool = Outbox.of(self.record.folder, progress.trial_id)
         # What waits is delivered whatever dies here; noted first, a run could stay open for ever.
         spool.add_close(status, reason)
         self.record.note_end(progress.trial_id, outcome, reason, progress.epoch, progress.metrics)

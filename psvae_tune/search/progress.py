@@ -13,7 +13,7 @@ from psvae_tune.search.selection.select import Selection
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrialReport:
     """What a trial tells its driver after a validation, and once more at its end."""
 
     trial_id: str
@@ -29,7 +29,7 @@ class Progress:
 LISTEN_S = 0.5
 
 
-class Watcher(Protocol):
+class StudyObserver(Protocol):
     """Whoever shows a study while it runs."""
 
     def stage_started(
@@ -37,10 +37,11 @@ class Watcher(Protocol):
     ) -> None:
         """A stage begins, or a rung of one, of which ``n_done`` trials have ended before.
 
-        ``n_trials`` is None where the budget does not count trials; ``rung`` is as in `TrialJob`.
+        ``n_trials`` is None where the budget does not count trials.
+        ``rung`` is as in `TrialContext`.
         """
 
-    def trial_progressed(self, name: str, progress: Progress) -> None:
+    def trial_progressed(self, name: str, progress: TrialReport) -> None:
         """A trial has been validated."""
 
     def trial_ended(
@@ -52,7 +53,7 @@ class Watcher(Protocol):
         """A stage has made its choice."""
 
 
-class _Mailbox:
+class _Queue:
     """An actor: what was said and not yet heard."""
 
     def __init__(self) -> None:
@@ -66,13 +67,13 @@ class _Mailbox:
         return said
 
 
-class Relay:
+class RemoteObserver:
     """Tells a watcher on another machine of trials; the stages are told there anyway."""
 
     def __init__(self, mailbox: Any) -> None:
         self.mailbox = mailbox
 
-    def trial_progressed(self, name: str, progress: Progress) -> None:
+    def trial_progressed(self, name: str, progress: TrialReport) -> None:
         """Pass it on."""
         self.mailbox.put.remote("trial_progressed", name, progress)
 
@@ -84,7 +85,7 @@ class Relay:
 
 
 @contextmanager
-def reach_back(watcher: Watcher) -> Iterator[Watcher | Relay]:
+def relay_reports(watcher: StudyObserver) -> Iterator[StudyObserver | RemoteObserver]:
     """Return what tells a watcher here of trials from wherever Ray Tune runs.
 
     That is this process, unless it is a client: then it is a node of the cluster.
@@ -94,18 +95,18 @@ def reach_back(watcher: Watcher) -> Iterator[Watcher | Relay]:
     if not ray.util.client.ray.is_connected():
         yield watcher
         return
-    mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+    mailbox = ray.remote(num_cpus=0)(_Queue).remote()
     is_over = Event()
     listener = Thread(target=_listen, args=(mailbox, watcher, is_over))
     listener.start()
     try:
-        yield Relay(mailbox)
+        yield RemoteObserver(mailbox)
     finally:
         is_over.set()
         listener.join()
 
 
-def _listen(mailbox: Any, watcher: Watcher, is_over: Event) -> None:
+def _listen(mailbox: Any, watcher: StudyObserver, is_over: Event) -> None:
     is_last = False
     with suppress(ConnectionError):  # whoever waits for the trials is told as well
         while not is_last:
@@ -114,7 +115,7 @@ def _listen(mailbox: Any, watcher: Watcher, is_over: Event) -> None:
                 getattr(watcher, method)(*arguments)
 
 
-def to_result(progress: Progress) -> dict[str, Any]:
+def to_result(progress: TrialReport) -> dict[str, Any]:
     """Return a progress as Ray Tune's reports are: one flat dict."""
     return {
         "fingerprint": progress.trial_id,  # `trial_id` is Ray's own key
@@ -126,9 +127,9 @@ def to_result(progress: Progress) -> dict[str, Any]:
     }
 
 
-def from_result(result: Mapping[str, Any]) -> Progress:
+def from_result(result: Mapping[str, Any]) -> TrialReport:
     """Return the progress that `to_result` made a report of."""
-    return Progress(
+    return TrialReport(
         result["fingerprint"],
         result["epoch"],
         {k: v for k, v in result.items() if k.startswith(("val/", "test/"))},

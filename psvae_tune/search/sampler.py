@@ -25,8 +25,8 @@ from psvae_tune.config.domain import Domain
 from psvae_tune.config.selection_rule import shortfalls
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import longest
-from psvae_tune.search.stage_journal import Ask, StageRecord
-from psvae_tune.search.trial_spec import Origin, Point
+from psvae_tune.search.stage_journal import StageJournal, Suggestion
+from psvae_tune.search.trial_spec import Origin, TrialSpec
 
 # A generation must be small against the dozens of trials that a budget of fits allows.
 POPULATION_SIZE = 12
@@ -90,17 +90,17 @@ def make_sampler(stage: Stage, number: int, n_repeats: int) -> optuna.samplers.B
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Snapshot:
     """What the journal held at one moment."""
 
-    asks: list[Ask]
+    asks: list[Suggestion]
     """Those that start from the same settings as the stage does now."""
-    points: list[Point]
+    points: list[TrialSpec]
     """The different ones among them."""
     ends: dict[str, dict[str, Any]]
 
     @property
-    def unfinished(self) -> list[Point]:
+    def unfinished(self) -> list[TrialSpec]:
         return [point for point in self.points if point.trial_id not in self.ends]
 
     @property
@@ -111,32 +111,34 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class StageSampler:
     """The suggestions of a stage, past and next."""
 
     stage: Stage
     origin: Origin
-    record: StageRecord
+    record: StageJournal
 
-    def _look(self) -> _Seen:
+    def _snapshot(self) -> _Snapshot:
         pairs = [(ask, self.origin.point(ask.params)) for ask in self.record.asks()]
         pairs = [(ask, point) for ask, point in pairs if point.trial_id == ask.trial_id]
         points = {point.trial_id: point for _, point in pairs}
-        return _Seen([ask for ask, _ in pairs], list(points.values()), self.record.ended())
+        return _Snapshot(
+            [ask for ask, _ in pairs], list(points.values()), self.record.trial_ends()
+        )
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[TrialSpec]:
         """Return the different points suggested so far."""
-        return self._look().points
+        return self._snapshot().points
 
-    def unfinished(self) -> list[Point]:
+    def unfinished(self) -> list[TrialSpec]:
         """Return the points that were suggested and have not ended."""
-        return self._look().unfinished
+        return self._snapshot().unfinished
 
     def budget(self) -> Budget:
         """Tell whether another trial may begin, perhaps once those that run have ended."""
-        return self._budget(self._look())
+        return self._budget(self._snapshot())
 
-    def _budget(self, seen: _Seen) -> Budget:
+    def _budget(self, seen: _Snapshot) -> Budget:
         stage = self.stage
         if (
             (stage.num_trials is not None and len(seen.points) >= stage.num_trials)
@@ -152,23 +154,23 @@ class Sampling:
                 return "waiting" if n_running else "spent"
         return "left"
 
-    def ask(self) -> Point | None:
+    def ask(self) -> TrialSpec | None:
         """Return a point to run; None if the budget has no room for one.
 
         A trial that has ended already is told to the sampler and not returned.
 
         Side effects: appends to the journal.
         """
-        while self._budget(seen := self._look()) == "left":
+        while self._budget(seen := self._snapshot()) == "left":
             params, system = self._suggest(seen)
             point = self.origin.point(params)
             is_repeat = point in seen.points
-            self.record.note_ask(Ask(params, point.trial_id, is_repeat, system))
+            self.record.note_ask(Suggestion(params, point.trial_id, is_repeat, system))
             if not is_repeat and point.trial_id not in seen.ends:
                 return point
         return None
 
-    def _suggest(self, seen: _Seen) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _suggest(self, seen: _Snapshot) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return hyperparameters, and what the sampler notes for itself."""
         number = len(seen.asks)
         study = self._study(seen)
@@ -185,9 +187,9 @@ class Sampling:
         Only a trial that finished is complete; one stopped early is pruned, one that failed or
         lacks a value is failed, any other runs.
         """
-        return self._study(self._look())
+        return self._study(self._snapshot())
 
-    def _study(self, seen: _Seen) -> optuna.Study:
+    def _study(self, seen: _Snapshot) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         goals = {"min": "minimize", "max": "maximize"}
         study = optuna.create_study(
@@ -198,7 +200,7 @@ class Sampling:
         )
         return study
 
-    def _to_optuna_trial(self, ask: Ask, end: Mapping[str, Any] | None) -> FrozenTrial:
+    def _to_optuna_trial(self, ask: Suggestion, end: Mapping[str, Any] | None) -> FrozenTrial:
         told: dict[str, Any] = {"state": TrialState.RUNNING}
         if end is not None:
             told = self._to_outcome(ask, end)
@@ -209,7 +211,7 @@ class Sampling:
             **told,
         )
 
-    def _to_outcome(self, ask: Ask, end: Mapping[str, Any]) -> dict[str, Any]:
+    def _to_outcome(self, ask: Suggestion, end: Mapping[str, Any]) -> dict[str, Any]:
         metrics = end["metrics"]
         values = [metrics.get(key, math.nan) for key in self.stage.objectives]
         if end["outcome"] == "stopped":

@@ -13,9 +13,9 @@ from psvae_tune.config.selection_rule import total_shortfall
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.metrics.pareto import best_first, non_dominated
-from psvae_tune.search.stage_journal import StageRecord
-from psvae_tune.search.trainable import TrialJob
-from psvae_tune.search.trial_spec import Point
+from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.trainable import TrialContext
+from psvae_tune.search.trial_spec import TrialSpec
 
 OnRung = Callable[[str, int, list[float]], None]
 Missed = Callable[[Any, Mapping[str, float]], float]
@@ -197,8 +197,12 @@ class MedianStop(MedianStoppingRule):
         """Do nothing: the last epoch has been reported."""
 
 
-def _make_scheduler(
-    stage: Stage, job: TrialJob, points: Sequence[Point], record: StageRecord, n_labels: int
+def make_scheduler(
+    stage: Stage,
+    job: TrialContext,
+    points: Sequence[TrialSpec],
+    record: StageJournal,
+    n_labels: int,
 ) -> TrialScheduler | None:
     """Return what stops the trials of a stage early; ``points`` are empty if yet unknown."""
     if stage.scheduler is None:
@@ -206,7 +210,7 @@ def _make_scheduler(
     configs = [job.base.with_params(point.params) for point in points] or [
         job.base.with_params({name: corner})
         for name, domain in stage.space.items()
-        for corner in domain.corners
+        for corner in domain.extremes
     ]
     n_anneal_epochs = max(config.model.n_anneal_epochs for config in configs)
     if (median := stage.scheduler.median_stopping) is not None:
@@ -220,7 +224,7 @@ def _make_scheduler(
     n_epochs = min(config.training.max_n_epochs for config in configs)
     return ParetoAsha(
         stage.objectives,
-        _Missed(stage, job.base, n_labels),
+        RequirementShortfall(stage, job.base, n_labels),
         rungs(asha, n_anneal_epochs, n_epochs),
         asha.reduction_factor,
         record.rungs(),
@@ -229,7 +233,7 @@ def _make_scheduler(
 
 
 @dataclass(frozen=True, slots=True)
-class _Missed:
+class RequirementShortfall:
     """By how much a running trial misses what its stage requires, as far as that is known."""
 
     stage: Stage
@@ -237,6 +241,7 @@ class _Missed:
     n_labels: int
 
     def __call__(self, trial: Any, metrics: Mapping[str, float]) -> float:
+        """Return the sum of what a trial's latest metrics lack."""
         model = self.base.with_params(trial.config["point"]["params"]).model
         known = {
             key: bound

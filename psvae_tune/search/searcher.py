@@ -5,17 +5,17 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from psvae_tune.search.sampler import Sampling
+from psvae_tune.search.sampler import StageSampler
 
 
 class StudySearcher(Searcher):
-    """Hands out the points of a `Sampling`, those that were cut off first.
+    """Hands out the points of a `StageSampler`, those that were cut off first.
 
     The journal is the memory: what a trial brought is read there, so that Ray Tune's own
     messages and snapshots are not needed.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: StageSampler) -> None:
         super().__init__()
         self.sampling = sampling
         self._cut_off = sampling.unfinished()

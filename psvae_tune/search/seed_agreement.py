@@ -13,8 +13,8 @@ from psvae_tune.data.session import Session
 from psvae_tune.metrics.latent_dependence import mean_kl
 from psvae_tune.metrics.seed_agreement import udr
 from psvae_tune.models.model_file import load_model
-from psvae_tune.search.trainable import TrialJob
-from psvae_tune.search.trial_spec import Origin, Point
+from psvae_tune.search.trainable import TrialContext
+from psvae_tune.search.trial_spec import Origin, TrialSpec
 from psvae_tune.tracking.outbox import fetch_file, log_metrics
 from psvae_tune.tracking.trial_result import TrialResult
 from psvae_tune.training.batches import prepare_data
@@ -22,11 +22,11 @@ from psvae_tune.training.evaluate import evaluate
 
 
 def with_udr(
-    points: Sequence[Point],
+    points: Sequence[TrialSpec],
     trials: Sequence[TrialResult],
     origin: Origin,
     sessions: Sequence[Session],
-    job: TrialJob,
+    job: TrialContext,
 ) -> list[TrialResult]:
     """Return trials with their agreement ``udr``, where other seeds were fitted as well.
 
@@ -48,7 +48,7 @@ def with_udr(
     """
     groups: dict[str, list[int]] = {}
     for index, (point, trial) in enumerate(zip(points, trials, strict=True)):
-        if trial.completed and "posterior" in origin.base.model.offers:
+        if trial.completed and "posterior" in origin.base.model.capabilities:
             others = {name: v for name, v in point.params.items() if name != SEED_PARAMETER}
             groups.setdefault(json.dumps(others, sort_keys=True), []).append(index)
     found = list(trials)
@@ -59,12 +59,12 @@ def with_udr(
 
 
 def _score(
-    points: Sequence[Point],
+    points: Sequence[TrialSpec],
     group: Sequence[int],
     found: list[TrialResult],
     origin: Origin,
     sessions: Sequence[Session],
-    job: TrialJob,
+    job: TrialContext,
 ) -> None:
     """Score fits of the same settings. Side effects: replaces them in ``found``; logs."""
     data = prepare_data(sessions, origin.base.with_params(points[0].params))

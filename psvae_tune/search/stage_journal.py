@@ -11,7 +11,7 @@ from psvae_tune.tracking.folders import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Suggestion:
     """One suggestion of a sampler."""
 
     params: dict[str, Any]
@@ -22,7 +22,7 @@ class Ask:
     """What the sampler notes for itself."""
 
 
-class StageRecord:
+class StageJournal:
     """What the journal of a study knows of one stage.
 
     Trials are known by their fingerprint, so that one which another stage ran to its end counts
@@ -49,7 +49,7 @@ class StageRecord:
         # Where it was sent, this clock has another beginning.
         self._start = time.monotonic()
 
-    def ended(self) -> dict[str, dict[str, Any]]:
+    def trial_ends(self) -> dict[str, dict[str, Any]]:
         """Return the last end of every trial that has one which holds for this stage."""
         ends = {}
         for event in self.journal.events():
@@ -67,15 +67,15 @@ class StageRecord:
                 table.setdefault(event["rung"], {})[event["trial"]] = costs
         return table
 
-    def asks(self) -> list[Ask]:
+    def asks(self) -> list[Suggestion]:
         """Return what was suggested, in order."""
         return [
-            Ask(event["params"], event["trial"], event["is_repeat"], event["system"])
+            Suggestion(event["params"], event["trial"], event["is_repeat"], event["system"])
             for event in self.journal.events()
             if event["event"] == "ask" and event["stage"] == self.stage
         ]
 
-    def note_ask(self, ask: Ask) -> None:
+    def note_ask(self, ask: Suggestion) -> None:
         """Keep a suggestion. Side effects: appends to the journal."""
         self._append(
             "ask",

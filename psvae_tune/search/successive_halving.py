@@ -10,7 +10,7 @@ from psvae_tune.config.metric_catalog import Goal
 from psvae_tune.metrics.pareto import best_first
 
 
-def reductions(n_points: int, factor: float) -> list[float]:
+def epoch_divisors(n_points: int, factor: float) -> list[float]:
     r"""Return by how much the trainings before the full ones are shortened, longest last.
 
     .. math:: \eta^k, \dots, \eta \qquad k = \lfloor \log_\eta n \rfloor
@@ -21,7 +21,7 @@ def reductions(n_points: int, factor: float) -> list[float]:
     return [factor**k for k in range(count, 0, -1)]
 
 
-def survivors(
+def select_survivors(
     ends: Sequence[Mapping[str, Any]],
     objectives: Mapping[str, Goal],
     factor: float,

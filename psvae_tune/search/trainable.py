@@ -25,12 +25,17 @@ from psvae_tune.results.keep_model import (
     keep_model,
     scaled_weights,
 )
-from psvae_tune.search.progress import Progress, to_result
+from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.outbox import SpooledRun
-from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
-from psvae_tune.training.batches import PreparedData, keep_on, prepare_data, room_on
+from psvae_tune.tracking.outbox import BufferedTrialRun
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec
+from psvae_tune.training.batches import (
+    PreparedData,
+    cache_on_device,
+    device_cache_bytes,
+    prepare_data,
+)
 from psvae_tune.training.checkpoint import dump_state, load_state
 from psvae_tune.training.fit import TrainState, best_model, fit, start
 
@@ -41,7 +46,7 @@ HOLD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class TrialJob:
+class TrialContext:
     """What every trial of a stage shares."""
 
     base: TrialConfig
@@ -56,11 +61,11 @@ class TrialJob:
 
 
 def run_trial(
-    params: Mapping[str, Any], sessions: Sequence[Session], job: TrialJob, device: torch.device
-) -> Iterator[Progress]:
+    params: Mapping[str, Any], sessions: Sequence[Session], job: TrialContext, device: torch.device
+) -> Iterator[TrialReport]:
     """Fit one configuration, from its last checkpoint if it has one.
 
-    A loss that is no longer finite ends the trial with `Progress.failure`, because trying
+    A loss that is no longer finite ends the trial with `TrialReport.failure`, because trying
     again would give the same numbers.
 
     The last checkpoint is left to whoever notes the end of the trial: removed before that, a
@@ -75,13 +80,13 @@ def run_trial(
     """
     config = job.base.with_params(params)
     trial_id = config.fingerprint([session.digest for session in sessions])
-    data = keep_on(prepare_data(sessions, config), device, room_on(device))
+    data = cache_on_device(prepare_data(sessions, config), device, device_cache_bytes(device))
     checkpoint = job.folder.checkpoint(trial_id)
     state = _go_on(checkpoint, config, data, device)
-    run = SpooledRun.open(
+    run = BufferedTrialRun.open(
         job.folder,
         job.target,
-        Opening(
+        TrialRunSpec(
             job.stage,
             trial_id,
             name_trial(params, job.rung),
@@ -105,7 +110,7 @@ def run_trial(
                 best = best_metrics(report.metrics) if report.is_best else {}
                 # No epoch is told of before the last checkpoint is safe.
                 writing.result()
-                log.add(Epoch.now(epoch, report.metrics | best | cost))
+                log.add(EpochMetrics.now(epoch, report.metrics | best | cost))
                 if epoch % config.training.checkpoint_every == 0:
                     # What is trained once and for all must be logged before.
                     log.send()
@@ -114,13 +119,13 @@ def run_trial(
                     if job.may_be_stopped:
                         # Then nobody trains this epoch again.
                         log.send()
-                    yield Progress(trial_id, epoch, _comparable(state, report.metrics))
+                    yield TrialReport(trial_id, epoch, _comparable(state, report.metrics))
             writing.result()
     except DivergedError as error:
-        yield Progress(trial_id, epoch, {}, failure=str(error))
+        yield TrialReport(trial_id, epoch, {}, failure=str(error))
         return
     # The metrics of the best epoch and no later ones, because they are those of the model kept.
-    yield Progress(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
+    yield TrialReport(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
 
 
 @dataclass(slots=True)
@@ -130,8 +135,8 @@ class _Log:
     A request costs the trial, and the server, more than the numbers in it.
     """
 
-    run: SpooledRun
-    _held: list[Epoch] = field(default_factory=list)
+    run: BufferedTrialRun
+    _held: list[EpochMetrics] = field(default_factory=list)
     _next_s: float = 0.0
 
     def __enter__(self) -> Self:
@@ -143,7 +148,7 @@ class _Log:
         if kind is not GeneratorExit:
             self.send()
 
-    def add(self, epoch: Epoch) -> None:
+    def add(self, epoch: EpochMetrics) -> None:
         """Take an epoch. Side effects: may log to the run."""
         self._held.append(epoch)
         if time.monotonic() >= self._next_s:
@@ -182,14 +187,14 @@ def _comparable(state: TrainState, latest: dict[str, float]) -> dict[str, float]
 
 
 def _finish(
-    state: TrainState, data: PreparedData, run: TrialRun | SpooledRun, movies: MovieFormat
+    state: TrainState, data: PreparedData, run: TrialRun | BufferedTrialRun, movies: MovieFormat
 ) -> dict[str, float]:
     """Score, keep and picture the best model. Side effects: logs to the run."""
     epoch = state.epoch if state.best is None else state.best.epoch
     return keep_model(best_model(state), epoch, data, state.device, run, movies)
 
 
-def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: int) -> None:
+def _trainable(config: dict[str, Any], sessions: Any, job: TrialContext, n_threads: int) -> None:
     """Run in a worker of Ray: fit one configuration and report every validation."""
     start_logs()  # of this worker, which Ray keeps in a file
     # One thread a CPU given: trials beside each other must not fight for the same cores.
@@ -203,4 +208,4 @@ def _trainable(config: dict[str, Any], sessions: Any, job: TrialJob, n_threads: 
         if not is_disk_error(error):
             raise
         # To try again, as Tune would, is of no use before there is room.
-        tune.report(to_result(Progress(point["trial_id"], 0, {}, disk_errno=error.errno)))
+        tune.report(to_result(TrialReport(point["trial_id"], 0, {}, disk_errno=error.errno)))

@@ -11,7 +11,7 @@ from psvae_tune.tracking.trial_result import TrialResult
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class TrialSpec:
     """One configuration of a stage."""
 
     params: dict[str, Any]
@@ -30,9 +30,9 @@ class Origin:
     """Of the sessions."""
     n_labels: int
     rung: str | None = None
-    """As in `TrialJob`."""
+    """As in `TrialContext`."""
 
-    def point(self, params: Mapping[str, Any]) -> Point:
+    def point(self, params: Mapping[str, Any]) -> TrialSpec:
         """Return the point of some hyperparameters.
 
         Raises
@@ -41,9 +41,9 @@ class Origin:
             If the model refuses them.
         """
         trial_id = self.base.with_params(params).fingerprint(self.digests)
-        return Point(dict(params), trial_id, name_trial(params, self.rung))
+        return TrialSpec(dict(params), trial_id, name_trial(params, self.rung))
 
-    def points(self, drawn: Iterable[Mapping[str, Any]]) -> list[Point]:
+    def points(self, drawn: Iterable[Mapping[str, Any]]) -> list[TrialSpec]:
         """Return the different points of some hyperparameters, in order."""
         points = map(self.point, drawn)
         return list({point.trial_id: point for point in points}.values())
@@ -53,7 +53,7 @@ class Origin:
         return self.base.with_params(params).model.count_unsupervised(self.n_labels)
 
     def results(
-        self, points: Sequence[Point], ends: Mapping[str, Mapping[str, Any]]
+        self, points: Sequence[TrialSpec], ends: Mapping[str, Mapping[str, Any]]
     ) -> list[TrialResult]:
         """Return what a selection needs to know of points that have ended.
 
@@ -62,7 +62,7 @@ class Origin:
         points
             In the order of the results.
         ends
-            How each ended, from `StageRecord.ended`.
+            How each ended, from `StageJournal.trial_ends`.
         """
         return [
             TrialResult(

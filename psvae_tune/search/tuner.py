@@ -17,13 +17,13 @@ from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
-from psvae_tune.search.callback import DriverCallback
-from psvae_tune.search.progress import Watcher, reach_back
-from psvae_tune.search.sampler import Sampling
+from psvae_tune.search.callback import JournalCallback
+from psvae_tune.search.progress import StudyObserver, relay_reports
+from psvae_tune.search.sampler import StageSampler
 from psvae_tune.search.searcher import StudySearcher
-from psvae_tune.search.stage_journal import StageRecord
-from psvae_tune.search.trainable import TrialJob, _trainable
-from psvae_tune.search.trial_spec import Point
+from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.trainable import TrialContext, _trainable
+from psvae_tune.search.trial_spec import TrialSpec
 
 MAX_FAILURES = 2
 # On several machines a trial also loses its worker whenever a node goes away.
@@ -31,7 +31,7 @@ MAX_FAILURES_ON_NODES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class RunContext:
     """What all stages of a study share."""
 
     sessions: Any
@@ -40,14 +40,14 @@ class Shared:
     n_labels: int
     resources: Resources
     gpus_per_trial: float
-    watcher: Watcher
+    watcher: StudyObserver
 
 
 def train(
-    work: Sequence[Point] | Sampling,
-    job: TrialJob,
-    shared: Shared,
-    record: StageRecord,
+    work: Sequence[TrialSpec] | StageSampler,
+    job: TrialContext,
+    shared: RunContext,
+    record: StageJournal,
     scheduler: TrialScheduler | None,
 ) -> None:
     """Train points, or what is suggested until the budget is spent, as trials of Ray Tune.
@@ -61,7 +61,7 @@ def train(
     searcher, space = None, {}
     n_concurrent = resources.max_concurrent_trials
     limit = None if n_concurrent == "auto" else n_concurrent
-    if isinstance(work, Sampling):
+    if isinstance(work, StageSampler):
         searcher = StudySearcher(work)
         # A sampler must not be asked for more than can run: it would know less.
         limit = limit or max(1, nodes.count_slots(resources.cpus_per_trial, gpus))
@@ -77,9 +77,9 @@ def train(
     try:
         with (
             TemporaryDirectory() as scratch,
-            reach_back(shared.watcher) as watcher,
-            _own_errors(),
-            keep_ctrl_c(),
+            relay_reports(shared.watcher) as watcher,
+            _unwrap_tune_error(),
+            restore_sigint(),
         ):
             tuner = tune.Tuner(
                 tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
@@ -101,7 +101,7 @@ def train(
                         if len(nodes.nodes) == 1
                         else MAX_FAILURES_ON_NODES
                     ),
-                    callbacks=[DriverCallback(record, job.target, watcher)],
+                    callbacks=[JournalCallback(record, job.target, watcher)],
                 ),
             )
             tuner.fit()
@@ -113,7 +113,7 @@ def train(
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
+def _unwrap_tune_error() -> Iterator[None]:
     """Let through what this project, or its disk, raises in a callback: Tune wraps it."""
     try:
         yield
@@ -127,7 +127,7 @@ def _own_errors() -> Iterator[None]:
 
 
 @contextmanager
-def keep_ctrl_c() -> Iterator[None]:
+def restore_sigint() -> Iterator[None]:
     """Put back what Ctrl-C did before.
 
     Tune leaves it changed: whatever comes between two stages could not be stopped by one, and

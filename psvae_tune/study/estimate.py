@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study, longest
-from psvae_tune.config.trial import TrialConfig, shorten
-from psvae_tune.search.successive_halving import reductions
+from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
+from psvae_tune.search.successive_halving import epoch_divisors
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def count_epochs(
 
 def _count_halving(n_trials: int, factor: float, base: TrialConfig, n_slots: int) -> int:
     n_epochs, n_left = 0, n_trials
-    for reduction in reductions(n_trials, factor):
+    for reduction in epoch_divisors(n_trials, factor):
         n_rounds = math.ceil(n_left / n_slots)
-        n_epochs += n_rounds * shorten(base, reduction).training.max_n_epochs
+        n_epochs += n_rounds * with_fewer_epochs(base, reduction).training.max_n_epochs
         n_left = math.ceil(n_left / factor)
     return n_epochs + math.ceil(n_left / n_slots) * base.training.max_n_epochs

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from psvae_tune.errors import CutOffError
+from psvae_tune.errors import StudyInterrupted
 from psvae_tune.files import is_disk_error
 from psvae_tune.tracking.folders import StudyFolder
 
 
 @contextmanager
-def tell_how_to_go_on(folder: StudyFolder) -> Iterator[None]:
+def explain_interruption(folder: StudyFolder) -> Iterator[None]:
     """Turn what cuts a study off, wherever it has got to, into one error that says what helps.
 
     Raises
     ------
-    CutOffError
+    StudyInterrupted
         If it was stopped at once, or its folder cannot be written any more.
     """
     try:
@@ -25,7 +25,7 @@ def tell_how_to_go_on(folder: StudyFolder) -> Iterator[None]:
     except KeyboardInterrupt as error:
         if not folder.study_file.exists():
             raise  # nothing has begun
-        raise CutOffError(
+        raise StudyInterrupted(
             f"study {folder.name}",
             "stopped at once: trials that were running go on from their last checkpoint",
             hint=f"psvae-tune resume {folder.root}",
@@ -33,7 +33,7 @@ def tell_how_to_go_on(folder: StudyFolder) -> Iterator[None]:
     except OSError as error:
         if not is_disk_error(error):
             raise
-        raise CutOffError(
+        raise StudyInterrupted(
             f"study {folder.name}",
             f"cannot be kept: {error.strerror}; trials go on from their last checkpoint",
             hint=f"make room for {folder.root}, then psvae-tune resume {folder.root}",
@@ -41,7 +41,7 @@ def tell_how_to_go_on(folder: StudyFolder) -> Iterator[None]:
 
 
 @contextmanager
-def take_sigterm_for_ctrl_c() -> Iterator[None]:
+def sigterm_as_sigint() -> Iterator[None]:
     """Take the signal that batch systems and reboots send for Ctrl-C: save, and stop.
 
     Side effects: changes what SIGTERM does, in the main thread.

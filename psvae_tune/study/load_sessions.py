@@ -8,7 +8,7 @@ from psvae_tune.data.memory_limits import room_for_recordings
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
 from psvae_tune.models.registry import build_model
-from psvae_tune.study.plan import Plan
+from psvae_tune.study.plan import StudyPlan
 from psvae_tune.training.batches import prepare_data
 
 STORE_SHARE = 0.8
@@ -17,7 +17,7 @@ STORE_SHARE = 0.8
 OnFrames = Callable[[int], None]
 
 
-def choose_streamed(plan: Plan, nodes: Nodes | None = None) -> tuple[str, ...]:
+def choose_streamed(plan: StudyPlan, nodes: Nodes | None = None) -> tuple[str, ...]:
     """Return the recordings that memory has no room for, whose clips are read as they are needed.
 
     Parameters
@@ -41,7 +41,7 @@ def choose_streamed(plan: Plan, nodes: Nodes | None = None) -> tuple[str, ...]:
 
 
 def read_sessions(
-    plan: Plan, streamed: Sequence[str], on_frames: OnFrames | None = None
+    plan: StudyPlan, streamed: Sequence[str], on_frames: OnFrames | None = None
 ) -> list[Session]:
     """Read the recordings of a study, and check all that is in them.
 
@@ -82,6 +82,6 @@ def check_buildable(study: Study, sessions: Sequence[Session]) -> None:
     counts = {study.base.model.n_ae_latents}
     for stage in study.stages:
         if "n_ae_latents" in stage.space:
-            counts |= set(stage.space["n_ae_latents"].corners)
+            counts |= set(stage.space["n_ae_latents"].extremes)
     for n_latents in counts:
         build_model(study.base.with_params({"n_ae_latents": n_latents}).model, shape)

@@ -7,14 +7,14 @@ from psvae_tune.cluster.preflight import check_nodes
 from psvae_tune.cluster.ray_session import WORKER_ENVIRONMENT, join_cluster, set_driver_environment
 from psvae_tune.errors import TrackingError
 from psvae_tune.study.load_sessions import choose_streamed
-from psvae_tune.study.plan import Plan
+from psvae_tune.study.plan import StudyPlan
 from psvae_tune.tracking.client import KIND, TrackingTarget, open_target
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.reachability import check_shareable
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StudyLocation:
     """Where a study is kept and where it is logged."""
 
     folder: StudyFolder
@@ -22,13 +22,13 @@ class Place:
 
 
 def open_place(
-    plan: Plan,
+    plan: StudyPlan,
     output: OutputFolder,
     name: str,
     tracking_uri: str | None,
     *,
     is_shared: bool = False,
-) -> Place:
+) -> StudyLocation:
     """Make sure that a study can be kept and logged, before anything is read or trained.
 
     Parameters
@@ -79,11 +79,11 @@ def open_place(
             f"is in the experiment {experiment!r} already, but not in {output.root}",
             hint="choose another --name, or resume it where its folder is",
         )
-    return Place(folder, target)
+    return StudyLocation(folder, target)
 
 
 def join(
-    address: str, plan: Plan, output: OutputFolder, place: Place
+    address: str, plan: StudyPlan, output: OutputFolder, place: StudyLocation
 ) -> tuple[Nodes, tuple[str, ...]]:
     """Join a cluster, and make sure that the study can run on every node of it.
 

@@ -15,7 +15,7 @@ from psvae_tune.models.layers.architecture import plan_network
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StudyPlan:
     """A study that can be started."""
 
     raw: dict[str, Any]
@@ -35,7 +35,7 @@ class Plan:
         return counts
 
 
-def make_plan(raw: Mapping[str, Any], where: str) -> Plan:
+def make_plan(raw: Mapping[str, Any], where: str) -> StudyPlan:
     """Check a study and the headers of its recordings.
 
     Parameters
@@ -63,7 +63,7 @@ def make_plan(raw: Mapping[str, Any], where: str) -> Plan:
     study = parse_study(raw, where, headers[0].n_labels)
     if problems := list(_misfits(study, headers)):
         raise ConfigError(where, problems)
-    plan = Plan(dict(raw), study, headers)
+    plan = StudyPlan(dict(raw), study, headers)
     plan.count_split_frames()
     return plan
 
@@ -126,7 +126,7 @@ def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Ite
     for stage in study.stages:
         for key in dict.fromkeys([*stage.objectives, *stage.select.metrics]):
             metric = METRICS.get(key.partition("/")[2])
-            lacking = (metric.needs if metric else frozenset()) - model.offers - offered
+            lacking = (metric.requires if metric else frozenset()) - model.capabilities - offered
             if lacking:
                 what = " and ".join(sorted(lacking)).replace("sessions", "several sessions")
                 yield (
@@ -140,7 +140,7 @@ def _places(study: Study, name: str) -> Iterator[tuple[str, Any]]:
     yield f"model.{name}", getattr(study.base.model, name, None)
     for stage in study.stages:
         if name in stage.space:
-            for value in stage.space[name].corners:
+            for value in stage.space[name].extremes:
                 yield f"search.stages.{stage.name}.space.{name}", value
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from psvae_tune.cluster.nodes import count_slots
 from psvae_tune.config.study import Study
-from psvae_tune.config.wording import count
+from psvae_tune.config.wording import pluralise
 from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
 from psvae_tune.data.quality_measures import Measures, measure_session
 from psvae_tune.data.splits import split_clips
@@ -21,7 +21,7 @@ from psvae_tune.files import is_url
 from psvae_tune.study.estimate import estimate_epochs
 from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.plan import make_plan
-from psvae_tune.training.cost import probe
+from psvae_tune.training.cost import measure_cost
 from psvae_tune.training.fit import pick_dtype
 
 # α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to
@@ -186,7 +186,7 @@ def _measure_cost(text: str) -> Cost:
     plan = make_plan(yaml.safe_load(text), "recommendation")
     sessions = read_sessions(plan, choose_streamed(plan))
     resources = plan.study.resources
-    epoch_s = probe(sessions, plan.study.base, int(resources.cpus_per_trial)).epoch_s
+    epoch_s = measure_cost(sessions, plan.study.base, int(resources.cpus_per_trial)).epoch_s
     n_slots = count_slots(resources)
     n_fits, n_rounds = (_count_fits(plan.study, n) for n in (1, n_slots))
     return Cost(epoch_s, n_fits, n_slots, n_rounds)
@@ -207,7 +207,7 @@ def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> s
 {"×".join(map(str, header.frame_shape))}, {header.n_labels} labels.
 #
 # Cost: up to {cost.n_fits} fits of {hours_a_fit:.2g} hours, measured on this machine \
-({_describe_machine(hardware)}, {count(hardware.n_cpus, "CPU")}),
+({_describe_machine(hardware)}, {pluralise(hardware.n_cpus, "CPU")}),
 # {cost.n_at_a_time} at a time, {cost.n_rounds} one after the other: about \
 {cost.hours(v.n_epochs):.3g} hours. Fits that cannot win are stopped early.
 # Less: psvae-tune recommend --hours …, or sessions imported with a smaller --size.
@@ -216,7 +216,7 @@ def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> s
 
 
 def _describe_machine(hardware: Hardware) -> str:
-    return count(hardware.n_gpus, "GPU") if hardware.n_gpus else "no GPU"
+    return pluralise(hardware.n_gpus, "GPU") if hardware.n_gpus else "no GPU"
 
 
 def _write(m: Measures, hardware: Hardware, v: _Values) -> str:

@@ -10,17 +10,19 @@ from psvae_tune.errors import StorageError
 from psvae_tune.tracking.folders import StudyFolder
 
 # What may change from one start to the next: none of it changes the numbers of a trial.
-FREE = {*BUDGETS, "checkpoint_every"}
-FREE_SECTIONS = {"resources"}
+CHANGEABLE_ON_RESUME = {*BUDGETS, "checkpoint_every"}
+CHANGEABLE_SECTIONS = {"resources"}
 
 
-def note_request(folder: StudyFolder, raw: Mapping[str, Any], sessions: Sequence[Session]) -> None:
+def note_what_was_asked(
+    folder: StudyFolder, raw: Mapping[str, Any], sessions: Sequence[Session]
+) -> None:
     """Keep what a study was started with. Side effects: writes to the study's folder."""
     folder.save_study_file(dict(raw))
     folder.journal.append({"event": "request", "stage": None, **_describe(raw, sessions)})
 
 
-def check_request(
+def check_unchanged(
     folder: StudyFolder, raw: Mapping[str, Any], sessions: Sequence[Session]
 ) -> None:
     """Make sure that a study goes on with what it began with.
@@ -48,7 +50,8 @@ def check_request(
     changes = [
         f"{path} was {_shorten(before)}, is {_shorten(after)}"
         for path, before, after in _differences(earlier[-1]["study"], now["study"])
-        if path.rpartition(".")[2] not in FREE and path.partition(".")[0] not in FREE_SECTIONS
+        if path.rpartition(".")[2] not in CHANGEABLE_ON_RESUME
+        and path.partition(".")[0] not in CHANGEABLE_SECTIONS
     ]
     changes += [
         f"the contents of {name} have changed"

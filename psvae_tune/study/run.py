@@ -11,18 +11,18 @@ import torch
 
 from psvae_tune.cluster.ray_session import start_ray
 from psvae_tune.data.session import Session
-from psvae_tune.errors import CutOffError, PsvaeTuneError, TrackingError
+from psvae_tune.errors import PsvaeTuneError, StudyInterrupted, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import publish
-from psvae_tune.search.progress import Progress, Watcher
-from psvae_tune.search.trainable import TrialJob, run_trial
-from psvae_tune.study.interrupt import take_sigterm_for_ctrl_c, tell_how_to_go_on
+from psvae_tune.search.progress import StudyObserver, TrialReport
+from psvae_tune.search.trainable import TrialContext, run_trial
+from psvae_tune.study.interrupt import explain_interruption, sigterm_as_sigint
 from psvae_tune.study.load_sessions import check_buildable
-from psvae_tune.study.location import Place
-from psvae_tune.study.plan import Plan
-from psvae_tune.study.resume_check import check_request, note_request
+from psvae_tune.study.location import StudyLocation
+from psvae_tune.study.plan import StudyPlan
+from psvae_tune.study.resume_check import check_unchanged, note_what_was_asked
 from psvae_tune.study.stages import StageOutcome, run_study
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import SELECTED, RunStatus, TrackingTarget, reason_of, writing
@@ -47,7 +47,7 @@ class LoggedChoice:
 class StudyOutcome:
     """What a study found, and where it lies."""
 
-    place: Place
+    place: StudyLocation
     stages: tuple[StageOutcome, ...]
     logged: LoggedChoice | None
     """None: it waits, with what else the tracking server has not taken, for `sync`."""
@@ -55,14 +55,18 @@ class StudyOutcome:
 
 @contextmanager
 def _claim(
-    plan: Plan, sessions: Sequence[Session], place: Place, *, accept_changes: bool = False
+    plan: StudyPlan,
+    sessions: Sequence[Session],
+    place: StudyLocation,
+    *,
+    accept_changes: bool = False,
 ) -> Iterator[None]:
     """Hold a study, with what is needed to go on kept. Side effects: writes to its folder."""
     check_buildable(plan.study, sessions)
     with place.folder.lock():
         if not accept_changes:
-            check_request(place.folder, plan.raw, sessions)
-        note_request(place.folder, plan.raw, sessions)
+            check_unchanged(place.folder, plan.raw, sessions)
+        note_what_was_asked(place.folder, plan.raw, sessions)
         target = place.target
         place.folder.save_tracking(
             {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
@@ -71,10 +75,10 @@ def _claim(
 
 
 def run(
-    plan: Plan,
+    plan: StudyPlan,
     sessions: Sequence[Session],
-    place: Place,
-    watcher: Watcher,
+    place: StudyLocation,
+    watcher: StudyObserver,
     *,
     accept_changes: bool = False,
 ) -> StudyOutcome:
@@ -98,13 +102,13 @@ def run(
 
     Raises
     ------
-    RequestError
+    UserError
         If something stands in the way; then nothing has been trained.
     StudyError
         If it was interrupted, or no trial can be chosen.
     """
     with (
-        tell_how_to_go_on(place.folder),
+        explain_interruption(place.folder),
         _claim(plan, sessions, place, accept_changes=accept_changes),
         _study_run(place.target, plan) as study_run,
     ):
@@ -112,25 +116,27 @@ def run(
             start_ray(sum(session.frames.nbytes for session in sessions))
         try:
             # After Ray's start, which would end the process instead.
-            with take_sigterm_for_ctrl_c():
+            with sigterm_as_sigint():
                 stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
         finally:
             ray.shutdown()
         return _conclude(plan, sessions, place, stages, study_run)
 
 
-def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterator[Progress]:
+def run_inline(
+    plan: StudyPlan, sessions: Sequence[Session], place: StudyLocation
+) -> Iterator[TrialReport]:
     """Train the settings that a study starts from, in this process and without Ray.
 
     Side effects: as those of `run`, but for one trial.
     """
-    job = TrialJob(
+    job = TrialContext(
         plan.study.base, "inline", place.folder, place.target, plan.study.tracking.movies
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
     trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
-    with tell_how_to_go_on(place.folder), _claim(plan, sessions, place):
+    with explain_interruption(place.folder), _claim(plan, sessions, place):
         try:
             for progress in run_trial({}, sessions, job, device):
                 yield progress
@@ -141,7 +147,7 @@ def run_inline(plan: Plan, sessions: Sequence[Session], place: Place) -> Iterato
 
 
 @contextmanager
-def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
+def _study_run(target: TrackingTarget, plan: StudyPlan) -> Iterator[StudyRun]:
     """Open the run of the study, and close it as the study ended."""
     varied = dict.fromkeys(name for stage in plan.study.stages for name in stage.space)
     objectives = [key.partition("/")[2] for s in plan.study.stages for key in s.objectives]
@@ -152,7 +158,7 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
     try:
         yield study_run
         status = "FINISHED"
-    except (CutOffError, KeyboardInterrupt, OSError):
+    except (StudyInterrupted, KeyboardInterrupt, OSError):
         status = "KILLED"
         raise
     finally:
@@ -164,9 +170,9 @@ def _study_run(target: TrackingTarget, plan: Plan) -> Iterator[StudyRun]:
 
 
 def _conclude(
-    plan: Plan,
+    plan: StudyPlan,
     sessions: Sequence[Session],
-    place: Place,
+    place: StudyLocation,
     stages: Sequence[StageOutcome],
     study_run: StudyRun,
 ) -> StudyOutcome:
@@ -196,9 +202,9 @@ def _conclude(
 
 
 def _log_choice(
-    plan: Plan,
+    plan: StudyPlan,
     sessions: Sequence[Session],
-    place: Place,
+    place: StudyLocation,
     stages: Sequence[StageOutcome],
     study_run: StudyRun,
 ) -> LoggedChoice:

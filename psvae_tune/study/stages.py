@@ -10,19 +10,19 @@ from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.selection_rule import SEED_PARAMETER, total_shortfall
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study
-from psvae_tune.config.trial import shorten
+from psvae_tune.config.trial import with_fewer_epochs
 from psvae_tune.data.session import Session
-from psvae_tune.errors import CutOffError, StudyError
-from psvae_tune.search.progress import Watcher
-from psvae_tune.search.sampler import Sampling
-from psvae_tune.search.schedulers import _make_scheduler
+from psvae_tune.errors import StudyError, StudyInterrupted
+from psvae_tune.search.progress import StudyObserver
+from psvae_tune.search.sampler import StageSampler
+from psvae_tune.search.schedulers import make_scheduler
 from psvae_tune.search.seed_agreement import with_udr
 from psvae_tune.search.selection.select import Selection, select
-from psvae_tune.search.stage_journal import StageRecord
-from psvae_tune.search.successive_halving import reductions, survivors
-from psvae_tune.search.trainable import TrialJob
-from psvae_tune.search.trial_spec import Origin, Point
-from psvae_tune.search.tuner import Shared, train
+from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.successive_halving import epoch_divisors, select_survivors
+from psvae_tune.search.trainable import TrialContext
+from psvae_tune.search.trial_spec import Origin, TrialSpec
+from psvae_tune.search.tuner import RunContext, train
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import close_trial
@@ -43,7 +43,7 @@ def run_study(
     sessions: Sequence[Session],
     folder: StudyFolder,
     target: TrackingTarget,
-    watcher: Watcher,
+    watcher: StudyObserver,
 ) -> list[StageOutcome]:
     """Run every stage of a study that has not been run, each from what the one before chose.
 
@@ -62,10 +62,10 @@ def run_study(
     stored, gpus = ray.put(list(sessions)), study.resources.gpus_per_trial
     if gpus == "auto":
         gpus = measure_gpu_share(study, stored, list_nodes())
-    shared = Shared(stored, digests, n_labels, study.resources, gpus, watcher)
+    shared = RunContext(stored, digests, n_labels, study.resources, gpus, watcher)
     outcomes: list[StageOutcome] = []
     for stage in study.stages:
-        job = TrialJob(
+        job = TrialContext(
             base,
             stage.name,
             folder,
@@ -75,7 +75,7 @@ def run_study(
         )
         origin = Origin(base, digests, n_labels)
         points, dropped = _run_stage(stage, origin, job, shared)
-        trials = origin.results(points, StageRecord(folder, stage.name).ended())
+        trials = origin.results(points, StageJournal(folder, stage.name).trial_ends())
         if SEED_PARAMETER in stage.space:
             trials = with_udr(points, trials, origin, sessions, job)
         trials += dropped
@@ -88,13 +88,13 @@ def run_study(
 
 
 def _run_stage(
-    stage: Stage, origin: Origin, job: TrialJob, shared: Shared
-) -> tuple[list[Point], list[TrialResult]]:
+    stage: Stage, origin: Origin, job: TrialContext, shared: RunContext
+) -> tuple[list[TrialSpec], list[TrialResult]]:
     """Train what the journal does not hold.
 
     Returns the points that were to train in full, and the short trainings of the others.
     """
-    record = StageRecord(job.folder, stage.name)
+    record = StageJournal(job.folder, stage.name)
     dropped: list[TrialResult] = []
     if stage.fidelity is not None:
         points = _draw(stage, origin, record)
@@ -104,8 +104,8 @@ def _run_stage(
         points = origin.points(stage.grid())
         _run_points(stage, points, job, shared, record)
     else:
-        points = _run_sampling(Sampling(stage, origin, record), job, shared)
-    ends = record.ended()
+        points = _run_sampling(StageSampler(stage, origin, record), job, shared)
+    ends = record.trial_ends()
     if not any(ends[point.trial_id]["outcome"] == "finished" for point in points):
         reasons = {str(ends[point.trial_id]["reason"]) for point in points}
         raise StudyError(
@@ -115,11 +115,11 @@ def _run_stage(
     return points, dropped
 
 
-def _draw(stage: Stage, origin: Origin, record: StageRecord) -> list[Point]:
+def _draw(stage: Stage, origin: Origin, record: StageJournal) -> list[TrialSpec]:
     """Return all points of a stage. Side effects: notes those that are drawn at random."""
     if stage.algorithm == "grid":
         return origin.points(stage.grid())
-    sampling = Sampling(stage, origin, record)
+    sampling = StageSampler(stage, origin, record)
     while sampling.ask() is not None:
         pass
     return sampling.points()
@@ -127,22 +127,24 @@ def _draw(stage: Stage, origin: Origin, record: StageRecord) -> list[Point]:
 
 def _halve(
     stage: Stage,
-    points: list[Point],
+    points: list[TrialSpec],
     origin: Origin,
-    job: TrialJob,
-    shared: Shared,
-    record: StageRecord,
-) -> tuple[list[Point], list[TrialResult]]:
+    job: TrialContext,
+    shared: RunContext,
+    record: StageJournal,
+) -> tuple[list[TrialSpec], list[TrialResult]]:
     """Train on shorter schedules; return the points that survive, and the results of others."""
     assert stage.fidelity is not None
     factor = stage.fidelity.schedule.reduction_factor
     dropped: list[TrialResult] = []
-    for reduction in reductions(len(points), factor):
-        short = replace(job, base=shorten(job.base, reduction), rung=f"1/{reduction:.3g}")
+    for reduction in epoch_divisors(len(points), factor):
+        short = replace(
+            job, base=with_fewer_epochs(job.base, reduction), rung=f"1/{reduction:.3g}"
+        )
         start = replace(origin, base=short.base, rung=short.rung)
         trained = [start.point(point.params) for point in points]
         _run_points(stage, trained, short, shared, record)
-        ends = record.ended()
+        ends = record.trial_ends()
         trained_ends = [ends[point.trial_id] for point in trained]
         missed = [
             total_shortfall(
@@ -150,7 +152,7 @@ def _halve(
             )
             for point, end in zip(trained, trained_ends, strict=True)
         ]
-        kept = survivors(trained_ends, stage.objectives, factor, missed)
+        kept = select_survivors(trained_ends, stage.objectives, factor, missed)
         results = start.results(trained, ends)
         dropped += [replace(r, completed=False) for i, r in enumerate(results) if i not in kept]
         points = [points[i] for i in kept]
@@ -158,27 +160,33 @@ def _halve(
 
 
 def _run_points(
-    stage: Stage, points: Sequence[Point], job: TrialJob, shared: Shared, record: StageRecord
+    stage: Stage,
+    points: Sequence[TrialSpec],
+    job: TrialContext,
+    shared: RunContext,
+    record: StageJournal,
 ) -> None:
-    ended = record.ended()
+    ended = record.trial_ends()
     todo = [point for point in points if point.trial_id not in ended]
     shared.watcher.stage_started(stage, len(points), len(points) - len(todo), job.rung)
     if todo:
-        scheduler = _make_scheduler(stage, job, points, record, shared.n_labels)
+        scheduler = make_scheduler(stage, job, points, record, shared.n_labels)
         train(todo, job, shared, record, scheduler)
-    ended = record.ended()
+    ended = record.trial_ends()
     left = [point for point in points if point.trial_id not in ended]
     if left:
         _stop_interrupted(job, left, f"{len(points) - len(left)} of {len(points)} trials")
 
 
-def _run_sampling(sampling: Sampling, job: TrialJob, shared: Shared) -> list[Point]:
+def _run_sampling(
+    sampling: StageSampler, job: TrialContext, shared: RunContext
+) -> list[TrialSpec]:
     stage, record = sampling.stage, sampling.record
     unfinished = sampling.unfinished()
     n_ended = len(sampling.points()) - len(unfinished)
     shared.watcher.stage_started(stage, stage.n_trials, n_ended)
     if unfinished or sampling.budget() == "left":
-        scheduler = _make_scheduler(stage, job, [], record, shared.n_labels)
+        scheduler = make_scheduler(stage, job, [], record, shared.n_labels)
         train(sampling, job, shared, record, scheduler)
     points, left = sampling.points(), sampling.unfinished()
     if left or sampling.budget() == "left":
@@ -187,11 +195,11 @@ def _run_sampling(sampling: Sampling, job: TrialJob, shared: Shared) -> list[Poi
     return points
 
 
-def _stop_interrupted(job: TrialJob, left: Sequence[Point], done: str) -> None:
+def _stop_interrupted(job: TrialContext, left: Sequence[TrialSpec], done: str) -> None:
     """End the runs of trials that were cut off, and say how to go on."""
     for point in left:
         close_trial(job.folder, job.target, point.trial_id, "KILLED", "interrupted")
-    raise CutOffError(
+    raise StudyInterrupted(
         f"study {job.folder.name}",
         f"interrupted: {done} of stage `{job.stage}` have ended, those cut off go on from their "
         "last checkpoint",

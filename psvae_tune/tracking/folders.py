@@ -32,7 +32,7 @@ import yaml
 
 from psvae_tune.config.study_file import parse_yaml
 from psvae_tune.errors import StorageError
-from psvae_tune.files import Location, remove_remains, told_as_storage_error, write_bytes
+from psvae_tune.files import Location, as_storage_error, remove_remains, write_bytes
 from psvae_tune.tracking.journal import Journal, open_journal
 
 MIN_FREE_BYTES = 200 * 2**20
@@ -49,7 +49,7 @@ def read_bytes(path: Location) -> bytes:
     """
     if isinstance(path, Path):
         return path.read_bytes()
-    with told_as_storage_error(str(path)):
+    with as_storage_error(str(path)):
         return bytes(path.read_bytes())
 
 
@@ -119,7 +119,7 @@ class OutputFolder:
         file = self.study(name).study_file
         if isinstance(file, Path):
             return file.exists()
-        with told_as_storage_error(str(file)):
+        with as_storage_error(str(file)):
             return file.exists()
 
     def studies(self) -> list[str]:
@@ -141,7 +141,7 @@ class OutputFolder:
         """
         probe = self.root / f".writable.{socket.gethostname()}.{os.getpid()}"
         if not self.is_here:
-            with told_as_storage_error(str(self.root)):
+            with as_storage_error(str(self.root)):
                 write_bytes(probe, b"")
                 probe.unlink()
             return

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from upath import UPath
 
 from psvae_tune.errors import StorageError
-from psvae_tune.files import Location, make_folder, told_as_storage_error
+from psvae_tune.files import Location, as_storage_error, make_folder
 
 Event = dict[str, Any]
 
@@ -99,7 +99,7 @@ class ObjectJournal:
             make_folder(self.folder)
         assert self._number is not None
         path = self._path(self._number)
-        with told_as_storage_error(str(path)):
+        with as_storage_error(str(path)):
             try:
                 path.fs.pipe_file(path.path, json.dumps(event).encode(), mode="create")
             except FileExistsError as error:
@@ -120,7 +120,7 @@ class ObjectJournal:
         return self.folder / f"{number:08}.json"
 
     def _read_on(self) -> None:
-        with told_as_storage_error(str(self.folder)):
+        with as_storage_error(str(self.folder)):
             if self._number is None:
                 self._read_all()
             assert self._number is not None

@@ -14,13 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from psvae_tune.errors import CutOffError, TrackingError
+from psvae_tune.errors import StudyInterrupted, TrackingError
 from psvae_tune.files import Location, copy_folder, folder_of, write_bytes
 from psvae_tune.tracking import trial_run
 from psvae_tune.tracking.client import RunStatus, TrackingTarget, reason_of
 from psvae_tune.tracking.folders import StudyFolder, remove_folder
 from psvae_tune.tracking.reachability import check_answers
-from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ PATIENCE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
-class Spool:
+class Outbox:
     """What waits of one trial."""
 
     root: Location
@@ -46,8 +46,8 @@ class Spool:
     def _opening(self) -> Location:
         return self.root / "opening"
 
-    def _read_opening(self) -> Opening:
-        return Opening(**json.loads(self._opening.read_bytes()))
+    def _read_opening(self) -> TrialRunSpec:
+        return TrialRunSpec(**json.loads(self._opening.read_bytes()))
 
     def entries(self) -> list[Location]:
         """Return what waits, the oldest first."""
@@ -56,7 +56,7 @@ class Spool:
     def add(
         self,
         entry: Mapping[str, Any],
-        opening: Opening | None = None,
+        opening: TrialRunSpec | None = None,
         files: Path | None = None,
     ) -> None:
         """Keep an entry.
@@ -136,24 +136,24 @@ def _apply(run: TrialRun, entry: Mapping[str, Any], files: Location) -> None:
 
 
 @dataclass(slots=True)
-class SpooledRun:
+class BufferedTrialRun:
     """The run of one trial, as its worker sees it: a server that is away costs nothing."""
 
     target: TrackingTarget
-    spool: Spool
-    opening: Opening
+    spool: Outbox
+    opening: TrialRunSpec
     last_step: int
     """Epochs up to this one are logged, or wait."""
     _run: TrialRun | None = field(default=None, repr=False)
     _next_try: float = 0.0
 
     @classmethod
-    def open(cls, folder: StudyFolder, target: TrackingTarget, opening: Opening) -> Self:
+    def open(cls, folder: StudyFolder, target: TrackingTarget, opening: TrialRunSpec) -> Self:
         """Go on with the run of a trial, or create it; see `TrialRun.open`.
 
         Side effects: sends what waits from before. The run is RUNNING if the server is there.
         """
-        spool = Spool.of(folder, opening.trial_id)
+        spool = Outbox.of(folder, opening.trial_id)
         last_step = max((entry["epoch"] for entry in spool.metrics()), default=0)
         run = cls(target, spool, opening, last_step)
         if run.spool.deliver(target):
@@ -199,7 +199,7 @@ class SpooledRun:
                 self._next_try = 0.0
         return not self.spool.entries()
 
-    def log(self, epochs: Sequence[Epoch]) -> None:
+    def log(self, epochs: Sequence[EpochMetrics]) -> None:
         """Log the metrics of epochs, each once."""
         new = [epoch for epoch in epochs if epoch.number > self.last_step]
         if new:
@@ -207,7 +207,7 @@ class SpooledRun:
             if not self._send(lambda run: run.log(new)):
                 self._keep(*({"kind": "metrics", **_write_epoch(epoch)} for epoch in new))
 
-    def log_final(self, epoch: Epoch) -> None:
+    def log_final(self, epoch: EpochMetrics) -> None:
         """Log numbers that a trial has once, unless they are there, at the step of an epoch."""
         if not self._send(lambda run: run.log_final(epoch)):
             self._keep({"kind": "final", **_write_epoch(epoch)})
@@ -237,19 +237,19 @@ class SpooledRun:
         return {key: points for key, points in found.items() if len(points) > 1}
 
 
-def _write_epoch(epoch: Epoch) -> dict[str, Any]:
+def _write_epoch(epoch: EpochMetrics) -> dict[str, Any]:
     return {"metrics": dict(epoch.metrics), "epoch": epoch.number, "time": epoch.time_ms}
 
 
-def _read_epoch(entry: Mapping[str, Any]) -> Epoch:
-    return Epoch(entry["epoch"], entry["metrics"], entry["time"])
+def _read_epoch(entry: Mapping[str, Any]) -> EpochMetrics:
+    return EpochMetrics(entry["epoch"], entry["metrics"], entry["time"])
 
 
 def close_trial(
     folder: StudyFolder, target: TrackingTarget, trial_id: str, status: RunStatus, reason: str
 ) -> None:
     """End the run of a trial with its reason. Side effects: changes the run, or lets it wait."""
-    spool = Spool.of(folder, trial_id)
+    spool = Outbox.of(folder, trial_id)
     spool.add_close(status, reason)
     spool.deliver(target)
 
@@ -258,7 +258,7 @@ def log_metrics(
     folder: StudyFolder, target: TrackingTarget, trial_id: str, metrics: Mapping[str, float]
 ) -> None:
     """Log numbers known after a trial. Side effects: changes its run, or lets them wait."""
-    spool = Spool.of(folder, trial_id)
+    spool = Outbox.of(folder, trial_id)
     spool.add({"kind": "late", "metrics": dict(metrics)})
     spool.deliver(target)
 
@@ -272,10 +272,10 @@ def fetch_file(
 
     Raises
     ------
-    CutOffError
+    StudyInterrupted
         If the server stays away.
     """
-    waiting = Spool.of(folder, trial_id).find_file(name)
+    waiting = Outbox.of(folder, trial_id).find_file(name)
     deadline = time.monotonic() + PATIENCE_S
     while waiting is None:
         try:
@@ -284,7 +284,7 @@ def fetch_file(
             if _answers(target):
                 raise
             if time.monotonic() > deadline:
-                raise CutOffError(
+                raise StudyInterrupted(
                     f"study {folder.name}",
                     f"needs {name} of its trials, and the tracking server does not answer",
                     hint=f"psvae-tune resume {folder.root}",
@@ -308,5 +308,5 @@ def deliver_all(folder: StudyFolder, target: TrackingTarget) -> int:
 
     Side effects: changes the runs, and removes what was sent.
     """
-    spools = [Spool(path, path.name) for path in folder.spool.glob("*")]
+    spools = [Outbox(path, path.name) for path in folder.spool.glob("*")]
     return sum(not spool.deliver(target) for spool in spools)

@@ -32,7 +32,7 @@ MAX_VALUES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class TrialRunSpec:
     """What the run of a trial is created with."""
 
     stage: str
@@ -46,7 +46,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
+class EpochMetrics:
     """The metrics of an epoch."""
 
     number: int
@@ -74,7 +74,7 @@ class TrialRun:
     """URI of the folder of its files."""
 
     @classmethod
-    def open(cls, target: TrackingTarget, opening: Opening) -> Self:
+    def open(cls, target: TrackingTarget, opening: TrialRunSpec) -> Self:
         """Find the run of a trial and go on in it, or create it.
 
         Side effects: the run exists and is RUNNING when this returns.
@@ -101,7 +101,7 @@ class TrialRun:
         run = describe(client, run_id, opening.params, opening.datasets)
         return cls(target, run_id, last_step, client, run.info.artifact_uri)
 
-    def log(self, epochs: Sequence[Epoch]) -> None:
+    def log(self, epochs: Sequence[EpochMetrics]) -> None:
         """Log the metrics of epochs, each once, in one request or in as few as MLflow takes."""
         new = [epoch for epoch in epochs if epoch.number > self.last_step]
         while new:
@@ -111,7 +111,7 @@ class TrialRun:
             self._client.log_batch(self.run_id, metrics=values)
             self.last_step, new = new[count - 1].number, new[count:]
 
-    def log_final(self, epoch: Epoch) -> None:
+    def log_final(self, epoch: EpochMetrics) -> None:
         """Log numbers that a trial has once, unless they are there, at the step of an epoch."""
         data = self._client.get_run(self.run_id).data.metrics
         new = {k: value for k, value in epoch.metrics.items() if metric_key(k) not in data}
@@ -162,7 +162,7 @@ def describe(
     return run
 
 
-def _metrics(epoch: Epoch) -> list[Any]:
+def _metrics(epoch: EpochMetrics) -> list[Any]:
     metric = import_mlflow().entities.Metric
     return [
         metric(metric_key(key), value, epoch.time_ms, epoch.number)
@@ -191,7 +191,7 @@ def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, flo
         if latest is None or latest.value != value:
             # At one step the latest counts, also if the clock has been put back since.
             time_ms = now if latest is None else max(now, latest.timestamp + 1)
-            new += _metrics(Epoch(0, {key: value}, time_ms))
+            new += _metrics(EpochMetrics(0, {key: value}, time_ms))
     client.log_batch(run_id, metrics=new)
 
 

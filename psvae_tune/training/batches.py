@@ -100,7 +100,7 @@ class PreparedData:
         item = self.sessions[index]
         rows = item.session.clip(clip)
         if item.resident is None:
-            found = {name: _bring(array[rows], device) for name, array in item.arrays.items()}
+            found = {name: _to_device(array[rows], device) for name, array in item.arrays.items()}
         else:
             found = {name: tensor[rows].clone() for name, tensor in item.resident.items()}
         images = found["frames"]
@@ -118,7 +118,7 @@ class PreparedData:
             ),
         )
 
-    def bring(
+    def iter_batches(
         self, batches: Iterable[Sequence[tuple[int, int]]], device: torch.device
     ) -> Iterator[Batch]:
         """Yield batches on a device.
@@ -141,17 +141,17 @@ class PreparedData:
         if device.type == "cpu" or all(item.resident is not None for item in self.sessions):
             yield from (call() for call in calls)
         else:
-            yield from call_ahead(calls)
+            yield from prefetch(calls)
 
     def iterate(self, split: SplitName, device: torch.device) -> Iterator[Batch]:
         """Yield a split clip by clip, in order."""
-        yield from self.bring([[place] for place in self.clips(split)], device)
+        yield from self.iter_batches([[place] for place in self.clips(split)], device)
 
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
-def call_ahead(calls: Iterable[Callable[[], Made]]) -> Iterator[Made]:
+def prefetch(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
     """Yield what calls return, in order; while one result is used, the next call is made.
 
     What a call raises is raised in the place of its result.
@@ -167,7 +167,7 @@ def call_ahead(calls: Iterable[Callable[[], Made]]) -> Iterator[Made]:
             yield coming.result()
 
 
-def _bring(array: Any, device: torch.device) -> Tensor:
+def _to_device(array: Any, device: torch.device) -> Tensor:
     """Return a copy on a device."""
     # torch.tensor copies: the arrays may be read-only memory shared with other trials.
     copied = torch.tensor(array)
@@ -177,14 +177,14 @@ def _bring(array: Any, device: torch.device) -> Tensor:
     return copied.to(device, non_blocking=True)
 
 
-def room_on(device: torch.device) -> int:
+def device_cache_bytes(device: torch.device) -> int:
     """Return how many bytes of recordings may stay on a device: none on the processor."""
     if device.type != "cuda":
         return 0
     return int(GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
-def keep_on(data: PreparedData, device: torch.device, room: int) -> PreparedData:
+def cache_on_device(data: PreparedData, device: torch.device, room: int) -> PreparedData:
     """Return data whose recordings are on a device as a whole, or as they are if too large.
 
     Parameters
@@ -194,7 +194,7 @@ def keep_on(data: PreparedData, device: torch.device, room: int) -> PreparedData
     device
         Of the model.
     room
-        Bytes that frames and their masks may take there, as from `room_on`.
+        Bytes that frames and their masks may take there, as from `device_cache_bytes`.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def _copy(item: PreparedSession, device: torch.device) -> dict[str, Tensor]:
         dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
         copies[name] = torch.empty(array.shape, dtype=dtype, device=device)
         for rows in clips:
-            copies[name][rows] = _bring(array[rows], device)
+            copies[name][rows] = _to_device(array[rows], device)
     return copies
 
 

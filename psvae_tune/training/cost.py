@@ -13,9 +13,9 @@ from psvae_tune.data.session import Session
 from psvae_tune.training.batches import (
     PreparedData,
     PreparedSession,
-    keep_on,
+    cache_on_device,
+    device_cache_bytes,
     prepare_data,
-    room_on,
 )
 from psvae_tune.training.evaluate import evaluate
 from psvae_tune.training.fit import fit, start
@@ -24,7 +24,7 @@ N_CLIPS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class TrialCost:
     """What one trial needs."""
 
     epoch_s: float
@@ -34,7 +34,7 @@ class Probe:
     recordings that stay on it."""
 
 
-def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> Probe:
+def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> TrialCost:
     """Train the longest clips for two epochs, time the second, and validate once.
 
     The times are those of a trial that has its cores for itself.
@@ -43,7 +43,7 @@ def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> P
     """
     torch.set_num_threads(n_threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = keep_on(prepare_data(sessions, config), device, room_on(device))
+    data = cache_on_device(prepare_data(sessions, config), device, device_cache_bytes(device))
     few = replace(
         data,
         sessions=tuple(
@@ -64,7 +64,7 @@ def probe(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> P
     begin = time.perf_counter()
     evaluate(state.model, data, "val", device)
     validate_s = (time.perf_counter() - begin) / config.training.val_check_interval
-    return Probe(train_s + validate_s, _peak_bytes(sessions, device))
+    return TrialCost(train_s + validate_s, _peak_bytes(sessions, device))
 
 
 def _longest_clips(item: PreparedSession) -> tuple[int, ...]:

@@ -118,7 +118,7 @@ class _Clip:
         if mask is None and batch.labels is not None:
             # Another session may have masks.
             mask = torch.ones_like(batch.labels)
-        return cls(model.subspaces(mean), logvar, batch.labels, mask, labels_hat)
+        return cls(model.to_partition(mean), logvar, batch.labels, mask, labels_hat)
 
 
 def _gather(seen: Sequence[_Clip], clip_sessions: Array) -> Evaluation:

@@ -88,11 +88,11 @@ def _localisation(
         labels_sc = None if batch.labels_sc is None else batch.labels_sc[rows]
         q = model.infer(batch.frames[rows], labels_sc, session_index)
         # One row a latent at its low end, then one a latent at its high end.
-        z = model.subspaces(q.mean).repeat(2 * len(columns), 1)
+        z = model.to_partition(q.mean).repeat(2 * len(columns), 1)
         for row, (end, i) in enumerate(product(range(2), range(len(columns)))):
             z[row, columns[i]] = ends[end, i]
         frames = model.decode(
-            model.from_subspaces(z),
+            model.from_partition(z),
             None if batch.labels is None else batch.labels[rows].expand(len(z), -1),
             None if session_index is None else session_index.expand(len(z)),
             like=q,

@@ -165,7 +165,7 @@ def _train_epoch(
     state.model.train()
     names: list[str] = []
     rows, n_frames = [], []
-    for batch in data.bring(data.training_batches(order), state.device):
+    for batch in data.iter_batches(data.training_batches(order), state.device):
         terms = state.model.terms(batch, factor, rng)
         state.optimizer.zero_grad(set_to_none=True)
         loss = terms.loss

@@ -21,14 +21,14 @@ import psvae_tune.search.tuner
 from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.search.progress import Progress, to_result
-from psvae_tune.search.stage_journal import StageRecord
-from psvae_tune.search.trainable import TrialJob
-from psvae_tune.search.trial_spec import Point
-from psvae_tune.search.tuner import Shared, train
+from psvae_tune.search.progress import TrialReport, to_result
+from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.trainable import TrialContext
+from psvae_tune.search.trial_spec import TrialSpec
+from psvae_tune.search.tuner import RunContext, train
 from psvae_tune.tracking.client import TrackingTarget, open_target
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec
 from tests.support.loopback import AWAKE, serve_mlflow
 
 N_EPOCHS = 5
@@ -45,16 +45,16 @@ class Unwatched:
         """Pass."""
 
 
-def epochs(params, target: TrackingTarget) -> Iterator[Progress]:
+def epochs(params, target: TrackingTarget) -> Iterator[TrialReport]:
     """Log what a trial would, as fast as the server takes it."""
     trial_id = f"{params['number']:08}"
     run = TrialRun.open(
-        target, Opening("stage", trial_id, trial_id, {"number": params["number"]}, [])
+        target, TrialRunSpec("stage", trial_id, trial_id, {"number": params["number"]}, [])
     )
     for epoch in range(1, N_EPOCHS + 1):
-        run.log([Epoch.now(epoch, dict.fromkeys(METRICS, float(epoch)))])
-        yield Progress(trial_id, epoch, {"val/frame_mse": 1 / epoch})
-    yield Progress(trial_id, N_EPOCHS, {"val/frame_mse": 1.0}, is_finished=True)
+        run.log([EpochMetrics.now(epoch, dict.fromkeys(METRICS, float(epoch)))])
+        yield TrialReport(trial_id, epoch, {"val/frame_mse": 1 / epoch})
+    yield TrialReport(trial_id, N_EPOCHS, {"val/frame_mse": 1.0}, is_finished=True)
 
 
 def short_trial(config, sessions, job, n_threads) -> None:
@@ -67,10 +67,10 @@ def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -
     """Run a study of trials that do nothing, and print what it cost."""
     base = parse_trial_config({"model": {"model_class": "ae", "n_ae_latents": 2}}, "benchmark")
     study = StudyFolder(folder / "study")
-    record = StageRecord(study, "stage")
-    job = TrialJob(base, "stage", study, target)
-    points = [Point({"number": n}, f"{n:08}", f"trial {n}") for n in range(n_trials)]
-    shared = Shared(ray.put([]), (), 0, Resources(), 0.0, Unwatched())
+    record = StageJournal(study, "stage")
+    job = TrialContext(base, "stage", study, target)
+    points = [TrialSpec({"number": n}, f"{n:08}", f"trial {n}") for n in range(n_trials)]
+    shared = RunContext(ray.put([]), (), 0, Resources(), 0.0, Unwatched())
     # Pickled by value, because this file is run as a script: workers need not know it.
     psvae_tune.search.trainable._trainable = short_trial
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -79,10 +79,10 @@ def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -
     seconds = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    ends = record.ended()
+    ends = record.trial_ends()
     assert len(ends) == n_trials
     begin = time.perf_counter()
-    StageRecord(study, "stage").ended()
+    StageJournal(study, "stage").trial_ends()
     reading = time.perf_counter() - begin
     runs = target.client().search_runs([target.experiment_id], max_results=n_trials + 1)
     assert len(runs) == n_trials

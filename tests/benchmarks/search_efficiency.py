@@ -35,7 +35,7 @@ from psvae_tune.data.demo import demo_path, read_truth
 from psvae_tune.data.session_file import read_session
 from psvae_tune.metrics.disentanglement import mig
 from psvae_tune.models.model_file import load_model
-from psvae_tune.results.logged_study import LoggedTrial, open_study
+from psvae_tune.results.logged_study import TrialRecord, open_study
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.trial_run import fetch_file
@@ -196,7 +196,7 @@ def read_result(strategy: str, repetition: int, output: OutputFolder, name: str)
 
 
 def read_fit(
-    trial: LoggedTrial, target: TrackingTarget, data: PreparedData, truth: np.ndarray
+    trial: TrialRecord, target: TrackingTarget, data: PreparedData, truth: np.ndarray
 ) -> Fit:
     """Return a trial with how far its unsupervised latents are the untracked parts."""
     with TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.layers import matmul_conv, transposed_conv
-from psvae_tune.models.layers.architecture import Size
+from psvae_tune.models.layers.architecture import FrameSize
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.fit import fit, pick_dtype, start
@@ -76,7 +76,7 @@ def make_config(precision: str, network: str = "published") -> TrialConfig:
 
 
 def transposed_convolution(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: FrameSize, outer: FrameSize
 ) -> Tensor:
     """Return what `transposed_conv.grow` does, for frames of even sizes."""
     return F.conv_transpose2d(x, weight, bias, stride, before)[..., : outer[0], : outer[1]]

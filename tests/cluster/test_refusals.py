@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from psvae_tune.cli.commands import main
 from psvae_tune.cli.jobs import refusal
-from psvae_tune.cluster.job_log import last_error, summarise
+from psvae_tune.cluster.job_log import first_line, last_error
 from psvae_tune.cluster.nodes import Node, Nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, TrackingError
@@ -99,7 +99,7 @@ def test_a_job_without_an_error_of_ours_shows_the_end_of_its_log():
 
 
 def test_a_job_whose_packages_cannot_be_installed_tells_which():
-    message = summarise(
+    message = first_line(
         "runtime_env setup failed: Failed to set up runtime environment.\nTraceback\n"
         "  Last lines:\n    ERROR: No matching distribution found for psvae-tune==9.9.9\n"
     )

@@ -7,7 +7,7 @@ from psvae_tune.config.metric_catalog import METRICS, STAGE_METRICS, goal_of, is
 from psvae_tune.config.model import AEConfig, PSVAEConfig
 from psvae_tune.config.selection_rule import (
     Bound,
-    Rule,
+    SelectionRule,
     check_rule,
     default_rule,
     parse_rule,
@@ -35,7 +35,7 @@ GOOD = [
 @pytest.mark.parametrize("text", GOOD)
 def test_rules_survive_a_round_trip_and_suit_the_model(text):
     rule = parse_rule(yaml.safe_load(text))
-    assert Rule.model_validate(rule.model_dump(mode="json")) == rule
+    assert SelectionRule.model_validate(rule.model_dump(mode="json")) == rule
     assert parse_rule(yaml.safe_load(yaml.safe_dump(rule.model_dump(mode="json")))) == rule
     assert check_rule(rule, PS_VAE, {"ps_vae.alpha", "rng_seed_model"}) == []
 

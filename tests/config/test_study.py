@@ -187,8 +187,8 @@ def test_a_grid_takes_nothing_that_samples(change, message):
 )
 def test_a_domain_knows_its_values(words, inside, outside):
     domain = Domain.model_validate(words)
-    assert all(map(domain.holds, inside))
-    assert not any(map(domain.holds, outside))
+    assert all(map(domain.contains, inside))
+    assert not any(map(domain.contains, outside))
 
 
 def test_what_is_known_at_the_end_cannot_stop_a_trial():

@@ -1,6 +1,6 @@
 import pytest
 
-from psvae_tune.config.wording import count
+from psvae_tune.config.wording import pluralise
 
 
 @pytest.mark.parametrize(
@@ -8,4 +8,4 @@ from psvae_tune.config.wording import count
     [(0, "0 GPUs"), (1.0, "1 GPU"), (2, "2 GPUs"), (0.5, "0.5 GPUs"), (1_234_567, "1234567 GPUs")],
 )
 def test_only_one_thing_is_singular(number, expected):
-    assert count(number, "GPU") == expected
+    assert pluralise(number, "GPU") == expected

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from psvae_tune.data.quality_findings import Finding, find
+from psvae_tune.data.quality_findings import Finding, find_issues
 from psvae_tune.data.quality_measures import measure_session
 from psvae_tune.data.session_file import ExtraGroup, write_session
 from tests.support.recordings import HEIGHT, WIDTH, draw, path_of_square
@@ -31,7 +31,7 @@ def examine(tmp_path: Path) -> Callable[..., dict[str, list[Finding]]]:
         path = tmp_path / "session.h5"
         write_session(path, frames, [clip] * (N // clip), **contents)
         found: dict[str, list[Finding]] = {}
-        for finding in find(measure_session(str(path))):
+        for finding in find_issues(measure_session(str(path))):
             found.setdefault(finding.about, []).append(finding)
         return found
 
@@ -153,6 +153,6 @@ def test_too_few_clips_to_split_are_told(examine):
     "name", ["mirror_mouse/mirror_mouse_128.h5", "flies13/flies13_track0_96.h5"]
 )
 def test_nothing_is_bad_in_real_recordings(shared, name):
-    findings = find(measure_session(str(shared / "data" / name)))
+    findings = find_issues(measure_session(str(shared / "data" / name)))
     assert [f for f in findings if f.level == "bad"] == []
     assert any(f.about == "lag" and f.level == "good" for f in findings)

@@ -15,7 +15,7 @@ from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.memory_limits import left_in_groups
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.errors import DataError
-from psvae_tune.training.batches import call_ahead, keep_on, prepare_data
+from psvae_tune.training.batches import cache_on_device, prefetch, prepare_data
 from psvae_tune.training.evaluate import evaluate
 from psvae_tune.training.fit import fit, start
 from tests.support.recordings import set_value, store_float_frames
@@ -88,7 +88,7 @@ def metrics_of(session, room=0):
         "test",
     )
     device = torch.device("cpu")
-    data = keep_on(prepare_data([session], config), device, room)
+    data = cache_on_device(prepare_data([session], config), device, room)
     assert all((item.resident is not None) == (room > 0) for item in data.sessions)
     state = start(config, data, device)
     epochs = [report.metrics for report in fit(state, data, config)]
@@ -119,7 +119,7 @@ def test_what_is_read_ahead_comes_in_order_and_with_its_errors(make_file):
     whole, stored = (prepare_data([session], config) for session in read_both(path))
     with h5py.File(path, "r+") as file:
         set_value("images/trial_0001", (0, 0, 0, 0), 7)(file)
-    brought = call_ahead(partial(stored.batch, [(0, clip)], cpu) for clip in (2, 0, 1))
+    brought = prefetch(partial(stored.batch, [(0, clip)], cpu) for clip in (2, 0, 1))
     for clip in (2, 0):
         assert next(brought).frames.equal(whole.batch([(0, clip)], cpu).frames)
     with pytest.raises(DataError, match="`images/trial_0001` is not what it was"):

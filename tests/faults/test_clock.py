@@ -9,8 +9,8 @@ import pytest
 
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.outbox import SpooledRun, close_trial, log_metrics
-from psvae_tune.tracking.trial_run import Opening
+from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial, log_metrics
+from psvae_tune.tracking.trial_run import TrialRunSpec
 from tests.support import audit
 from tests.support.logging_trial import KEYS, PROGRAM
 
@@ -48,7 +48,7 @@ def test_what_is_known_late_counts_although_the_clock_was_put_back(tmp_path, mon
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     target = open_target(uri, "clock", "load", tmp_path / "artifacts")
     folder = StudyFolder(tmp_path / "study")
-    SpooledRun.open(folder, target, Opening("stage", "trial", "trial", {"n": 1}, []))
+    BufferedTrialRun.open(folder, target, TrialRunSpec("stage", "trial", "trial", {"n": 1}, []))
     now = time.time()
     for offset, agreement in ((0, 0.9), (0, 0.9), (-3600, 0.5), (-7200, 0.7)):
         monkeypatch.setattr("time.time", lambda offset=offset: now + offset)

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from psvae_tune.errors import CutOffError, TrackingError
+from psvae_tune.errors import StudyInterrupted, TrackingError
 from psvae_tune.files import write_bytes
-from psvae_tune.study.interrupt import tell_how_to_go_on
+from psvae_tune.study.interrupt import explain_interruption
 from psvae_tune.tracking.client import open_target, writing
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.journal import FileJournal
-from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec
 from tests.support import audit
 from tests.support.tiny_study import command, finish, wait_for
 
@@ -95,7 +95,7 @@ def test_no_writer_leaves_a_part_of_a_file(disk, tmp_path):
     output = OutputFolder(disk.root / "out")
     folder = output.study("study")
     target = open_target(output.default_tracking_uri, "full", "study", output.artifacts)
-    run = TrialRun.open(target, Opening("stage", "trial", "alpha=1", {"alpha": 1}, []))
+    run = TrialRun.open(target, TrialRunSpec("stage", "trial", "alpha=1", {"alpha": 1}, []))
     journal = FileJournal(folder.root / "journal.jsonl")
     checkpoint = folder.checkpoint("trial")
     write_bytes(checkpoint, b"before")
@@ -107,8 +107,8 @@ def test_no_writer_leaves_a_part_of_a_file(disk, tmp_path):
     with pytest.raises(OSError, match="No space left on device"):
         run.log_folder(pictures)
     with (
-        pytest.raises(CutOffError, match="cannot be kept: No space left"),
-        tell_how_to_go_on(folder),
+        pytest.raises(StudyInterrupted, match="cannot be kept: No space left"),
+        explain_interruption(folder),
     ):
         write_bytes(checkpoint, bytes(2**17))
     with pytest.raises(OSError, match="No space left on device"):
@@ -117,7 +117,7 @@ def test_no_writer_leaves_a_part_of_a_file(disk, tmp_path):
 
     def log_on():
         for epoch in range(1, 100):
-            run.log([Epoch.now(epoch, metrics)])
+            run.log([EpochMetrics.now(epoch, metrics)])
 
     with pytest.raises(TrackingError, match="is full"), writing("the run"):
         log_on()
@@ -127,7 +127,7 @@ def test_no_writer_leaves_a_part_of_a_file(disk, tmp_path):
     disk.make_room()
     journal.append({"event": "after"})
     assert [event["event"] for event in journal.events()] == ["before", "after"]
-    run.log([Epoch.now(n_logged + 1, metrics)])
+    run.log([EpochMetrics.now(n_logged + 1, metrics)])
     history = target.client().get_metric_history(run.run_id, "train/metric_0")
     assert [item.step for item in history] == list(range(1, n_logged + 2))
     run.log_folder(pictures)

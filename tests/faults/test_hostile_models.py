@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psvae_tune.files import write_bytes
-from psvae_tune.search.trainable import TrialJob, run_trial
+from psvae_tune.search.trainable import TrialContext, run_trial
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.training.batches import prepare_data
@@ -115,7 +115,7 @@ def test_damaged_checkpoints_cost_only_time(tmp_path, checkpoint):
     config, sessions = make_config(), [make_session(lengths=(4,) * 10)]
     target = open_target(f"sqlite:///{tmp_path / 'mlflow.db'}", "experiment", "study", tmp_path)
     folder = OutputFolder(tmp_path).study("study")
-    job = TrialJob(config, "stage", folder, target, "none")
+    job = TrialContext(config, "stage", folder, target, "none")
     trial_id = config.fingerprint([session.digest for session in sessions])
     write_bytes(folder.checkpoint(trial_id), checkpoint[:-1])
     assert [progress.epoch for progress in run_trial({}, sessions, job, CPU)] == [1, 2, 3, 4, 4]

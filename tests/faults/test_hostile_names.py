@@ -10,7 +10,7 @@ from mlflow.utils.validation import _validate_metric_name
 
 from psvae_tune.cluster.uploads import upload
 from psvae_tune.data.demo import write_demo
-from psvae_tune.data.quality_findings import find
+from psvae_tune.data.quality_findings import find_issues
 from psvae_tune.data.quality_measures import measure_session
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.data.session_header import read_header
@@ -82,7 +82,7 @@ def write_marked(path, label_names):
 def test_the_page_of_a_session_shows_markup_as_text(tmp_path):
     path = write_marked(tmp_path / "<img src=x onerror=alert(1)>.h5", MARKUP)
     measures = measure_session(str(path))
-    page = build_session_page([(measures, find(measures))])
+    page = build_session_page([(measures, find_issues(measures))])
     found = Tags(page)
     assert "script" not in found.tags
     assert not found.actions

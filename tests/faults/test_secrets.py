@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from psvae_tune.cli.commands import main
-from psvae_tune.cluster.jobs import Cluster, Order
+from psvae_tune.cluster.jobs import JobsClient, JobSpec
 from psvae_tune.errors import ClusterError, ConfigError
 from psvae_tune.redaction import hide_passwords
 from tests.support.leaks import leaks
@@ -78,15 +78,15 @@ def test_passwords_are_refused_and_not_repeated(tmp_path, monkeypatch, case):
 @pytest.mark.parametrize(
     "order",
     [
-        Order("study", "/out", ("run", "--set", f"tracking.uri={URL}"), "http://mlflow:5000"),
-        Order("study", f"s3://key:{PASSWORD}@bucket", (), "http://mlflow:5000"),
-        Order("study", "/out", (), URL),
-        Order("study", "/out", (), "http://mlflow:5000", {}, f"git+https://{PASSWORD}@host/x"),
-        Order("study", "/out", (), "http://mlflow:5000", {"study.yaml": f"uri: {URL}"}),
+        JobSpec("study", "/out", ("run", "--set", f"tracking.uri={URL}"), "http://mlflow:5000"),
+        JobSpec("study", f"s3://key:{PASSWORD}@bucket", (), "http://mlflow:5000"),
+        JobSpec("study", "/out", (), URL),
+        JobSpec("study", "/out", (), "http://mlflow:5000", {}, f"git+https://{PASSWORD}@host/x"),
+        JobSpec("study", "/out", (), "http://mlflow:5000", {"study.yaml": f"uri: {URL}"}),
     ],
 )
 def test_no_job_is_told_a_password(order):
-    nobody = Cluster("http://127.0.0.1:9", None)
+    nobody = JobsClient("http://127.0.0.1:9", None)
     with pytest.raises(ClusterError, match="holds a password") as caught:
         nobody.submit(order)
     assert PASSWORD not in str(caught.value)

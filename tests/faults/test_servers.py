@@ -9,9 +9,9 @@ import pytest
 
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
-from psvae_tune.tracking.outbox import SpooledRun, close_trial, deliver_all, log_metrics
+from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial, deliver_all, log_metrics
 from psvae_tune.tracking.study_run import StudyRun
-from psvae_tune.tracking.trial_run import Epoch, Opening
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from tests.support import audit
 from tests.support.loopback import free_port, serve_mlflow
 from tests.support.proxy import slow_proxy
@@ -87,17 +87,17 @@ def test_requests_that_are_sent_again_count_once(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     folder, port = OutputFolder(tmp_path / "out").study("study"), free_port()
     delays = itertools.cycle([3.0, 0.01, 0.01])
-    opening = Opening("stage", "trial", "alpha=1", {"ps_vae.alpha": 1}, [])
+    opening = TrialRunSpec("stage", "trial", "alpha=1", {"ps_vae.alpha": 1}, [])
     n_epochs = 9
     with serve_mlflow(tmp_path, port) as uri, slow_proxy(port, lambda: next(delays)) as slow:
         target = open_target(slow, "late", "study", None)
         study_run = StudyRun.open(target, {"ps_vae.beta": 1})
-        run = SpooledRun.open(folder, target, opening)
+        run = BufferedTrialRun.open(folder, target, opening)
         for epoch in range(1, n_epochs + 1):
             metrics = {"train/loss": 1 / epoch, "val/frame_mse": 2 / epoch}
-            run.log([Epoch.now(epoch, metrics)])
+            run.log([EpochMetrics.now(epoch, metrics)])
         run.log_text("words", "config.yaml")
-        run.log_final(Epoch.now(n_epochs, {"test/frame_mse": 0.5}))
+        run.log_final(EpochMetrics.now(n_epochs, {"test/frame_mse": 0.5}))
         close_trial(folder, target, "trial", "FINISHED", "trained to the end")
         log_metrics(folder, target, "trial", {"best/udr": 0.5})
         study_run.close("FINISHED")

@@ -58,11 +58,11 @@ def test_set_labels_are_read_out_again(model_class: str) -> None:
     labels = model.predict_labels(changed)
     assert labels is not None
     torch.testing.assert_close(labels, batch.labels, atol=1e-4, rtol=1e-4)
-    before, after = (model.partition.split(model.subspaces(z)) for z in (mean, changed))
+    before, after = (model.partition.split(model.to_partition(z)) for z in (mean, changed))
     torch.testing.assert_close(after.unsupervised, before.unsupervised, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after.background, before.background)
     torch.testing.assert_close(
-        model.from_subspaces(model.subspaces(mean)), mean, atol=1e-4, rtol=1e-4
+        model.from_partition(model.to_partition(mean)), mean, atol=1e-4, rtol=1e-4
     )
     assert model.decode(changed).shape == batch.frames.shape
 

@@ -119,7 +119,7 @@ def test_prediction_never_samples(model: Model) -> None:
     torch.testing.assert_close(first.frames, unsampled.frames.detach())
     torch.testing.assert_close(first.mean, unsampled.mean.detach())
     assert (first.logvar is not None) == model.is_variational
-    assert (first.labels is not None) == ("labels_hat" in model.config.offers)
+    assert (first.labels is not None) == ("labels_hat" in model.config.capabilities)
 
 
 def test_arrays_are_predicted_like_tensors(model: Model) -> None:

@@ -18,9 +18,9 @@ def test_every_model_has_settings_and_every_settings_a_model() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_settings_and_model_agree_on_what_there_is(name: str) -> None:
     model = build_model(make_config(name), SHAPE)
-    offers = model.config.offers
-    assert ("posterior" in offers) == model.is_variational
-    assert ("background" in offers) == (model.partition.n_background > 0)
+    capabilities = model.config.capabilities
+    assert ("posterior" in capabilities) == model.is_variational
+    assert ("background" in capabilities) == (model.partition.n_background > 0)
     assert model.partition.n_latents == 8
     assert model.partition.n_supervised == model.config.count_supervised(SHAPE.n_labels)
 
@@ -29,7 +29,9 @@ def test_settings_and_model_agree_on_what_there_is(name: str) -> None:
 def test_every_term_is_a_metric_that_the_model_may_be_asked_for(name: str) -> None:
     model = build_model(make_config(name), SHAPE)
     offered = {
-        metric for metric, meaning in METRICS.items() if meaning.needs <= model.config.offers
+        metric
+        for metric, meaning in METRICS.items()
+        if meaning.requires <= model.config.capabilities
     }
     assert model.terms(make_batch(), 1.0, None).terms.keys() <= offered
 

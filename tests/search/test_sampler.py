@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
-from psvae_tune.search.sampler import Sampling, to_distribution
-from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.sampler import StageSampler, to_distribution
+from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import Origin
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support.studies import make_config
@@ -32,8 +32,8 @@ SAMPLER_NAMES = ["random", "tpe", "nsga2", "gp"]
 def make_sampling(folder, **stage):
     raw = {"space": SPACE, "objectives": TWO, "algorithm": "optuna", "num_trials": 20}
     parsed = Stage.model_validate({**raw, **stage})
-    record = StageRecord(StudyFolder(folder / "study"), parsed.name)
-    return Sampling(parsed, Origin(make_config(), ("digest",), 2), record)
+    record = StageJournal(StudyFolder(folder / "study"), parsed.name)
+    return StageSampler(parsed, Origin(make_config(), ("digest",), 2), record)
 
 
 def end(sampling, point, outcome="finished", epoch=4, **metrics):
@@ -84,7 +84,7 @@ def test_every_suggestion_is_in_the_space_and_runs_once(tmp_path, algorithm):
     assert len({point.trial_id for point in points}) == len(points) == 11
     for point in points:
         for name, value in point.params.items():
-            assert sampling.stage.space[name].holds(value)
+            assert sampling.stage.space[name].contains(value)
     assert sampling.budget() == "spent"
     assert sampling.unfinished() == []
 
@@ -199,7 +199,7 @@ def test_suggestions_from_other_settings_do_not_count(tmp_path):
     sampling = make_sampling(tmp_path)
     run_all(sampling, n=3)
     other = Origin(make_config(model={"l2_reg": 0.1}), ("digest",), 2)
-    assert Sampling(sampling.stage, other, sampling.record).points() == []
+    assert StageSampler(sampling.stage, other, sampling.record).points() == []
 
 
 def test_a_budget_of_epochs_counts_what_was_trained(tmp_path):

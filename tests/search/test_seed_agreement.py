@@ -8,7 +8,7 @@ import torch
 
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.search.seed_agreement import with_udr
-from psvae_tune.search.trainable import TrialJob, run_trial
+from psvae_tune.search.trainable import TrialContext, run_trial
 from psvae_tune.search.trial_spec import Origin
 from psvae_tune.tracking.client import TRIAL, open_target
 from psvae_tune.tracking.folders import StudyFolder
@@ -25,7 +25,7 @@ def make_job(tmp_path_factory):
     def make(study, **sections):
         target = open_target(uri, "seeds", study, folder / "artifacts")
         base = make_config(training={"max_n_epochs": 3}, **sections)
-        return TrialJob(base, "seeds", StudyFolder(folder / study), target)
+        return TrialContext(base, "seeds", StudyFolder(folder / study), target)
 
     return make
 

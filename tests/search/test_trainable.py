@@ -9,10 +9,10 @@ import yaml
 
 from psvae_tune.config.wording import name_trial
 from psvae_tune.models.model_file import load_model
-from psvae_tune.search.trainable import TrialJob, run_trial
+from psvae_tune.search.trainable import TrialContext, run_trial
 from psvae_tune.tracking.client import TRIAL, metric_key, open_target
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.trial_run import Epoch, Opening, TrialRun, close_trial
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state
 from psvae_tune.training.fit import start
@@ -33,7 +33,7 @@ def job(store, tmp_path, request):
     def make(study="study", may_be_stopped=False, **sections):
         target = open_target(store[0], request.node.name, study, store[1])
         folder, config = StudyFolder(tmp_path / study), make_config(**sections)
-        return TrialJob(config, "alpha", folder, target, may_be_stopped=may_be_stopped)
+        return TrialContext(config, "alpha", folder, target, may_be_stopped=may_be_stopped)
 
     return make
 
@@ -114,12 +114,12 @@ def test_an_epoch_that_may_not_be_trained_again_is_logged_before_it_is_told_of(
 
 def test_epochs_that_are_too_many_for_one_request_are_all_logged_once(store):
     target = open_target(store[0], "many", "study", store[1])
-    run = TrialRun.open(target, Opening("stage", "id", "name", {}, []))
+    run = TrialRun.open(target, TrialRunSpec("stage", "id", "name", {}, []))
     numbers = range(1, 61)
-    epochs = [Epoch.now(n, {f"train/{key}": n * key for key in range(50)}) for n in numbers]
+    epochs = [EpochMetrics.now(n, {f"train/{key}": n * key for key in range(50)}) for n in numbers]
     run.log(epochs)
     run.log(epochs)
-    run.log([Epoch.now(61, {f"train/{key}": 0.0 for key in range(900)})])
+    run.log([EpochMetrics.now(61, {f"train/{key}": 0.0 for key in range(900)})])
     history = mlflow.MlflowClient(store[0]).get_metric_history(run.run_id, "train/2")
     assert [(item.step, item.value) for item in history] == [
         *((n, 2 * n) for n in numbers),
@@ -190,8 +190,8 @@ def test_trials_are_named_by_what_varies(params, name):
 
 def test_label_names_become_metric_names_that_mlflow_takes(store):
     target = open_target(store[0], "names", "study", store[1])
-    run = TrialRun.open(target, Opening("stage", "id", "name", {}, []))
+    run = TrialRun.open(target, TrialRunSpec("stage", "id", "name", {}, []))
     names = ["paw left", "<b>x</b>", "ohr%", "ümlaut", "a/b", "x!"]
-    run.log([Epoch.now(1, {f"test/label_r2/{name}": 1.0 for name in names})])
+    run.log([EpochMetrics.now(1, {f"test/label_r2/{name}": 1.0 for name in names})])
     found = mlflow.MlflowClient(store[0]).get_run(run.run_id)
     assert {metric_key(f"test/label_r2/{name}") for name in names} == set(found.data.metrics)

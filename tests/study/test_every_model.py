@@ -58,9 +58,9 @@ def test_a_short_fit(root: Path, shared: Path, tmp_path: Path, name, is_encoder_
     found = run.data.metrics
     assert all(math.isfinite(value) for value in found.values())
     n_sessions = len(recordings)
-    offered = MODEL_CONFIGS[name].offers | {"recorded_labels"}
+    offered = MODEL_CONFIGS[name].capabilities | {"recorded_labels"}
     offered |= {"sessions"} if n_sessions > 1 else set()
-    for metric, needs in ((key, METRICS[key].needs) for key in METRICS):
+    for metric, needs in ((key, METRICS[key].requires) for key in METRICS):
         if needs <= offered:
             assert f"test/{metric}" in found, metric
     assert ("test/frame_mse/session_1" in found) == (n_sessions > 1)
@@ -72,4 +72,4 @@ def test_a_short_fit(root: Path, shared: Path, tmp_path: Path, name, is_encoder_
     seen = FittedModel.load(path).describe(session, n_sessions - 1)
     assert np.isfinite(seen.latents).all()
     assert len(seen.latents) == session.header.n_frames
-    assert (seen.labels is not None) == ("labels_hat" in MODEL_CONFIGS[name].offers)
+    assert (seen.labels is not None) == ("labels_hat" in MODEL_CONFIGS[name].capabilities)

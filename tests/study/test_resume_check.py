@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from psvae_tune.errors import StorageError
-from psvae_tune.study.resume_check import check_request, note_request
+from psvae_tune.study.resume_check import check_unchanged, note_what_was_asked
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support.studies import make_session
 
@@ -26,7 +26,7 @@ RAW = {
 @pytest.fixture
 def folder(tmp_path):
     folder = StudyFolder(tmp_path / "study")
-    note_request(folder, RAW, [make_session()])
+    note_what_was_asked(folder, RAW, [make_session()])
     return folder
 
 
@@ -40,7 +40,7 @@ def changed(place, value):
 
 
 def test_a_study_that_has_not_begun_may_be_anything(tmp_path):
-    check_request(StudyFolder(tmp_path / "new"), RAW, [make_session()])
+    check_unchanged(StudyFolder(tmp_path / "new"), RAW, [make_session()])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_study_that_has_not_begun_may_be_anything(tmp_path):
     ],
 )
 def test_budgets_and_resources_may_change(folder, place, value):
-    check_request(folder, changed(place, value), [make_session()])
+    check_unchanged(folder, changed(place, value), [make_session()])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_budgets_and_resources_may_change(folder, place, value):
 )
 def test_other_changes_are_named(folder, place, value, message):
     with pytest.raises(StorageError, match="--accept-changes") as caught:
-        check_request(folder, changed(place, value), [make_session()])
+        check_unchanged(folder, changed(place, value), [make_session()])
     assert any(message in problem for problem in caught.value.problems)
 
 
@@ -83,14 +83,14 @@ def test_all_changes_are_named_at_once(folder):
     raw["training"]["learning_rate"] = 1
     session = replace(make_session(), digest="another")
     with pytest.raises(StorageError) as caught:
-        check_request(folder, raw, [session])
+        check_unchanged(folder, raw, [session])
     assert len(caught.value.problems) == 3
     assert "the contents of session_0.h5 have changed" in caught.value.problems
 
 
 def test_what_was_accepted_once_is_what_counts_from_then_on(folder):
     raw = changed(["model", "ps_vae.beta"], 2)
-    note_request(folder, raw, [make_session()])
-    check_request(folder, raw, [make_session()])
+    note_what_was_asked(folder, raw, [make_session()])
+    check_unchanged(folder, raw, [make_session()])
     with pytest.raises(StorageError, match="was 2, is 1"):
-        check_request(folder, RAW, [make_session()])
+        check_unchanged(folder, RAW, [make_session()])

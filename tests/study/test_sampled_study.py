@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
-from psvae_tune.search.sampler import Sampling
-from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.sampler import StageSampler
+from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import Origin
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support.tiny_study import STUDY, command, finish, runs_of, wait_for
@@ -41,7 +41,7 @@ def suggestions(folder):
     study = parse_study(kept.read_study_file(), "study.yaml", n_labels=4)
     digest = read_session(folder / "demo.h5", needs_labels=True).digest
     (stage,) = study.stages
-    return Sampling(stage, Origin(study.base, (digest,), 4), StageRecord(kept, stage.name))
+    return StageSampler(stage, Origin(study.base, (digest,), 4), StageJournal(kept, stage.name))
 
 
 def test_stopped_trials_are_pruned_and_only_finished_ones_complete(tmp_path):

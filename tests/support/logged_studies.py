@@ -9,7 +9,7 @@ from psvae_tune.config.study import parse_study
 from psvae_tune.data.session_file import read_session
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.search.selection.select import select
-from psvae_tune.search.trainable import TrialJob, run_trial
+from psvae_tune.search.trainable import TrialContext, run_trial
 from psvae_tune.tracking.client import SELECTED, open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun
@@ -53,7 +53,7 @@ def log_study(folder: Path, session_path: Path, name: str, raw=RAW, n_cut=0, n_f
         output.default_tracking_uri, study.experiment_name, name, output.artifacts
     )
     run = StudyRun.open(target, study.base.params)
-    job = TrialJob(study.base, stage.name, output.study(name), target, study.tracking.movies)
+    job = TrialContext(study.base, stage.name, output.study(name), target, study.tracking.movies)
     points = stage.grid()
     for index, params in enumerate(points):
         last = len(points) - 1 - index

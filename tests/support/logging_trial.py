@@ -8,8 +8,8 @@ from pathlib import Path
 
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.outbox import SpooledRun, close_trial
-from psvae_tune.tracking.trial_run import Epoch, Opening
+from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 
 PROGRAM = [sys.executable, "-m", "tests.support.logging_trial"]
 KEYS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(6)]
@@ -19,10 +19,12 @@ def main() -> None:
     uri, experiment_id, folder, trial_id, n_epochs = sys.argv[1:]
     target = TrackingTarget(uri, experiment_id, "load")
     study = StudyFolder(Path(folder))
-    run = SpooledRun.open(study, target, Opening("stage", trial_id, trial_id, {"n": 1}, []))
+    run = BufferedTrialRun.open(
+        study, target, TrialRunSpec("stage", trial_id, trial_id, {"n": 1}, [])
+    )
     for epoch in range(1, int(n_epochs) + 1):
         metrics = {"train/loss": 1 / epoch, **dict.fromkeys(KEYS, float(epoch))}
-        run.log([Epoch.now(epoch, metrics)])
+        run.log([EpochMetrics.now(epoch, metrics)])
     close_trial(study, target, trial_id, "FINISHED", "trained to the end")
 
 

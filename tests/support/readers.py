@@ -14,20 +14,20 @@ def read_recording(path: Path) -> None:
 
 def check_recording(path: Path) -> None:
     """As ``data check`` does."""
-    from psvae_tune.data.quality_findings import find
+    from psvae_tune.data.quality_findings import find_issues
     from psvae_tune.data.quality_measures import measure_session
 
-    find(measure_session(str(path)))
+    find_issues(measure_session(str(path)))
 
 
 def picture_recording(path: Path) -> None:
     """As ``data check --html`` does."""
-    from psvae_tune.data.quality_findings import find
+    from psvae_tune.data.quality_findings import find_issues
     from psvae_tune.data.quality_measures import measure_session
     from psvae_tune.results.recording_page import build_session_page
 
     measures = measure_session(str(path))
-    build_session_page([(measures, find(measures))])
+    build_session_page([(measures, find_issues(measures))])
 
 
 def read_pose_file(path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
-from psvae_tune.search.stage_journal import StageRecord
+from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.journal import FileJournal
 
@@ -63,15 +63,15 @@ def test_a_torn_line_loses_only_itself(tmp_path, n_lost):
 
 def test_a_trial_that_another_stage_finished_counts_but_one_it_stopped_does_not(tmp_path):
     folder = StudyFolder(tmp_path)
-    first, second = StageRecord(folder, "first"), StageRecord(folder, "second")
+    first, second = StageJournal(folder, "first"), StageJournal(folder, "second")
     first.note_end("a", "finished", "", 3, {})
     first.note_end("b", "stopped", "", 2, {})
-    assert set(first.ended()) == {"a", "b"}
-    assert set(second.ended()) == {"a"}
+    assert set(first.trial_ends()) == {"a", "b"}
+    assert set(second.trial_ends()) == {"a"}
 
 
 def test_rungs_come_back_with_what_is_not_finite(tmp_path):
-    record = StageRecord(StudyFolder(tmp_path), "alpha")
+    record = StageJournal(StudyFolder(tmp_path), "alpha")
     record.note_rung("a", 5, [0.25, float("inf")])
     record.note_rung("b", 5, [0.5, 1.0])
     record.note_rung("a", 15, [0.125, 2.0])
@@ -79,14 +79,14 @@ def test_rungs_come_back_with_what_is_not_finite(tmp_path):
         5: {"a": [0.25, float("inf")], "b": [0.5, 1.0]},
         15: {"a": [0.125, 2.0]},
     }
-    assert StageRecord(StudyFolder(tmp_path), "beta").rungs() == {}
+    assert StageJournal(StudyFolder(tmp_path), "beta").rungs() == {}
 
 
 def test_hours_go_on_where_a_clock_has_another_beginning(tmp_path, monkeypatch):
     """A client of a cluster sends its record to a node."""
     folder = StudyFolder(tmp_path)
     folder.journal.append({"event": "rung", "stage": "alpha", "hours": 2.0})
-    sent = pickle.dumps(StageRecord(folder, "alpha"))
+    sent = pickle.dumps(StageJournal(folder, "alpha"))
     here = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: here() - 1e6)
     assert pickle.loads(sent).hours() == pytest.approx(2, abs=0.01)
@@ -121,7 +121,7 @@ def test_a_study_that_is_absent_names_those_that_are_there(tmp_path):
 
 
 def test_the_journal_is_readable_by_others(tmp_path):
-    record = StageRecord(StudyFolder(tmp_path), "alpha")
+    record = StageJournal(StudyFolder(tmp_path), "alpha")
     record.note_end("a", "finished", "trained to the end", 3, {"val/frame_mse": 0.1})
     (line,) = (tmp_path / "journal.jsonl").read_text().splitlines()
     assert json.loads(line)["metrics"] == {"val/frame_mse": 0.1}

@@ -6,8 +6,8 @@ import pytest
 from psvae_tune.files import write_bytes
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
-from psvae_tune.tracking.outbox import SpooledRun, close_trial, deliver_all, log_metrics
-from psvae_tune.tracking.trial_run import Epoch, Opening
+from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial, deliver_all, log_metrics
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from tests.support.loopback import free_port, serve_mlflow
 
 pytestmark = pytest.mark.slow
@@ -17,8 +17,8 @@ def test_what_a_trial_logs_waits_for_a_server_that_is_away(tmp_path):
     folder, port = OutputFolder(tmp_path / "out").study("study"), free_port()
 
     def begin(trial_id="trial"):
-        return SpooledRun.open(
-            folder, target, Opening("stage", trial_id, "alpha=1", {"alpha": 1}, [])
+        return BufferedTrialRun.open(
+            folder, target, TrialRunSpec("stage", trial_id, "alpha=1", {"alpha": 1}, [])
         )
 
     def values(run, key="train/loss"):
@@ -28,18 +28,18 @@ def test_what_a_trial_logs_waits_for_a_server_that_is_away(tmp_path):
     with serve_mlflow(tmp_path, port) as uri:
         target = open_target(uri, "away", "study", None)
         first = begin()
-        first.log([Epoch.now(1, {"train/loss": 1.0})])
-    first.log([Epoch.now(2, {"train/loss": 2.0})])
+        first.log([EpochMetrics.now(1, {"train/loss": 1.0})])
+    first.log([EpochMetrics.now(2, {"train/loss": 2.0})])
     again = begin()  # as after a crash, which repeats the epochs since the last checkpoint
-    again.log([Epoch.now(2, {"train/loss": 2.0})])
-    again.log([Epoch.now(3, {"train/loss": 3.0})])
+    again.log([EpochMetrics.now(2, {"train/loss": 2.0})])
+    again.log([EpochMetrics.now(3, {"train/loss": 3.0})])
     again.log_text("words", "config.yaml")
-    again.log_final(Epoch.now(3, {"test/loss": 9.0}))
+    again.log_final(EpochMetrics.now(3, {"test/loss": 9.0}))
     assert again.history() == {"train/loss": [(2, 2.0), (3, 3.0)]}
     close_trial(folder, target, "trial", "FINISHED", "trained to the end")
     log_metrics(folder, target, "trial", {"best/udr": 0.5})
     begin("other").log(
-        [Epoch.now(1, {"train/loss": 5.0})]
+        [EpochMetrics.now(1, {"train/loss": 5.0})]
     )  # the run of this one does not exist yet
     assert deliver_all(folder, target) == 2
     waiting = {path: path.read_bytes() for path in folder.spool.rglob("*") if path.is_file()}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from psvae_tune.errors import DataError
-from psvae_tune.training.batches import keep_on, prepare_data, room_on
+from psvae_tune.training.batches import cache_on_device, device_cache_bytes, prepare_data
 from tests.support.studies import make_config, make_session
 
 CPU = torch.device("cpu")
@@ -41,9 +41,9 @@ def test_shared_memory_may_be_read_only():
 def test_recordings_that_stay_on_a_device_make_the_same_batches_of_their_own():
     data = prepare([make_session(0), make_session(1, masked=0.3)])
     n_bytes = 2 * 120 * 12 * 12
-    assert keep_on(data, CPU, n_bytes - 1) is data
-    assert keep_on(data, CPU, room_on(CPU)) is data
-    kept = keep_on(data, CPU, n_bytes)
+    assert cache_on_device(data, CPU, n_bytes - 1) is data
+    assert cache_on_device(data, CPU, device_cache_bytes(CPU)) is data
+    kept = cache_on_device(data, CPU, n_bytes)
     for clips in ([(0, 0)], [(1, 9)], [(0, 3), (1, 4)]):
         one, two = data.batch(clips, CPU), kept.batch(clips, CPU)
         for name in one.__slots__:
@@ -60,7 +60,7 @@ def test_recordings_stay_where_they_are_if_the_device_is_full(monkeypatch):
 
     data = prepare([make_session()])
     monkeypatch.setattr(torch, "empty", refuse)
-    assert keep_on(data, CPU, 10**9) is data
+    assert cache_on_device(data, CPU, 10**9) is data
 
 
 def test_what_stands_under_a_mask_does_not_matter():

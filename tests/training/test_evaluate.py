@@ -99,7 +99,7 @@ def test_frame_mse_is_of_valid_pixels_pooled_and_by_session(name, sessions):
 def test_labels_are_scored_where_they_are_valid_pooled_and_by_session(name, sessions):
     model, data = build(name, sessions)
     found = evaluate(model, data, "val", CPU).metrics
-    if "labels_hat" not in model.config.offers:
+    if "labels_hat" not in model.config.capabilities:
         assert not any("label" in key for key in found)
         return
     said = []
@@ -134,7 +134,7 @@ def test_nothing_depends_on_masked_labels(name, sessions):
     unmasked = final_metrics(model, build(name, without)[1], CPU)
     touched = {key for key, value in found.items() if unmasked[key] != value}
     assert {"val/leak_r2", "test/leak_r2"} & touched
-    if "labels_hat" in model.config.offers:
+    if "labels_hat" in model.config.capabilities:
         per_label = {f"test/label_r2/{label}" for label in data.label_names}
         assert {"val/label_r2", "val/label_mse", *per_label} <= touched
     if "labels_nll" in found:

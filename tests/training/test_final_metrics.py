@@ -33,11 +33,11 @@ def build(name, n_latents=6, n_sessions=1, **model):
 def test_every_end_metric_that_a_model_has_is_there(name):
     model, data = build(name, n_sessions=2)
     found = final_metrics(model, data, CPU)
-    offered = {"recorded_labels", "sessions"} | model.config.offers
+    offered = {"recorded_labels", "sessions"} | model.config.capabilities
     for key, metric in METRICS.items():
         if metric.is_at_end:
             for split in ("val", "test"):
-                assert (f"{split}/{key}" in found) == (metric.needs <= offered), key
+                assert (f"{split}/{key}" in found) == (metric.requires <= offered), key
                 assert f"{split}/{key}" not in evaluate(model, data, split, CPU).metrics
     for split in ("val", "test"):
         assert 0 <= found[f"{split}/traversal_overlap"] <= 1

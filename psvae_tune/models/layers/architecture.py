@@ -8,7 +8,7 @@ from typing import Literal
 from psvae_tune.config.architecture import Architecture
 from psvae_tune.errors import ConfigError
 
-Size = tuple[int, int]
+FrameSize = tuple[int, int]
 """(height, width)."""
 
 WHERE = "model.ae_arch_json"
@@ -68,7 +68,7 @@ def overlap(outer: int, inner: int, kernel: int, stride: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NetworkPlan:
     """All layers of a network, for frames of any size."""
 
     encoder: tuple[Layer, ...]
@@ -81,11 +81,11 @@ class Plan:
     batch_norm_momentum: float | None
     has_batch_norm: bool
 
-    def encoder_sizes(self, frame_size: Size) -> list[Size]:
+    def encoder_sizes(self, frame_size: FrameSize) -> list[FrameSize]:
         """Return the size before each layer and after the last one."""
         return _trace(self.encoder, frame_size)
 
-    def decoder_sizes(self, frame_size: Size) -> list[Size]:
+    def decoder_sizes(self, frame_size: FrameSize) -> list[FrameSize]:
         """Return the sizes between the layers of the decoder, from the frames inwards."""
         if self.start is None:
             return _trace(self.decoder, frame_size)
@@ -95,12 +95,12 @@ class Plan:
             sizes.append((layer.outer(height), layer.outer(width)))
         return sizes[::-1]
 
-    def n_features(self, frame_size: Size) -> int:
+    def n_features(self, frame_size: FrameSize) -> int:
         """Return how many numbers the encoder makes of a frame."""
         height, width = self.encoder_sizes(frame_size)[-1]
         return self.encoder[-1].n_inner * height * width
 
-    def count_weights(self, frame_size: Size, n_latents: int) -> int:
+    def count_weights(self, frame_size: FrameSize, n_latents: int) -> int:
         """Return how many weights the network has, biases and normalisation aside."""
         layers = [layer for layer in (*self.encoder, *self.decoder) if layer.kind == "conv"]
         n_weights = sum(layer.n_outer * layer.n_inner * layer.kernel**2 for layer in layers)
@@ -112,7 +112,7 @@ class Plan:
             n_weights += self.decoder[0].n_outer * height * width * math.prod(frame_size)
         return n_weights
 
-    def check(self, frame_size: Size, n_latents: int) -> None:
+    def check(self, frame_size: FrameSize, n_latents: int) -> None:
         """Refuse frames of a size for which the layers do not work.
 
         Raises
@@ -150,11 +150,11 @@ class Plan:
             )
 
 
-def _show(size: Size) -> str:
+def _show(size: FrameSize) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _trace(layers: Sequence[Layer], frame_size: Size) -> list[Size]:
+def _trace(layers: Sequence[Layer], frame_size: FrameSize) -> list[FrameSize]:
     sizes = [frame_size]
     for layer in layers:
         height, width = sizes[-1]
@@ -162,7 +162,7 @@ def _trace(layers: Sequence[Layer], frame_size: Size) -> list[Size]:
     return sizes
 
 
-def plan_network(architecture: Architecture, n_channels: int, n_planes: int) -> Plan:
+def plan_network(architecture: Architecture, n_channels: int, n_planes: int) -> NetworkPlan:
     """Lay out the layers of an autoencoder.
 
     Parameters
@@ -186,7 +186,7 @@ def plan_network(architecture: Architecture, n_channels: int, n_planes: int) -> 
         decoder = (replace(encoder[0], n_outer=n_last), *encoder[1:])
     else:
         decoder = _decoder_layers(architecture, start[0] if start else encoder[-1].n_inner)
-    plan = Plan(
+    plan = NetworkPlan(
         encoder=encoder,
         decoder=decoder,
         start=start,
@@ -248,7 +248,7 @@ def _decoder_layers(architecture: Architecture, n_start: int) -> tuple[Layer, ..
     return tuple(outwards)[::-1]
 
 
-def _misfits(plan: Plan, architecture: Architecture, n_channels: int) -> Iterator[str]:
+def _misfits(plan: NetworkPlan, architecture: Architecture, n_channels: int) -> Iterator[str]:
     for side, layers in (("encoding", plan.encoder), ("decoding", plan.decoder)):
         for layer in layers:
             if layer.kind == "pool" and layer.n_inner != layer.n_outer:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psvae_tune.models.layers import matmul_conv, transposed_conv
-from psvae_tune.models.layers.architecture import Layer, Plan, Size
+from psvae_tune.models.layers.architecture import FrameSize, Layer, NetworkPlan
 
 SLOPE = 0.05
 """Of the leaky rectifiers."""
@@ -31,7 +31,12 @@ class Block(nn.Module):
     """Of the convolution in training mode; None for that of the weights."""
 
     def __init__(
-        self, layer: Layer, plan: Plan, n_copies: int, is_transposed: bool, is_last: bool = False
+        self,
+        layer: Layer,
+        plan: NetworkPlan,
+        n_copies: int,
+        is_transposed: bool,
+        is_last: bool = False,
     ) -> None:
         super().__init__()
         self.layer = layer
@@ -46,7 +51,7 @@ class Block(nn.Module):
         if plan.has_batch_norm and not is_last:
             self.norm = nn.BatchNorm2d(n_out, momentum=plan.batch_norm_momentum)
 
-    def shrink(self, x: Tensor, inner: Size, session_index: Tensor | None) -> Tensor:
+    def shrink(self, x: Tensor, inner: FrameSize, session_index: Tensor | None) -> Tensor:
         """Convolve inwards."""
         overlaps = [
             max(0, self.layer.overlap(*pair)) for pair in zip(x.shape[2:], inner, strict=True)
@@ -65,7 +70,7 @@ class Block(nn.Module):
         x = by_session(self.conv, convolve, x, session_index)
         return x if self.norm is None else self.norm(x)
 
-    def grow(self, x: Tensor, outer: Size, session_index: Tensor | None) -> Tensor:
+    def grow(self, x: Tensor, outer: FrameSize, session_index: Tensor | None) -> Tensor:
         """Convolve outwards, to exactly the size that `shrink` came from."""
         overlaps = [self.layer.overlap(*pair) for pair in zip(outer, x.shape[2:], strict=True)]
         before = (max(0, overlaps[0]) // 2, max(0, overlaps[1]) // 2)
@@ -121,7 +126,7 @@ def pool(x: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     return maxima, switches
 
 
-def unpool(x: Tensor, layer: Layer, outer: Size, switches: Tensor | None) -> Tensor:
+def unpool(x: Tensor, layer: Layer, outer: FrameSize, switches: Tensor | None) -> Tensor:
     """Put values where max pooling found them; without switches, into the first pixel."""
     if switches is None:
         rows, columns = (torch.arange(n, device=x.device) * layer.stride for n in x.shape[2:])

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psvae_tune.models.layers.architecture import Size, overlap
+from psvae_tune.models.layers.architecture import FrameSize, overlap
 
 # From where on the products were seen to be quicker, in both number formats.
 MAX_INNER_PIXELS = 16
 MIN_WEIGHTS = 2**19
 
 
-def are_quicker(weight: Tensor, inner: Size) -> bool:
+def are_quicker(weight: Tensor, inner: FrameSize) -> bool:
     """Return whether a convolution, from or to an inner size, is quicker as a product.
 
     Parameters
@@ -32,7 +32,7 @@ def are_quicker(weight: Tensor, inner: Size) -> bool:
     return is_deep and weight.device.type == "cpu"
 
 
-def shrink(x: Tensor, weight: Tensor, stride: int, before: Size, inner: Size) -> Tensor:
+def shrink(x: Tensor, weight: Tensor, stride: int, before: FrameSize, inner: FrameSize) -> Tensor:
     """Return what `torch.nn.functional.conv2d` does without a bias, of an inner size.
 
     Parameters
@@ -57,7 +57,7 @@ def shrink(x: Tensor, weight: Tensor, stride: int, before: Size, inner: Size) ->
     return found
 
 
-def grow(x: Tensor, weight: Tensor, stride: int, before: Size, outer: Size) -> Tensor:
+def grow(x: Tensor, weight: Tensor, stride: int, before: FrameSize, outer: FrameSize) -> Tensor:
     """Return what `torch.nn.functional.conv_transpose2d` does without a bias, of an outer size.
 
     Parameters
@@ -83,7 +83,7 @@ def grow(x: Tensor, weight: Tensor, stride: int, before: Size, outer: Size) -> T
 class _Shrink(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: int, before: Size, inner: Size
+        ctx: Any, x: Tensor, weight: Tensor, stride: int, before: FrameSize, inner: FrameSize
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.before = stride, before
@@ -99,7 +99,7 @@ class _Shrink(torch.autograd.Function):
 class _Grow(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: int, before: Size, outer: Size
+        ctx: Any, x: Tensor, weight: Tensor, stride: int, before: FrameSize, outer: FrameSize
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.before = stride, before
@@ -112,13 +112,17 @@ class _Grow(torch.autograd.Function):
         return to_x, _correlate(grad, x, weight, ctx.stride, ctx.before), None, None, None
 
 
-def _gather(outer: Tensor, weight: Tensor, stride: int, before: Size, inner: Size) -> Tensor:
+def _gather(
+    outer: Tensor, weight: Tensor, stride: int, before: FrameSize, inner: FrameSize
+) -> Tensor:
     """Return the inner frames, each pixel the product of a window and the weights."""
     pixels = _windows(outer, weight, stride, before, inner) @ _matrix(weight).T
     return pixels.view(len(outer), *inner, -1).permute(0, 3, 1, 2)
 
 
-def _scatter(inner: Tensor, weight: Tensor, stride: int, before: Size, outer: Size) -> Tensor:
+def _scatter(
+    inner: Tensor, weight: Tensor, stride: int, before: FrameSize, outer: FrameSize
+) -> Tensor:
     """Return the outer frames, each inner pixel times the weights added to its window."""
     height, width = _size(inner)
     _, n_channels, kernel, _ = weight.shape
@@ -139,14 +143,18 @@ def _scatter(inner: Tensor, weight: Tensor, stride: int, before: Size, outer: Si
     return frames[:, top : top + outer[0], left : left + outer[1]].permute(0, 3, 1, 2)
 
 
-def _correlate(outer: Tensor, inner: Tensor, weight: Tensor, stride: int, before: Size) -> Tensor:
+def _correlate(
+    outer: Tensor, inner: Tensor, weight: Tensor, stride: int, before: FrameSize
+) -> Tensor:
     """Return the gradient of the weights: of outer and inner frames, one is a gradient itself."""
     n_inner, n_outer, kernel, _ = weight.shape
     gradient = _pixels(inner).T @ _windows(outer, weight, stride, before, _size(inner))
     return gradient.view(n_inner, kernel, kernel, n_outer).permute(0, 3, 1, 2)
 
 
-def _windows(outer: Tensor, weight: Tensor, stride: int, before: Size, inner: Size) -> Tensor:
+def _windows(
+    outer: Tensor, weight: Tensor, stride: int, before: FrameSize, inner: FrameSize
+) -> Tensor:
     """Return (frame and inner pixel, pixel of the window and outer channel)."""
     kernel = weight.shape[2]
     after = [
@@ -159,7 +167,7 @@ def _windows(outer: Tensor, weight: Tensor, stride: int, before: Size, inner: Si
     return views.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)
 
 
-def _size(frames: Tensor) -> Size:
+def _size(frames: Tensor) -> FrameSize:
     return frames.shape[2], frames.shape[3]
 
 

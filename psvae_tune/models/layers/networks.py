@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from psvae_tune.config.model import ModelConfig
 from psvae_tune.models.batch import DataShape
 from psvae_tune.models.latents import Posterior
-from psvae_tune.models.layers.architecture import Plan, Size, plan_network
+from psvae_tune.models.layers.architecture import FrameSize, NetworkPlan, plan_network
 from psvae_tune.models.layers.blocks import SLOPE, Block, by_session, pool, unpool
 
 FrameShape = tuple[int, int, int]
@@ -90,7 +90,7 @@ class ConvNet(nn.Module):
     def decode(
         self,
         z: Tensor,
-        frame_size: Size,
+        frame_size: FrameSize,
         session_index: Tensor | None,
         switches: Sequence[Tensor],
     ) -> Tensor:
@@ -127,7 +127,7 @@ class ConvNet(nn.Module):
 class Encoder(nn.Module):
     """Convolutions and max pooling from frames to features."""
 
-    def __init__(self, plan: Plan, n_copies: int) -> None:
+    def __init__(self, plan: NetworkPlan, n_copies: int) -> None:
         super().__init__()
         self.plan = plan
         convolutions = [layer for layer in plan.encoder if layer.kind == "conv"]
@@ -158,7 +158,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Transposed convolutions and unpooling from latents to frames."""
 
-    def __init__(self, plan: Plan, n_inputs: int, frame_shape: FrameShape, n_copies: int) -> None:
+    def __init__(
+        self, plan: NetworkPlan, n_inputs: int, frame_shape: FrameShape, n_copies: int
+    ) -> None:
         super().__init__()
         self.plan = plan
         self.n_channels = frame_shape[0]
@@ -181,7 +183,7 @@ class Decoder(nn.Module):
     def forward(
         self,
         z: Tensor,
-        frame_size: Size,
+        frame_size: FrameSize,
         session_index: Tensor | None,
         switches: Sequence[Tensor],
     ) -> Tensor:
@@ -245,7 +247,7 @@ class LinearNet(nn.Module):
     def decode(
         self,
         z: Tensor,
-        frame_size: Size,
+        frame_size: FrameSize,
         session_index: Tensor | None,
         switches: Sequence[Tensor],
     ) -> Tensor:

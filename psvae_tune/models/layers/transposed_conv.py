@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from psvae_tune.models.layers.architecture import Size, overlap
+from psvae_tune.models.layers.architecture import FrameSize, overlap
 
 # Outer channels up to which it was seen to be quicker in 32-bit numbers, too.
 MAX_CHANNELS = 32
 
 
 def grow(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: FrameSize, outer: FrameSize
 ) -> Tensor:
     """Return what `torch.nn.functional.conv_transpose2d` does, of an outer size.
 
@@ -54,7 +54,13 @@ def grow(
 class _Transposed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        before: FrameSize,
+        outer: FrameSize,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.before = stride, before
@@ -74,7 +80,7 @@ class _Transposed(torch.autograd.Function):
 
 
 def _grow(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: FrameSize, outer: FrameSize
 ) -> Tensor:
     left_over = [max(0, -cut) for cut in _cut_after(x, weight, stride, before, outer)]
     grown = F.conv_transpose2d(x, weight, bias, stride, before, left_over)
@@ -82,7 +88,7 @@ def _grow(
 
 
 def _interleave(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: Size, outer: Size
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, before: FrameSize, outer: FrameSize
 ) -> Tensor:
     r"""Return the same by a convolution whose channels are the pixels of a stride.
 
@@ -116,7 +122,9 @@ def _interleave(
     return frames[..., : outer[0], : outer[1]]
 
 
-def _cut_after(x: Tensor, weight: Tensor, stride: int, before: Size, outer: Size) -> list[int]:
+def _cut_after(
+    x: Tensor, weight: Tensor, stride: int, before: FrameSize, outer: FrameSize
+) -> list[int]:
     """Return rows and columns cut off after the last pixel, more than before the first."""
     return [
         overlap(size, n, weight.shape[2], stride) - 2 * cut

@@ -25,7 +25,7 @@ from psvae_tune.results.figures.style import (
     tidy,
     to_png,
 )
-from psvae_tune.results.logged_study import LoggedTrial, without_seed
+from psvae_tune.results.logged_study import TrialRecord, without_seed
 
 PANEL_METRICS = (
     "frame_mse",
@@ -44,7 +44,7 @@ _MAX_NAMES = 12  # more on a front would cover each other
 
 
 def draw_panels(
-    trials: Sequence[LoggedTrial], parameter: str, varied: Sequence[str]
+    trials: Sequence[TrialRecord], parameter: str, varied: Sequence[str]
 ) -> bytes | None:
     """Return a PNG with a panel a metric against one hyperparameter; None if it never varies.
 
@@ -57,7 +57,7 @@ def draw_panels(
     if len(values) < 2 or not metrics:
         return None
     others = [name for name in without_seed(varied) if name != parameter]
-    groups: dict[tuple[Any, ...], list[LoggedTrial]] = {}
+    groups: dict[tuple[Any, ...], list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(tuple(trial.params.get(name) for name in others), []).append(trial)
     # A trial alone in its setting says nothing of this hyperparameter, unless all are.
@@ -110,7 +110,7 @@ class _Scale:
 
 def _draw_group(
     axes: Axes,
-    group: Sequence[LoggedTrial],
+    group: Sequence[TrialRecord],
     parameter: str,
     key: str,
     scale: _Scale,
@@ -149,8 +149,8 @@ def _draw_group(
 
 
 def draw_front(
-    trials: Sequence[LoggedTrial],
-    front: Sequence[LoggedTrial],
+    trials: Sequence[TrialRecord],
+    front: Sequence[TrialRecord],
     metrics: tuple[str, str],
     labels: Mapping[str, str],
     reasons: Sequence[str],
@@ -208,7 +208,7 @@ def _better(metric: str) -> str:
 
 
 def draw_parallel(
-    trials: Sequence[LoggedTrial], front: Sequence[LoggedTrial], names: Sequence[str]
+    trials: Sequence[TrialRecord], front: Sequence[TrialRecord], names: Sequence[str]
 ) -> bytes:
     """Return a PNG with a vertical axis for each hyperparameter and metric, a line a trial."""
     columns = [[trial.params.get(n, trial.metrics.get(n)) for trial in trials] for n in names]

@@ -24,7 +24,7 @@ _N_SCANNED = 400  # frames among which the base frames of a study are looked for
 _SCAN_HEIGHT = 16
 _N_DECODED_AT_ONCE = 64
 
-Place = tuple[int, int]
+FramePlace = tuple[int, int]
 """Of a frame: its session, and its position there."""
 
 
@@ -38,7 +38,7 @@ class Traversals:
     """The first so many latents are those of labels."""
     values: NDArray[np.float32]
     """(latent, value)."""
-    places: tuple[Place, ...]
+    places: tuple[FramePlace, ...]
     base: NDArray[Any]
     """(base frame, channel, height, width), as recorded."""
     frames: NDArray[np.float32]
@@ -52,7 +52,9 @@ class Traversals:
         return self.frames[:, :, -1] - self.frames[:, :, 0]
 
 
-def choose_bases(predictions: Sequence[Predictions], n_bases: int = N_BASES) -> tuple[Place, ...]:
+def choose_bases(
+    predictions: Sequence[Predictions], n_bases: int = N_BASES
+) -> tuple[FramePlace, ...]:
     """Return the frames nearest to the centres that k-means finds among the latents.
 
     The centres are different postures, so one traversal is seen from several of them. The frames
@@ -63,7 +65,9 @@ def choose_bases(predictions: Sequence[Predictions], n_bases: int = N_BASES) -> 
     return tuple(places[row] for row in _central_rows(latents, n_bases))
 
 
-def choose_common_bases(sessions: Sequence[Session], n_bases: int = N_BASES) -> tuple[Place, ...]:
+def choose_common_bases(
+    sessions: Sequence[Session], n_bases: int = N_BASES
+) -> tuple[FramePlace, ...]:
     """Return frames that depend on the recordings alone, so that trials compare side by side."""
     places = [(i, j) for i, item in enumerate(sessions) for j in range(item.header.n_frames)]
     places = places[:: max(1, len(places) // _N_SCANNED)]
@@ -95,7 +99,7 @@ def latent_values(
 def traverse(
     model: Model,
     data: PreparedData,
-    places: Sequence[Place],
+    places: Sequence[FramePlace],
     values: NDArray[np.float32],
     device: torch.device,
 ) -> Traversals:
@@ -121,9 +125,9 @@ def traverse(
     for session, row in places:
         one = frame_batch(data, session, row, device)
         q = model.encode(one.frames, one.labels_sc, one.session_index)
-        z = model.subspaces(q.mean).repeat(len(rows), 1)
+        z = model.to_partition(q.mean).repeat(len(rows), 1)
         z[rows, rows // n_values] = steps.reshape(-1)
-        z = model.from_subspaces(z)
+        z = model.from_partition(z)
         frames.append(_decode(model, z, one, q))
         labels_hat = model.predict_labels(z)
         points.append(None if labels_hat is None else labels_hat.cpu().numpy())
@@ -167,7 +171,7 @@ def _decode(model: Model, z: torch.Tensor, one: Batch, like: Any) -> NDArray[np.
 def _to_pixels(
     labels_hat: Sequence[NDArray[Any] | None],
     data: PreparedData,
-    places: Sequence[Place],
+    places: Sequence[FramePlace],
     shape: tuple[int, int, int],
 ) -> NDArray[np.float32] | None:
     """Return predicted labels as places in the frame, where the recordings tell how."""

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from psvae_tune.config.selection_rule import SEED_PARAMETER, Rule
-from psvae_tune.config.wording import join, number, quote
+from psvae_tune.config.selection_rule import SEED_PARAMETER, SelectionRule
+from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.errors import ConfigError, StudyError
 from psvae_tune.tracking.trial_result import TrialResult
 
@@ -62,7 +62,7 @@ class Pool:
     """Per metric, the standard deviation over seeds; None where no setting has several."""
 
 
-def gather(trials: Iterable[TrialResult], rule: Rule) -> Pool:
+def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
     r"""Return what a rule can choose from.
 
     The spread of a metric is pooled over settings :math:`i` of :math:`n_i` seeds,
@@ -89,16 +89,16 @@ def gather(trials: Iterable[TrialResult], rule: Rule) -> Pool:
         if not trials:
             raise StudyError(WHERE, "there is no trial to choose from")
         if not any(trial.completed for trial in trials):
-            raise StudyError(WHERE, f"no trial completed, got {join(aside)}")
+            raise StudyError(WHERE, f"no trial completed, got {and_list(aside)}")
         raise StudyError(
-            WHERE, f"no completed trial has what the rule compares, got {join(aside)}"
+            WHERE, f"no completed trial has what the rule compares, got {and_list(aside)}"
         )
     settings: dict[str, list[TrialResult]] = {}
     for trial in usable:
         settings.setdefault(_setting(trial), []).append(trial)
     groups = list(settings.values())
     spread = {metric: _pooled_deviation(groups, metric) for metric in rule.metrics}
-    remarks = [f"Set aside: {join(aside)}."] if aside else []
+    remarks = [f"Set aside: {and_list(aside)}."] if aside else []
     if len(groups) == 1 and len(usable) > 1:
         remarks.append(f"All trials differ only in `{SEED_PARAMETER}`, so each is compared alone.")
         groups = [[trial] for trial in usable]
@@ -118,7 +118,7 @@ def gather(trials: Iterable[TrialResult], rule: Rule) -> Pool:
     return Pool(candidates, tuple(remarks), spread)
 
 
-def meet_requirements(candidates: Sequence[Candidate], rule: Rule) -> list[Candidate]:
+def meet_requirements(candidates: Sequence[Candidate], rule: SelectionRule) -> list[Candidate]:
     """Return the candidates that meet what a rule requires.
 
     Raises
@@ -129,7 +129,7 @@ def meet_requirements(candidates: Sequence[Candidate], rule: Rule) -> list[Candi
     meeting = [candidate for candidate in candidates if not missed_requirements(candidate, rule)]
     if meeting:
         return meeting
-    required = join(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
+    required = and_list(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
     nearest, missed = min(
         ((candidate, missed_requirements(candidate, rule)) for candidate in candidates),
         key=lambda pair: (len(pair[1]), max(pair[1].values())),
@@ -140,8 +140,8 @@ def meet_requirements(candidates: Sequence[Candidate], rule: Rule) -> list[Candi
         value = nearest.value(metric)
         side = "below" if bound.side == ">=" else "above"
         lacks.append(
-            f"{quote(metric)} is {number(value)}, {number(bound.shortfall(value, limit))} {side} "
-            f"{number(limit)}"
+            f"{quote(metric)} is {to_digits(value)}, "
+            f"{to_digits(bound.shortfall(value, limit))} {side} {to_digits(limit)}"
         )
     raise StudyError(
         WHERE,
@@ -150,7 +150,7 @@ def meet_requirements(candidates: Sequence[Candidate], rule: Rule) -> list[Candi
     )
 
 
-def missed_requirements(candidate: Candidate, rule: Rule) -> dict[str, float]:
+def missed_requirements(candidate: Candidate, rule: SelectionRule) -> dict[str, float]:
     """Return, for each requirement that is not met, the shortfall relative to its limit."""
     missed = {}
     for metric, bound in rule.require.items():
@@ -161,7 +161,7 @@ def missed_requirements(candidate: Candidate, rule: Rule) -> dict[str, float]:
     return missed
 
 
-def _flaw(trial: TrialResult, rule: Rule) -> str | None:
+def _flaw(trial: TrialResult, rule: SelectionRule) -> str | None:
     """Say why a trial cannot take part."""
     if not trial.completed:
         return "did not complete"
@@ -207,6 +207,6 @@ def _pooled_deviation(groups: list[list[TrialResult]], metric: str) -> float | N
     return math.sqrt(math.fsum(squares) / freedom) if freedom else None
 
 
-def _limit(candidate: Candidate, rule: Rule, metric: str) -> float:
+def _limit(candidate: Candidate, rule: SelectionRule, metric: str) -> float:
     limit = rule.require[metric].limit
     return candidate.value(N_UNSUPERVISED) if limit == "all" else limit

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.config.metric_catalog import Goal, goal_of, is_metric
-from psvae_tune.config.selection_rule import Rule
-from psvae_tune.config.wording import join, number, quote
+from psvae_tune.config.selection_rule import SelectionRule
+from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.errors import StudyError
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.search.selection.candidates import WHERE, Candidate
@@ -29,7 +29,7 @@ class Ranking:
 
 def rank(
     candidates: Sequence[Candidate],
-    rule: Rule,
+    rule: SelectionRule,
     spread: Mapping[str, float | None],
     scale: float = 1.0,
 ) -> Ranking:
@@ -61,11 +61,11 @@ def rank(
     if rule.chebyshev is not None:
         return _rank_chebyshev(front, rule.chebyshev, len(candidates))
     order, tie = _sort(front, lambda candidate: _then_key(candidate, rule))
-    names = join(map(quote, rule.objectives))
+    names = and_list(map(quote, rule.objectives))
     if len(front) == 1:
         first = f"{front[0].label} alone is not dominated by another trial in {names}."
     else:
-        first = f"No trial dominates {join(c.label for c in front)} in {names}."
+        first = f"No trial dominates {and_list(c.label for c in front)} in {names}."
     return Ranking(order, (first, *_explain_then(order[0], rule, len(front)), *tie))
 
 
@@ -82,14 +82,14 @@ def _rank_best(candidates: Sequence[Candidate], metric: str) -> Ranking:
     chosen = order[0]
     first = (
         f"{chosen.label} has the {_extreme(metric, goal)} {quote(metric)} of "
-        f"{_count(len(order))} ({number(chosen.value(metric))})."
+        f"{_count(len(order))} ({to_digits(chosen.value(metric))})."
     )
     return Ranking(order, (first, *tie))
 
 
 def _rank_within(
     candidates: Sequence[Candidate],
-    rule: Rule,
+    rule: SelectionRule,
     spread: Mapping[str, float | None],
     scale: float,
 ) -> Ranking:
@@ -107,42 +107,42 @@ def _rank_within(
                 "vary `rng_seed_model` in the stage or give the tolerance as a fraction",
             )
         slack = scale * deviation / math.sqrt(len(best.trials))
-        what = f"{'one' if scale == 1 else number(scale)} standard error ({number(slack)})"
+        what = f"{'one' if scale == 1 else to_digits(scale)} standard error ({to_digits(slack)})"
     else:
         slack = scale * tolerance * abs(best_cost)
-        what = f"{number(100 * scale * tolerance)} %"
+        what = f"{to_digits(100 * scale * tolerance)} %"
     slack += _ROUNDING * abs(best_cost)
     inside = [c for c in order if _cost(c, metric, goal) <= best_cost + slack]
     outside = [c for c in order if _cost(c, metric, goal) > best_cost + slack]
     limit = best_cost + slack if goal == "min" else -(best_cost + slack)
-    named = join(f"{c.label} ({number(c.value(metric))})" for c in inside)
+    named = and_list(f"{c.label} ({to_digits(c.value(metric))})" for c in inside)
     ranked, tie = _sort(inside, lambda candidate: _then_key(candidate, rule))
     first = (
         f"{best.label} has the {_extreme(metric, goal)} {quote(metric)} of {_count(len(order))} "
-        f"({number(best.value(metric))}); within {what} of it, at "
-        f"{'most' if goal == 'min' else 'least'} {number(limit)}, "
+        f"({to_digits(best.value(metric))}); within {what} of it, at "
+        f"{'most' if goal == 'min' else 'least'} {to_digits(limit)}, "
         f"{'is' if len(inside) == 1 else 'are'} {named}."
     )
     reasons = (first, *_explain_then(ranked[0], rule, len(inside)), *tie)
     return Ranking((*ranked, *outside), reasons)
 
 
-def _rank_knee(front: list[Candidate], rule: Rule, n_candidates: int) -> Ranking:
+def _rank_knee(front: list[Candidate], rule: SelectionRule, n_candidates: int) -> Ranking:
     table, scaled = costs(front, rule.objectives), _unit_scaled(costs(front, rule.objectives))
     # On the unit square the ends of the front are (0, 1) and (1, 0), and less is better.
     distance = (1.0 - scaled.sum(axis=1)) / math.sqrt(2)
     rows = {c.identity: (-d, *row) for c, d, row in zip(front, distance, table, strict=True)}
     order, tie = _sort(front, lambda candidate: rows[candidate.identity])
-    chosen, names = order[0], join(map(quote, rule.objectives))
+    chosen, names = order[0], and_list(map(quote, rule.objectives))
     if (table == table[0]).all():
         first = f"{chosen.label} is best in both {names} of {_count(n_candidates)}."
     else:
-        ends = join(front[i].label for i in table.argmin(axis=0))
+        ends = and_list(front[i].label for i in table.argmin(axis=0))
         first = f"Of {_count(n_candidates)}, {len(front)} form the front of {names}, from {ends}. "
         if distance.max() > 0:
             first += (
-                f"{chosen.label} is its knee, {number(distance.max())} from the line between the "
-                "ends, with both scaled to the unit square."
+                f"{chosen.label} is its knee, {to_digits(distance.max())} from the line between "
+                "the ends, with both scaled to the unit square."
             )
         else:
             first += (
@@ -160,8 +160,8 @@ def _rank_chebyshev(
     rows = {c.identity: (row.max(), row.sum()) for c, row in zip(front, distances, strict=True)}
     order, tie = _sort(front, lambda candidate: rows[candidate.identity])
     chosen = distances[front.index(order[0])]
-    parts = join(
-        f"{number(distance)} in {quote(metric)}"
+    parts = and_list(
+        f"{to_digits(distance)} in {quote(metric)}"
         for metric, distance in zip(weights, chosen, strict=True)
     )
     first = (
@@ -171,7 +171,7 @@ def _rank_chebyshev(
     return Ranking(order, (first, *tie))
 
 
-def _front(candidates: Sequence[Candidate], rule: Rule) -> list[Candidate]:
+def _front(candidates: Sequence[Candidate], rule: SelectionRule) -> list[Candidate]:
     keep = non_dominated(costs(candidates, rule.objectives))
     return [candidate for candidate, kept in zip(candidates, keep, strict=True) if kept]
 
@@ -186,7 +186,7 @@ def _cost(candidate: Candidate, key: str, goal: Goal) -> float:
     return candidate.value(key) if goal == "min" else -candidate.value(key)
 
 
-def _then_key(candidate: Candidate, rule: Rule) -> Key:
+def _then_key(candidate: Candidate, rule: SelectionRule) -> Key:
     return tuple(_cost(candidate, key, goal) for key, goal in rule.then.items())
 
 
@@ -198,15 +198,15 @@ def _sort(
     tied = [c.label for c in order[1:] if key(c) == key(order[0])]
     if not tied:
         return tuple(order), ()
-    remark = f"{join(tied)} did exactly as well; {order[0].label} comes first by name."
+    remark = f"{and_list(tied)} did exactly as well; {order[0].label} comes first by name."
     return tuple(order), (remark,)
 
 
-def _explain_then(chosen: Candidate, rule: Rule, n_left: int) -> tuple[str, ...]:
+def _explain_then(chosen: Candidate, rule: SelectionRule, n_left: int) -> tuple[str, ...]:
     if n_left == 1:
         return ()
-    parts = join(
-        f"the {_extreme(key, goal)} {quote(key)} ({number(chosen.value(key))})"
+    parts = and_list(
+        f"the {_extreme(key, goal)} {quote(key)} ({to_digits(chosen.value(key))})"
         for key, goal in rule.then.items()
     )
     return (f"Of these, {chosen.label} is taken for {parts}.",)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from psvae_tune.config.selection_rule import Bound, Rule
-from psvae_tune.config.wording import join, number, quote
+from psvae_tune.config.selection_rule import Bound, SelectionRule
+from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.errors import StudyError
 from psvae_tune.search.selection.candidates import (
     Candidate,
@@ -26,7 +26,7 @@ class Selection:
     """The chosen trial and why it was chosen."""
 
     chosen: TrialResult
-    rule: Rule
+    rule: SelectionRule
     reasons: tuple[str, ...]
     """Plain sentences, in reading order."""
     sensitivity: Mapping[str, str | None]
@@ -52,7 +52,7 @@ class Selection:
         }
 
 
-def select(trials: Iterable[TrialResult], rule: Rule) -> Selection:
+def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
     """Choose a trial by a rule.
 
     Only completed trials whose metrics, as far as the rule reads them, are finite take part.
@@ -99,23 +99,25 @@ def select(trials: Iterable[TrialResult], rule: Rule) -> Selection:
     )
 
 
-def _decide(pool: Pool, rule: Rule, scale: float = 1.0) -> tuple[list[Candidate], Ranking]:
+def _decide(
+    pool: Pool, rule: SelectionRule, scale: float = 1.0
+) -> tuple[list[Candidate], Ranking]:
     eligible = meet_requirements(pool.candidates, rule)
     return eligible, rank(eligible, rule, pool.spread, scale)
 
 
-def _variants(rule: Rule) -> Iterator[tuple[str, Rule, float]]:
+def _variants(rule: SelectionRule) -> Iterator[tuple[str, SelectionRule, float]]:
     """Yield every change by 10 % of a number in a rule: its name, the rule, the scale."""
     for factor in (_TIGHTER, _LOOSER):
         if rule.within is not None and rule.within.tolerance == "one_standard_error":
             yield f"a tolerance of {factor} standard errors", rule, factor
         elif rule.within is not None and rule.within.tolerance:
-            tolerance = number(100 * factor * float(rule.within.tolerance))
+            tolerance = to_digits(100 * factor * float(rule.within.tolerance))
             yield f"a tolerance of {tolerance} %", rule, factor
         for metric, weight in (rule.chebyshev or {}).items():
             weights = {**(rule.chebyshev or {}), metric: factor * weight}
             changed = rule.model_copy(update={"chebyshev": weights})
-            yield f"a weight of {number(factor * weight)} for {quote(metric)}", changed, 1.0
+            yield f"a weight of {to_digits(factor * weight)} for {quote(metric)}", changed, 1.0
         for metric, bound in rule.require.items():
             if bound.limit == "all" or bound.limit == 0:
                 continue
@@ -124,24 +126,24 @@ def _variants(rule: Rule) -> Iterator[tuple[str, Rule, float]]:
             limit = bound.limit - step if bound.side == ">=" else bound.limit + step
             require = {**rule.require, metric: Bound(side=bound.side, limit=limit)}
             changed = rule.model_copy(update={"require": require})
-            yield f"{quote(metric)} {bound.side} {number(limit)}", changed, 1.0
+            yield f"{quote(metric)} {bound.side} {to_digits(limit)}", changed, 1.0
 
 
-def _representative(candidate: Candidate, rule: Rule) -> TrialResult:
+def _representative(candidate: Candidate, rule: SelectionRule) -> TrialResult:
     """Return the trial that is best in the rule's first metric, of those that meet it if any."""
     single = candidate.split()
     meeting = [one for one in single if not missed_requirements(one, rule)] or single
     return meeting[int(costs(meeting, rule.objectives[:1])[:, 0].argmin())].trials[0]
 
 
-def _explain_requirements(pool: Pool, eligible: list[Candidate], rule: Rule) -> list[str]:
+def _explain_requirements(pool: Pool, eligible: list[Candidate], rule: SelectionRule) -> list[str]:
     if not rule.require:
         return []
-    required = join(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
+    required = and_list(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
     return [f"{len(eligible)} of {len(pool.candidates)} candidates meet {required}."]
 
 
-def _explain_representative(chosen: Candidate, rule: Rule) -> list[str]:
+def _explain_representative(chosen: Candidate, rule: SelectionRule) -> list[str]:
     if len(chosen.trials) == 1:
         return []
     name = _representative(chosen, rule).name
@@ -152,7 +154,7 @@ def _explain_sensitivity(chosen: Candidate, sensitivity: Mapping[str, str | None
     if not sensitivity:
         return "The rule has no tolerance, bound or weight that could have been different."
     same = [change for change, label in sensitivity.items() if label == chosen.label]
-    sentences = [f"With {join(same)} the choice would be the same."] if same else []
+    sentences = [f"With {and_list(same)} the choice would be the same."] if same else []
     for change, label in sensitivity.items():
         if label is None:
             sentences.append(f"With {change} no trial would be left.")
@@ -162,7 +164,7 @@ def _explain_sensitivity(chosen: Candidate, sensitivity: Mapping[str, str | None
 
 
 def _explain_runner_up(
-    chosen: Candidate, runner_up: Candidate | None, rule: Rule, pool: Pool
+    chosen: Candidate, runner_up: Candidate | None, rule: SelectionRule, pool: Pool
 ) -> str:
     if runner_up is None:
         return "There is no runner-up."
@@ -170,13 +172,13 @@ def _explain_runner_up(
     for metric in rule.objectives:
         ours, theirs = chosen.value(metric), runner_up.value(metric)
         difference = abs(theirs - ours)
-        text = f"a difference of {number(difference)}"
+        text = f"a difference of {to_digits(difference)}"
         if spread := pool.spread[metric]:
             text += (
                 f", {difference / spread:.1f} times the standard deviation over seeds "
-                f"({number(spread)})"
+                f"({to_digits(spread)})"
             )
-        text = f"{quote(metric)} {number(theirs)} against {number(ours)}, {text}"
+        text = f"{quote(metric)} {to_digits(theirs)} against {to_digits(ours)}, {text}"
         parts.append(text)
     sentence = f"The runner-up is {runner_up.label}: {'; '.join(parts)}."
     if pool.spread[rule.objectives[0]] is None:

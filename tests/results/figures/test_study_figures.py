@@ -14,11 +14,11 @@ from PIL import Image
 
 from psvae_tune.cli.commands import main
 from psvae_tune.data.demo import write_demo
-from psvae_tune.errors import RequestError, StudyError, TrackingError
+from psvae_tune.errors import StudyError, TrackingError, UserError
 from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.results.choices import override
 from psvae_tune.results.figures.study_figures import draw_front, hypervolumes
-from psvae_tune.results.logged_study import LoggedStudy, LoggedTrial, open_study
+from psvae_tune.results.logged_study import StudyResult, TrialRecord, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import make_study_figures
@@ -94,7 +94,7 @@ def test_progress_counts_the_epochs_of_all_trials_until_each_ended(study):
 
 def test_trials_without_a_front_are_drawn():
     metrics = {"best/frame_mse": 0.1, "best/label_r2": math.nan}
-    trials = [LoggedTrial(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
+    trials = [TrialRecord(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
     labels = {trial.run_id: trial.name for trial in trials}
     png = draw_front(trials, [], ("frame_mse", "label_r2"), labels, [])
     assert Image.open(io.BytesIO(png)).format == "PNG"
@@ -112,7 +112,7 @@ def test_the_hypervolume_so_far_is_that_of_all_points_so_far(n_values):
 def test_what_decides_a_metric_is_important():
     def trial(alpha, seed):
         params = {"alpha": alpha, "seed": seed}
-        return LoggedTrial("", "", "", "", "", "", params, {"best/x": alpha}, False)
+        return TrialRecord("", "", "", "", "", "", params, {"best/x": alpha}, False)
 
     trials = [trial(alpha, seed) for alpha in (1, 2, 3, 4) for seed in (0, 1, 2)]
     shares = measure_importance(trials, ["alpha", "seed"], ["best/x"])["best/x"]
@@ -260,8 +260,8 @@ def test_runs_of_other_tools_are_left_alone(study):
 
 def test_a_name_that_several_trials_have(study):
     twins = (*study.trials, replace(study.trials[0], run_id="other", trial_id="other"))
-    ambiguous = LoggedStudy(study.target, study.run_id, "", "", {}, twins)
-    with pytest.raises(RequestError, match="2 trials are called 'alpha=10 seed=0'"):
+    ambiguous = StudyResult(study.target, study.run_id, "", "", {}, twins)
+    with pytest.raises(UserError, match="2 trials are called 'alpha=10 seed=0'"):
         ambiguous.find_trial("alpha=10 seed=0")
     with pytest.raises(StudyError, match="did you mean 'alpha=10 seed="):
         ambiguous.find_trial("alpha=10 seed=7")
