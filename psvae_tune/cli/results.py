@@ -1,4 +1,4 @@
-"""``psvae-tune select``, ``promote``, ``export`` and ``predict``: what becomes of a choice."""
+"""``psvae-tune choose``, ``promote``, ``export`` and ``predict``: what becomes of a choice."""
 
 import getpass
 from pathlib import Path

@@ -106,7 +106,7 @@ def promote(study: StudyResult, name: str) -> str:
         raise StudyError(
             f"study {study.name!r}",
             "has no chosen trial yet",
-            hint=f"wait for its end, or psvae-tune select {study.name} --trial NAME",
+            hint=f"wait for its end, or psvae-tune choose {study.name} --trial NAME",
         )
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"

@@ -118,8 +118,8 @@ def main() -> None:
             seconds[what] = time.perf_counter() - begin
 
         measure("psvae-tune report", lambda: psvae_tune("report", "study", *options))
-        choice = ("select", "study", "--trial", "alpha=7")
-        measure("psvae-tune select", lambda: psvae_tune(*choice, *options))
+        choice = ("choose", "study", "--trial", "alpha=7")
+        measure("psvae-tune choose", lambda: psvae_tune(*choice, *options))
         with serve_mlflow(folder) as uri:
             remote = ("report", "study", "--tracking-uri", uri)
             measure("psvae-tune report, from a server", lambda: psvae_tune(*remote))

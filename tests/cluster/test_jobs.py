@@ -72,7 +72,7 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(laptop, cluster, followed,
 def test_a_study_is_looked_at_from_elsewhere_with_the_tracking_uri_alone(laptop, followed):
     laptop.run("report", "followed", "--file", "report.html")
     assert "alpha=21" in (laptop.folder / "report.html").read_text()
-    chosen = laptop.run("select", "followed", "--trial", "alpha=1", "--reason", "because")
+    chosen = laptop.run("choose", "followed", "--trial", "alpha=1", "--reason", "because")
     assert chosen.startswith("chosen: alpha=1, run ")
 
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "report": lambda x: ["report", x, "--output", "out"],
     "report output": lambda x: ["report", "study", "--output", x],
     "report store": lambda x: ["report", "study", "--tracking-uri", f"sqlite:///{x}"],
-    "select": lambda x: ["select", x, "--trial", x, "--reason", x, "--output", "out"],
+    "choose": lambda x: ["choose", x, "--trial", x, "--reason", x, "--output", "out"],
     "promote": lambda x: ["promote", x, "--name", x, "--output", "out"],
     "export": lambda x: ["export", x, "--to", x, "--output", "out"],
     "compare": lambda x: ["compare", x, x, "--output", "out"],

@@ -154,7 +154,7 @@ def test_the_choice_of_a_person_stands_when_the_study_goes_on(whole):
     other = next(r for r in runs_of(whole, "trial") if r.info.run_id != pick.info.run_id)
     reason = "one latent, one movement"
     finish(
-        command(whole, "select", "out/study", "--trial", other.info.run_name, "--reason", reason)
+        command(whole, "choose", "out/study", "--trial", other.info.run_name, "--reason", reason)
     )
     out, _ = finish(command(whole, "resume", "out/study"))
     assert re.search(r"^pick +(\S+)$", out, re.M)[1] == pick.info.run_name

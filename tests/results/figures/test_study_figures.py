@@ -302,7 +302,7 @@ def read_only(folder):
     "arguments",
     [
         ("report", "study"),
-        ("select", "study", "--trial", "{run}"),
+        ("choose", "study", "--trial", "{run}"),
         ("promote", "study", "--name", "mouse-of-nobody"),
     ],
     ids=" ".join,
@@ -330,7 +330,7 @@ def test_a_read_only_artifact_store_can_still_be_read(study, folder, read_only, 
     ("arguments", "problem"),
     [
         (("report", "x", "--output", "absent"), "holds no studies"),
-        (("select", "study", "--trial", "x"), "has no trial 'x'"),
+        (("choose", "study", "--trial", "x"), "has no trial 'x'"),
         (("predict", "absent.pt", "{recording}"), "does not exist"),
         (("predict", "x", "absent.mp4"), "is no file"),
         (("predict", "models:/absent@champion", "{recording}"), "cannot be read"),
