@@ -21,7 +21,7 @@ MAX_PIECE = 2**30  # bytes of one chunk, as unpacked
 
 _REHEARSAL = """
 import sys
-from psvae_tune.data.caution import read_texts
+from psvae_tune.data.untrusted_hdf5 import read_texts
 read_texts(sys.argv[1], everywhere=sys.argv[2] == "True")
 """
 

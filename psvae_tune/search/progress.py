@@ -19,7 +19,7 @@ class TrialReport:
     trial_id: str
     epoch: int
     metrics: dict[str, float]
-    """Keys as in `metric_names`: those of the best epoch so far, once the annealing is over."""
+    """Keys as in `metric_catalog`: those of the best epoch so far, once the annealing is over."""
     is_finished: bool = False
     failure: str | None = None
     disk_errno: int | None = None

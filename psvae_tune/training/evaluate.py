@@ -30,7 +30,7 @@ class Evaluation:
     """A split as a model sees it, every clip after another, and the metrics of that."""
 
     metrics: dict[str, float]
-    """Keys with the split, as in `metric_names`; empty where nothing was scored."""
+    """Keys with the split, as in `metric_catalog`; empty where nothing was scored."""
     mean: Array
     """(frame, latent), in the coordinates of the model's partition."""
     logvar: Array | None

@@ -51,7 +51,7 @@ class EpochReport:
     epoch: int
     """Counted from 1."""
     metrics: dict[str, float]
-    """Keys as in `metric_names`, with their split; validation metrics only if validated."""
+    """Keys as in `metric_catalog`, with their split; validation metrics only if validated."""
     is_validated: bool
     is_best: bool
 

@@ -138,10 +138,10 @@ from pathlib import Path
 
 import torch
 from tests.support.studies import make_config, make_session
-from psvae_tune.batches import prepare_data
-from psvae_tune.data.hdf5 import read_session
+from psvae_tune.training.batches import prepare_data
+from psvae_tune.data.session_file import read_session
 from psvae_tune.errors import DataError
-from psvae_tune.train import fit, start
+from psvae_tune.training.fit import fit, start
 
 def train(session):
     config = make_config(training={"max_n_epochs": 2, "train_frac": 0.1})

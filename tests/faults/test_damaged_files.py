@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import sleap_io
 
-from psvae_tune.data import untrusted_hdf5 as caution
+from psvae_tune.data import untrusted_hdf5
 from psvae_tune.data.importers.read_poses import read_poses
 from psvae_tune.data.quality_measures import measure_session
 from psvae_tune.data.session_file import write_session
@@ -277,7 +277,7 @@ def hang(content):
 
 @pytest.mark.parametrize("kind", ["session", "SLEAP analysis"])
 def test_reading_comes_to_an_end(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(caution, "TIME_LIMIT_S", 2)
+    monkeypatch.setattr(untrusted_hdf5, "TIME_LIMIT_S", 2)
     _, file_name, write, _ = KINDS[kind]
     read = read_poses if kind == "SLEAP analysis" else partial(read_header, needs_labels=True)
     path = tmp_path / file_name
@@ -289,7 +289,7 @@ def test_reading_comes_to_an_end(tmp_path, monkeypatch, kind):
 
 
 def test_a_reader_that_dies_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(caution, "_REHEARSAL", "import os; os.abort()")
+    monkeypatch.setattr(untrusted_hdf5, "_REHEARSAL", "import os; os.abort()")
     write_plain_session(tmp_path / "session.h5")
     with pytest.raises(DataError, match="reading its texts ends in signal 6"):
         read_header(tmp_path / "session.h5", needs_labels=True)

@@ -130,7 +130,7 @@ def test_the_journal_is_readable_by_others(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from psvae_tune.storage import StudyFolder
+from psvae_tune.tracking.folders import StudyFolder
 with StudyFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
     time.sleep(60)

@@ -241,9 +241,9 @@ def test_a_full_disk_leaves_no_session_and_says_what_to_do(folder, tmp_path):
     program = f"""
 import resource, sys
 from pathlib import Path
-from psvae_tune.data.import_plan import plan_import
-from psvae_tune.data.import_request import ImportRequest, Source
-from psvae_tune.data.importing import import_session
+from psvae_tune.data.importers.plan import plan_import
+from psvae_tune.data.importers.request import ImportRequest, Source
+from psvae_tune.data.importers.write import import_session
 plan = plan_import(ImportRequest((Source(Path({str(folder / "square.mp4")!r})),), size=(96, 64)))
 def fill_up(n_done):
     resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, resource.RLIM_INFINITY))
