@@ -127,7 +127,7 @@ def promote(study: StudyResult, name: str) -> str:
     tags = {
         "psvae_tune.study": study.name,
         "psvae_tune.study_run": study.run_id,
-        "psvae_tune.search.trainable": study.label(trial),
+        "psvae_tune.trial": study.label(trial),
         "psvae_tune.label_names": json.dumps(saved.extra.get("label_names", [])),
         "psvae_tune.label_scaler": json.dumps(saved.label_scaler),
     }

@@ -142,7 +142,7 @@ def test_publishing_fills_the_run_of_the_study(study):
     run = client.get_run(study.run_id)
     assert "**Take ps_vae.alpha = " in run.data.tags["mlflow.note.content"]
     marked = client.search_runs(
-        [study.target.experiment_id], "tags.`psvae_tune.metrics.pareto` = 'true'"
+        [study.target.experiment_id], "tags.`psvae_tune.pareto` = 'true'"
     )
     assert {run.info.run_id for run in marked} == {trial.run_id for trial in study.front()}
 
@@ -176,6 +176,7 @@ def test_a_promoted_model_says_what_the_library_says(study, folder, recording, t
     client = mlflow.MlflowClient(study.target.uri)
     version = client.get_model_version_by_alias("mouse", "champion")
     assert version.tags["psvae_tune.study"] == "study"
+    assert version.tags["psvae_tune.trial"] == study.label(study.chosen)
     assert len(json.loads(version.tags["psvae_tune.label_scaler"])["mean"][0]) == 4
     with_output = ("--output", folder, "--to", tmp_path)
     assert call("predict", "models:/mouse@champion", recording, *with_output).exit_code == 0
