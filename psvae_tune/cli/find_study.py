@@ -7,10 +7,10 @@ from psvae_tune.errors import StorageError
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 
 if TYPE_CHECKING:
-    from psvae_tune.results.logged_study import StudyResult
+    from psvae_tune.results.logged_study import LoggedStudy
 
 
-def find_study(study: str, output: Path, tracking_uri: str | None) -> "StudyResult":
+def find_study(study: str, output: Path, tracking_uri: str | None) -> "LoggedStudy":
     """Return a study by its name or its folder.
 
     Raises

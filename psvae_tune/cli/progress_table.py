@@ -26,7 +26,7 @@ class _Row:
 
 
 @dataclass(slots=True)
-class StudyDisplay:
+class StudyTable:
     """Shows a study on a console; a `psvae_tune.search.progress.StudyObserver`.
 
     Parameters

@@ -154,11 +154,11 @@ def _run(
     accept_changes: bool = False,
 ) -> None:
     from psvae_tune.study.load_sessions import choose_streamed
-    from psvae_tune.study.location import join, open_place
+    from psvae_tune.study.location import join, open_location
     from psvae_tune.study.run import run as run_study
     from psvae_tune.study.run import run_inline
 
-    place = open_place(plan, output, name, tracking_uri, is_shared=address is not None)
+    place = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
     console = Console(stderr=True)
     if address:
         nodes, streamed = join(address, plan, output, place)
@@ -171,9 +171,9 @@ def _run(
             numbers = "  ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items())
             click.echo(f"epoch {progress.epoch}  {progress.failure or numbers}")
         return
-    from psvae_tune.cli.progress_table import StudyDisplay
+    from psvae_tune.cli.progress_table import StudyTable
 
-    with StudyDisplay(console, plan.study.base.training.max_n_epochs) as display:
+    with StudyTable(console, plan.study.base.training.max_n_epochs) as display:
         outcome = run_study(plan, sessions, place, display, accept_changes=accept_changes)
     if as_json:
         stages = {item.stage.name: item.selection.to_dict() for item in outcome.stages}

@@ -13,14 +13,14 @@ import numpy as np
 from psvae_tune.errors import StorageError, StudyError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.results.figures.images import COMPARISON
-from psvae_tune.results.logged_study import CHOICES, StudyResult, TrialRecord, open_study
+from psvae_tune.results.logged_study import CHOICES, LoggedStudy, TrialRecord, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.tracking.client import SELECTED, reason_of, writing
 from psvae_tune.tracking.model_registry import find_model, log_model, register_model
 from psvae_tune.tracking.study_run import StudyRun
 
 
-def override(study: StudyResult, trial: TrialRecord, user: str, reason: str) -> StudyResult:
+def override(study: LoggedStudy, trial: TrialRecord, user: str, reason: str) -> LoggedStudy:
     """Choose another trial of a study, and keep who did it and why beside all earlier choices.
 
     Parameters
@@ -64,13 +64,13 @@ def override(study: StudyResult, trial: TrialRecord, user: str, reason: str) -> 
     return changed
 
 
-def _first_choice(study: StudyResult) -> list[dict[str, Any]]:
+def _first_choice(study: LoggedStudy) -> list[dict[str, Any]]:
     chosen = study.chosen
     return [] if chosen is None else [_entry(study, chosen, "rule", "", "")]
 
 
 def _entry(
-    study: StudyResult, trial: TrialRecord, by: str, reason: str, time: str
+    study: LoggedStudy, trial: TrialRecord, by: str, reason: str, time: str
 ) -> dict[str, Any]:
     return {
         "time": time,
@@ -82,7 +82,7 @@ def _entry(
     }
 
 
-def promote(study: StudyResult, name: str) -> str:
+def promote(study: LoggedStudy, name: str) -> str:
     """Register the chosen model of a study under a name, with the alias ``champion``.
 
     Side effects: writes to MLflow; logs the model first if its run has none.
@@ -134,14 +134,14 @@ def promote(study: StudyResult, name: str) -> str:
     return register_model(study.target, trial.run_id, model_uri, name, tags)
 
 
-def _require(study: StudyResult, trial: TrialRecord, path: str) -> bytes:
+def _require(study: LoggedStudy, trial: TrialRecord, path: str) -> bytes:
     content = study.read_artifact(trial.run_id, path)
     if content is None:
         raise TrackingError(f"run {trial.run_id}", f"holds no `{path}`")
     return content
 
 
-def export(study: StudyResult, trial: TrialRecord, folder: Path) -> None:
+def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
     """Copy a trial's weights, settings, latents, figures and movies out of MLflow.
 
     Parameters
@@ -178,7 +178,7 @@ def export(study: StudyResult, trial: TrialRecord, folder: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _card(study: StudyResult, trial: TrialRecord) -> dict[str, Any]:
+def _card(study: LoggedStudy, trial: TrialRecord) -> dict[str, Any]:
     """Return what a person must know of a model who has its file only."""
     return {
         "study": study.name,

@@ -14,12 +14,12 @@ from psvae_tune.results.figures.style import (
     tidy,
     to_png,
 )
-from psvae_tune.results.logged_study import StudyResult
+from psvae_tune.results.logged_study import LoggedStudy
 
 _METRICS = ("frame_mse", "label_r2", "latent_correlation", "leak_r2")
 
 
-def comparison_table(studies: Sequence[StudyResult]) -> str:
+def comparison_table(studies: Sequence[LoggedStudy]) -> str:
     """Return a CSV with one row a study: what it chose, and its test numbers.
 
     Raises
@@ -56,7 +56,7 @@ def comparison_table(studies: Sequence[StudyResult]) -> str:
     return text.getvalue()
 
 
-def draw_comparison(studies: Sequence[StudyResult]) -> bytes:
+def draw_comparison(studies: Sequence[LoggedStudy]) -> bytes:
     """Return a PNG with a panel a metric: every finished trial, the chosen one marked."""
     for study in studies:
         _check(study)
@@ -89,6 +89,6 @@ def draw_comparison(studies: Sequence[StudyResult]) -> bytes:
     return to_png(figure)
 
 
-def _check(study: StudyResult) -> None:
+def _check(study: LoggedStudy) -> None:
     if not study.finished:
         raise StudyError(f"study {study.name!r}", "has no finished trial to compare")

@@ -78,7 +78,7 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
-class StudyResult:
+class LoggedStudy:
     """One study, its run and its trials' runs."""
 
     target: TrackingTarget
@@ -244,7 +244,7 @@ class StudyResult:
         return sorted((item.timestamp, item.step, item.value) for item in items)
 
 
-def open_study(uri: str, name: str) -> StudyResult:
+def open_study(uri: str, name: str) -> LoggedStudy:
     """Find a study in a tracking store.
 
     Parameters
@@ -283,7 +283,7 @@ def open_study(uri: str, name: str) -> StudyResult:
         )
     run = names[name]
     target = TrackingTarget(uri, run.info.experiment_id, name)
-    return StudyResult(
+    return LoggedStudy(
         target=target,
         run_id=run.info.run_id,
         status=run.info.status,

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from psvae_tune.files import write_bytes
-from psvae_tune.results.logged_study import StudyResult
+from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import make_study_figures, recommend
 from psvae_tune.tracking.chart_view import save_view
@@ -14,7 +14,7 @@ from psvae_tune.tracking.study_run import StudyRun
 REPORT = "report.html"
 
 
-def publish(study: StudyResult) -> bytes:
+def publish(study: LoggedStudy) -> bytes:
     """Make the figures and the report of a study and keep them in its run.
 
     Side effects: writes artifacts, the description and tags to MLflow.
@@ -47,7 +47,7 @@ def publish(study: StudyResult) -> bytes:
     return report
 
 
-def to_markdown(study: StudyResult) -> str:
+def to_markdown(study: LoggedStudy) -> str:
     """Return the description of a study: what it recommends and why."""
     sentence, reasons = recommend(study)
     parts = [f"**{sentence}**", "\n".join(f"- {reason}" for reason in reasons)]
@@ -59,7 +59,7 @@ def to_markdown(study: StudyResult) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _shown_metrics(study: StudyResult) -> list[str]:
+def _shown_metrics(study: LoggedStudy) -> list[str]:
     """Return what the view of the trials shows: the metrics of the front, then of the latents."""
     others = ("latent_correlation", "leak_r2", "session_accuracy_u")
     present = [

@@ -11,7 +11,7 @@ from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import TrainingConfig
 from psvae_tune.errors import StudyError
 from psvae_tune.results.figures.images import Pixels, encode_image, resize
-from psvae_tune.results.logged_study import StudyResult, TrialRecord
+from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
 from psvae_tune.results.report_data import Comparison, read_comparison, recommend, trial_rows
 
 MAX_PICTURED = 100  # trials: a server is asked several times for the pictures of each
@@ -22,7 +22,7 @@ _THUMBNAIL_ROW_HEIGHT = 40  # pixels
 _SHOWN_ROW_HEIGHT = 56  # pixels on the page
 
 
-def make_report(study: StudyResult, figures: Mapping[str, bytes]) -> str:
+def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
     """Return the report of a study as the text of an HTML file.
 
     Parameters
@@ -101,7 +101,7 @@ def make_report(study: StudyResult, figures: Mapping[str, bytes]) -> str:
     )
 
 
-def reproduce_command(study: StudyResult, trial: TrialRecord) -> str:
+def reproduce_command(study: LoggedStudy, trial: TrialRecord) -> str:
     """Return the command that trains a trial again from the study's search-space file."""
     parts = ["psvae-tune run study.yaml --inline"]
     for name in study.varied:
@@ -111,7 +111,7 @@ def reproduce_command(study: StudyResult, trial: TrialRecord) -> str:
     return " ".join(parts)
 
 
-def _count_states(study: StudyResult) -> str:
+def _count_states(study: LoggedStudy) -> str:
     stopped = sum("stopped early" in trial.stop_reason for trial in study.trials)
     failed = sum(trial.status == "FAILED" for trial in study.trials)
     counts = {"finished": len(study.finished), "stopped early": stopped, "failed": failed}
@@ -122,7 +122,7 @@ def _count_states(study: StudyResult) -> str:
     return f"{len(study.trials)} trials: {', '.join(parts)}." if parts else ""
 
 
-def _order(study: StudyResult) -> list[TrialRecord]:
+def _order(study: LoggedStudy) -> list[TrialRecord]:
     return sorted(study.trials, key=lambda trial: not trial.is_selected)
 
 
@@ -136,7 +136,7 @@ def _thumbnail(comparison: Comparison) -> str:
     return _to_web(resize(cut, min(cut.shape[0], (last - first) * _THUMBNAIL_ROW_HEIGHT)))
 
 
-def _strips(study: StudyResult, comparisons: Mapping[str, Comparison]) -> list[dict[str, Any]]:
+def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[dict[str, Any]]:
     """Return what is put side by side, small enough for all of it together."""
     front = {trial.run_id for trial in study.front()}
     shown = [

@@ -17,7 +17,7 @@ from psvae_tune.results.figures.study_figures import (
     draw_parallel,
     draw_progress,
 )
-from psvae_tune.results.logged_study import StudyResult, TrialRecord, without_seed
+from psvae_tune.results.logged_study import LoggedStudy, TrialRecord, without_seed
 from psvae_tune.results.study_measures import measure_importance, measure_progress
 
 
@@ -31,7 +31,7 @@ class Comparison:
     """One a base frame: a row a latent, a column a value."""
 
 
-def read_comparison(study: StudyResult, trial: TrialRecord) -> Comparison | None:
+def read_comparison(study: LoggedStudy, trial: TrialRecord) -> Comparison | None:
     """Return what a trial left to be compared; None if it left nothing."""
     raw = study.read_artifact(trial.run_id, f"{COMPARISON}/traversals.json")
     if raw is None:
@@ -46,7 +46,7 @@ def read_comparison(study: StudyResult, trial: TrialRecord) -> Comparison | None
     return Comparison(names, description["n_supervised"], tuple(strips)) if strips else None
 
 
-def recommend(study: StudyResult) -> tuple[str, list[str]]:
+def recommend(study: LoggedStudy) -> tuple[str, list[str]]:
     """Return the recommendation as a sentence, and its reasons."""
     chosen = study.chosen
     if chosen is None:
@@ -74,12 +74,12 @@ def recommend(study: StudyResult) -> tuple[str, list[str]]:
     return sentence, _rule_reasons(study)
 
 
-def _rule_reasons(study: StudyResult) -> list[str]:
+def _rule_reasons(study: LoggedStudy) -> list[str]:
     final = [*study.selection.values()][-1:]
     return [str(reason) for item in final for reason in item["reasons"]]
 
 
-def make_study_figures(study: StudyResult) -> Iterator[tuple[str, bytes]]:
+def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
     """Yield the figures of a study that its trials suffice for: file name and PNG."""
     trials, front = study.finished, study.front()
     for name in without_seed(study.varied):
@@ -102,7 +102,7 @@ def make_study_figures(study: StudyResult) -> Iterator[tuple[str, bytes]]:
         yield "progress.png", draw_progress(epochs, points, metrics)
 
 
-def trial_rows(study: StudyResult) -> list[dict[str, Any]]:
+def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:
     """Return what the table of trials shows: settings and numbers, a dict a trial."""
     front = {trial.run_id for trial in study.front()}
     keys = [

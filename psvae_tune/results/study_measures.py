@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.results.logged_study import StudyResult, TrialRecord
+from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
 
 
 def measure_importance(
@@ -60,7 +60,7 @@ def _distributions(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict
 
 
 def measure_progress(
-    study: StudyResult, keys: Sequence[str]
+    study: LoggedStudy, keys: Sequence[str]
 ) -> tuple[list[int], NDArray[np.float64]]:
     """Return, as trials ended, the epochs spent by all until then and the metrics of each.
 

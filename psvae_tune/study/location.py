@@ -21,7 +21,7 @@ class StudyLocation:
     target: TrackingTarget
 
 
-def open_place(
+def open_location(
     plan: StudyPlan,
     output: OutputFolder,
     name: str,

@@ -22,7 +22,7 @@ from psvae_tune.data.demo import session_path
 from psvae_tune.data.session_file import read_session
 from psvae_tune.models.model_file import load_model
 from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
-from psvae_tune.results.logged_study import StudyResult, TrialRecord, open_study
+from psvae_tune.results.logged_study import LoggedStudy, TrialRecord, open_study
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import make_study_figures
 from psvae_tune.tracking.folders import OutputFolder
@@ -33,7 +33,7 @@ N_TRIALS = 5
 CPU = torch.device("cpu")
 
 
-def to_finished(study: StudyResult, trial: TrialRecord, output: OutputFolder) -> FinishedTrial:
+def to_finished(study: LoggedStudy, trial: TrialRecord, output: OutputFolder) -> FinishedTrial:
     """Return what the worker had when it made the files of a trial."""
     raw = output.study(study.name).read_study_file()
     paths = [session_path(name) for name in raw["data"]["sessions"]]

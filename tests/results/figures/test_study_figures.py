@@ -18,7 +18,7 @@ from psvae_tune.errors import StudyError, TrackingError, UserError
 from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.results.choices import override
 from psvae_tune.results.figures.study_figures import draw_front, hypervolumes
-from psvae_tune.results.logged_study import StudyResult, TrialRecord, open_study
+from psvae_tune.results.logged_study import LoggedStudy, TrialRecord, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import make_study_figures
@@ -261,7 +261,7 @@ def test_runs_of_other_tools_are_left_alone(study):
 
 def test_a_name_that_several_trials_have(study):
     twins = (*study.trials, replace(study.trials[0], run_id="other", trial_id="other"))
-    ambiguous = StudyResult(study.target, study.run_id, "", "", {}, twins)
+    ambiguous = LoggedStudy(study.target, study.run_id, "", "", {}, twins)
     with pytest.raises(UserError, match="2 trials are called 'alpha=10 seed=0'"):
         ambiguous.find_trial("alpha=10 seed=0")
     with pytest.raises(StudyError, match="did you mean 'alpha=10 seed="):
