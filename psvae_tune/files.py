@@ -2,6 +2,8 @@
 
 import errno
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +83,37 @@ def open_url(url: str) -> IO[bytes]:
         return file
 
 
+@contextmanager
+def replace_when_whole(path: Path) -> Iterator[Path]:
+    """Yield a name beside a path, to be written; what was written then takes the path's name.
+
+    A reader of ``path`` sees either what was there before or all of what is new. If writing
+    fails, ``path`` stays as it was. The folder of ``path`` must exist.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder, to be written. A file there is replaced.
+
+    Side effects
+    ------------
+    Removes what was written if an exception, Ctrl-C included, is raised inside.
+    """
+    # Drawn at random, because processes on several machines may have the same number.
+    beside = path.with_name(f".{path.name}.{secrets.randbelow(10**9)}")
+    try:
+        yield beside
+        if beside.is_file():
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside)
+        else:
+            beside.unlink(missing_ok=True)
+
+
 def write_bytes(path: Location, content: bytes) -> None:
     """Write a file so that nobody ever sees a part of it under its name.
 
@@ -90,15 +123,8 @@ def write_bytes(path: Location, content: bytes) -> None:
         write_object(path, content)  # which is there as a whole or not at all
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replace_when_whole(path) as beside:
+        beside.write_bytes(content)
 
 
 @contextmanager
@@ -117,7 +143,7 @@ def copy_folder(source: Location, to: Location) -> None:
 
 
 def remove_remains(folder: Path) -> None:
-    """Remove what processes that were killed in `write_bytes` had begun to write.
+    """Remove what processes that were killed in `replace_when_whole` had begun to write.
 
     Side effects: removes files below a folder that no other process writes to.
     """

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import math
-import os
-import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from psvae_tune.data.session import Frames, Session, SessionHeader
 from psvae_tune.data.session_header import inspect_session, open_session, read_header
 from psvae_tune.data.streamed_frames import StoredFrames, read_into
 from psvae_tune.errors import DataError
+from psvae_tune.files import replace_when_whole
 
 __all__ = ["ExtraGroup", "read_header", "read_session", "write_session"]
 
@@ -148,19 +147,14 @@ def write_session(
     contents = {name: ExtraGroup(array) for name, array in groups.items() if array is not None}
     contents |= extra_groups or {}
     clip_names = [f"trial_{index:04d}" for index in range(len(clip_lengths))]
-    unfinished = Path(f"{os.fspath(path)}.{uuid.uuid4().hex}.part")
-    try:
-        with h5py.File(unfinished, "x") as file:
-            if label_names:
-                file.attrs["label_names"] = json.dumps(list(label_names))
-            for name, (array, attributes) in contents.items():
-                group = file.create_group(name)
-                group.attrs.update(attributes)
-                for clip_name, rows in _iterate_clips(clip_names, clip_lengths):
-                    group.create_dataset(clip_name, data=array[rows], compression="gzip")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replace_when_whole(Path(path)) as unfinished, h5py.File(unfinished, "x") as file:
+        if label_names:
+            file.attrs["label_names"] = json.dumps(list(label_names))
+        for name, (array, attributes) in contents.items():
+            group = file.create_group(name)
+            group.attrs.update(attributes)
+            for clip_name, rows in _iterate_clips(clip_names, clip_lengths):
+                group.create_dataset(clip_name, data=array[rows], compression="gzip")
 
 
 def _iterate_clips(

@@ -1,7 +1,6 @@
 """A fitted model as one file: its settings as JSON, its weights as tensors, and no code."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import parse_settings
 from psvae_tune.errors import ConfigError, StorageError
+from psvae_tune.files import replace_when_whole
 from psvae_tune.models.batch import DataShape
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
@@ -80,7 +80,6 @@ def save_model(
 
     Side effects: writes beside ``path``, then renames.
     """
-    path = Path(path)
     description = {
         "format": FORMAT,
         "config": model.config.model_dump(mode="json", by_alias=True),
@@ -89,12 +88,8 @@ def save_model(
         "extra": dict(extra or {}),
     }
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replace_when_whole(Path(path)) as beside:
         torch.save({"description": json.dumps(description), "state": state}, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load_model(path: Path | str, device: torch.device | str = "cpu") -> SavedModel:

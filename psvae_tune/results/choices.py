@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from psvae_tune.errors import StorageError, StudyError, TrackingError
-from psvae_tune.files import write_bytes
+from psvae_tune.files import replace_when_whole, write_bytes
 from psvae_tune.results.figures.images import COMPARISON
 from psvae_tune.results.logged_study import CHOICES, LoggedStudy, TrialRecord, open_study
 from psvae_tune.results.publish import publish
@@ -160,22 +160,20 @@ def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
     """
     if folder.exists():
         raise StorageError(str(folder), "exists already", hint="choose another --output")
-    unfinished = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
-        study.target.client().download_artifacts(trial.run_id, "", str(unfinished))
-        shutil.rmtree(unfinished / COMPARISON, ignore_errors=True)
-        write_bytes(unfinished / "card.json", json.dumps(_card(study, trial), indent=2).encode())
-        unfinished.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replace_when_whole(folder) as unfinished:
+            unfinished.mkdir()
+            study.target.client().download_artifacts(trial.run_id, "", str(unfinished))
+            shutil.rmtree(unfinished / COMPARISON, ignore_errors=True)
+            card = json.dumps(_card(study, trial), indent=2)
+            write_bytes(unfinished / "card.json", card.encode())
     except OSError as error:
         raise StorageError(str(folder), f"cannot be written: {error.strerror}") from error
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
             f"run {trial.run_id}", f"cannot be read: {reason_of(error)}"
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _card(study: LoggedStudy, trial: TrialRecord) -> dict[str, Any]:
