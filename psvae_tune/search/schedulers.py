@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from psvae_tune.config.metric_catalog import Goal, end_problem
 from psvae_tune.config.scheduler import Asha
@@ -122,18 +122,12 @@ class ParetoAsha(FIFOScheduler):
         return list(table).index(name) in {*best, *front}
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A trial by its fingerprint, also one of an earlier run of the study."""
+class MedianStop(FIFOScheduler):
+    """Median stopping rule for one objective.
 
-    trial_id: str
-
-
-class MedianStop(MedianStoppingRule):
-    """Ray Tune's median stopping rule, without its memory loss and without the annealing.
-
-    Ray's rule forgets all trials when a study goes on, pauses trials when it knows too few
-    others, and takes a trial's best value from all epochs, those of the annealing included.
+    A trial is stopped at an epoch if its best value so far is worse than the median of the other
+    trials' means up to that epoch. Epochs of the annealing do not count. Unlike Ray's rule, this
+    one remembers trials of earlier runs of the study, and never pauses a trial.
 
     Parameters
     ----------
@@ -142,11 +136,11 @@ class MedianStop(MedianStoppingRule):
     goal
         Which way it is better.
     grace
-        Epochs that do not count.
+        First epoch that counts.
     min_trials
-        Other trials that must have got as far.
+        Number of other trials that must have reached the epoch.
     seen
-        What earlier runs of the study had: {epoch: {trial: [value]}}.
+        Values from earlier runs of the study: {epoch: {trial: [value]}}.
     on_rung
         Called with the trial, the epoch and its value before the decision, to be kept.
 
@@ -164,37 +158,42 @@ class MedianStop(MedianStoppingRule):
         seen: Mapping[int, Mapping[str, list[float]]],
         on_rung: OnRung,
     ) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric=objective,
-            mode=goal,
-            grace_period=grace,
-            min_samples_required=min_trials,
-            min_time_slice=np.inf,  # never pause
-        )
+        super().__init__()
+        self._objective = objective
+        self._better = min if goal == "min" else max
         self._grace = grace
+        self._min_trials = min_trials
         self._on_rung = on_rung
-        for epoch in sorted(seen):
-            for name, (value,) in seen[epoch].items():
-                self._results[_Known(name)].append({"epoch": epoch, objective: value})
+        self._values: dict[str, dict[int, float]] = {}
+        for epoch, values in seen.items():
+            for name, (value,) in values.items():
+                self._values.setdefault(name, {})[epoch] = value
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        if result["is_finished"] or result["failure"] or result["epoch"] < self._grace:
+        name, epoch = result["fingerprint"], result["epoch"]
+        if result["is_finished"] or result["failure"] or epoch < self._grace:
             return str(TrialScheduler.CONTINUE)
-        known = _Known(result["fingerprint"])
-        if any(earlier["epoch"] >= result["epoch"] for earlier in self._results[known]):
+        if epoch <= max(self._values.get(name, {}), default=-1):
             return str(TrialScheduler.CONTINUE)  # an epoch that is trained again after a crash
-        value = float(result[self._metric])
-        self._on_rung(known.trial_id, result["epoch"], [value])
-        return str(
-            super().on_trial_result(
-                tune_controller, known, {"epoch": result["epoch"], self._metric: value}
-            )
-        )
+        value = float(result[self._objective])
+        self._on_rung(name, epoch, [value])
+        self._values.setdefault(name, {})[epoch] = value
+        goes_on = self._goes_on(name, epoch)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Do nothing: the last epoch has been reported."""
+    def _goes_on(self, name: str, epoch: int) -> bool:
+        """Return whether a trial's best value is no worse than the median of the others' means."""
+        others = [
+            [value for at, value in values.items() if at <= epoch]
+            for other, values in self._values.items()
+            if other != name and max(values) >= epoch
+        ]
+        means = [mean for values in others if values and np.isfinite(mean := np.mean(values))]
+        if len(means) < self._min_trials:
+            return True
+        best = self._better(self._values[name].values())
+        return bool(self._better(np.median(means), best) == best)
 
 
 def make_scheduler(

@@ -1,7 +1,11 @@
+from collections import Counter
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.tune.schedulers import MedianStoppingRule
 
 from psvae_tune.config.scheduler import Asha
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha, rungs
@@ -194,3 +198,30 @@ def test_the_median_leaves_the_end_of_a_trial_alone():
         result = {"fingerprint": "c", "epoch": 9, "is_finished": False, "failure": None}
         assert rule.on_trial_result(None, None, result | end) == "CONTINUE"
     assert kept == []
+
+
+class RayTrial(NamedTuple):
+    trial_id: str
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcde"), st.floats(0, 1)), max_size=60),
+    st.sampled_from(["min", "max"]),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_the_median_decides_as_rays_rule_does(reports, goal, grace, min_trials):
+    """Ray's rule is told of no epoch before the grace period, whose values it would count."""
+    rule, _ = median(goal, grace=grace, min_trials=min_trials)
+    rays = MedianStoppingRule("epoch", "val/a", goal, grace, min_trials, np.inf)
+    epochs, stopped = Counter(), set()
+    for name, value in reports:
+        if name in stopped:
+            continue
+        epochs[name] += 1
+        decision = report(rule, name, epochs[name], a=value)
+        if epochs[name] >= grace:
+            result = {"epoch": epochs[name], "val/a": value}
+            assert decision == rays.on_trial_result(None, RayTrial(name), result)
+        if decision == "STOP":
+            stopped.add(name)
