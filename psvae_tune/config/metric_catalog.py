@@ -4,10 +4,12 @@ The weighted loss is absent on purpose: it contains the very weights that are se
 trial could win by its weights alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from psvae_tune.config.model import ModelConfig
+from psvae_tune.config.model import Capability, ModelConfig
+from psvae_tune.config.wording import and_list, pluralise
 from psvae_tune.errors import ConfigError, nearest
 
 Goal = Literal["min", "max"]
@@ -19,20 +21,19 @@ class Metric:
 
     goal: Goal
     meaning: str
-    requires: frozenset[str] = frozenset()
+    requires: frozenset[Capability] = frozenset()
     is_at_end: bool = False
     """Whether it is known only once a trial has ended, so that it cannot stop one."""
 
 
-def _metric(goal: Goal, meaning: str, *needs: str, is_at_end: bool = False) -> Metric:
-    return Metric(goal, meaning, frozenset(needs), is_at_end)
+def _metric(goal: Goal, meaning: str, *requires: Capability, is_at_end: bool = False) -> Metric:
+    return Metric(goal, meaning, frozenset(requires), is_at_end)
 
 
-def _end(goal: Goal, meaning: str, *needs: str) -> Metric:
-    return _metric(goal, meaning, *needs, is_at_end=True)
+def _end(goal: Goal, meaning: str, *requires: Capability) -> Metric:
+    return _metric(goal, meaning, *requires, is_at_end=True)
 
 
-# What a model offers is told by `ModelConfig.capabilities`, in the words that metrics require.
 METRICS: dict[str, Metric] = {
     "frame_mse": _metric("min", "mean squared pixel error over valid pixels"),
     "label_r2": _metric("max", "pooled, masked, variance-weighted R2 of the labels", "labels_hat"),
@@ -77,8 +78,19 @@ METRICS: dict[str, Metric] = {
 }
 
 SPLITS = ("train", "val", "test")
-OFFERED_BY_DATA = frozenset({"recorded_labels", "sessions"})
-
+CAPABILITIES: dict[Capability, str] = {
+    "background": "background latents",
+    "decomposition": "decomposed KL",
+    "kl": "undivided KL",
+    "labels_hat": "predicted labels",
+    "posterior": "posterior",
+    "projection": "projection",
+    "recorded_labels": "recorded labels",
+    "sessions": "several sessions",
+}
+"""What each capability is called in an error."""
+OFFERED_BY_DATA: frozenset[Capability] = frozenset({"recorded_labels", "sessions"})
+"""Capabilities that recordings bring along; all others are those of a model."""
 
 # Of all fits of a stage together, so without a split; known once the stage has ended.
 STAGE_METRICS: dict[str, Metric] = {
@@ -91,6 +103,12 @@ def is_metric(key: str) -> bool:
     return key.partition("/")[0] in SPLITS or key in STAGE_METRICS
 
 
+def find_metric(key: str) -> Metric | None:
+    """Return the metric of a key such as ``val/frame_mse`` or ``udr``; None if it is not known."""
+    split, _, name = key.partition("/")
+    return METRICS.get(name) if split in SPLITS else STAGE_METRICS.get(key)
+
+
 def goal_of(key: str) -> Goal:
     """Return which way a metric is better.
 
@@ -99,31 +117,76 @@ def goal_of(key: str) -> Goal:
     ConfigError
         If there is no such metric.
     """
-    metric = STAGE_METRICS.get(key) or METRICS.get(key.partition("/")[2])
-    if metric is None or not is_metric(key):
+    metric = find_metric(key)
+    if metric is None:
         raise ConfigError("selection rule", f"not a known metric, got {key!r}")
     return metric.goal
 
 
-def metric_problem(key: str, model: ModelConfig) -> str | None:
-    """Say why ``key`` cannot be compared between trials of a model, or return None."""
-    split, _, name = key.partition("/")
-    if split not in SPLITS or name not in METRICS:
-        if name == "loss":
-            return (
-                f"the weighted loss cannot be compared, it contains its own weights, got {key!r}"
-            )
-        near = nearest(key, (f"val/{metric}" for metric in METRICS))
-        return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
-    if split == "train" and METRICS[name].is_at_end:
+def metric_problem(key: str, model: ModelConfig, *, of_stage: bool = False) -> str | None:
+    """Say why ``key`` cannot be compared between trials of a model, or return None.
+
+    Parameters
+    ----------
+    key
+        A metric with its split, for example ``val/frame_mse``.
+    model
+        The model of the trials; its capabilities decide which metrics there are.
+    of_stage
+        Whether `STAGE_METRICS` count, which are known once all trials of a stage have ended.
+    """
+    metric = find_metric(key)
+    if metric is None or (key in STAGE_METRICS and not of_stage):
+        return _unknown_metric(key, of_stage)
+    if metric.is_at_end and key.startswith("train/"):
         return f"known for val and test only, got {key!r}"
-    if missing := METRICS[name].requires - model.capabilities - OFFERED_BY_DATA:
-        return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
+    if missing := metric.requires - model.capabilities - OFFERED_BY_DATA:
+        return f"`{model.model_class}` has no {_name(missing)}, got {key!r}"
     return None
+
+
+def _unknown_metric(key: str, of_stage: bool) -> str:
+    if key.partition("/")[2] == "loss":
+        return f"the weighted loss cannot be compared, it contains its own weights, got {key!r}"
+    near = nearest(key, STAGE_METRICS) if of_stage and "/" not in key else None
+    near = near or nearest(key, (f"val/{metric}" for metric in METRICS))
+    return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
+
+
+def recording_problem(key: str, model: ModelConfig, n_sessions: int, n_labels: int) -> str | None:
+    """Say why recordings cannot give a known metric of a model, or return None.
+
+    Parameters
+    ----------
+    key
+        A metric that `metric_problem` finds nothing wrong with.
+    model
+        The model of the trials.
+    n_sessions, n_labels
+        How many sessions the study has, and how many labels each of them.
+    """
+    metric = find_metric(key)
+    offered: set[Capability] = set(model.capabilities)
+    if n_sessions > 1:
+        offered.add("sessions")
+    if n_labels:
+        offered.add("recorded_labels")
+    missing = metric.requires - offered if metric else frozenset()
+    if not missing:
+        return None
+    return (
+        f"needs {_name(missing)}, got {key!r} with "
+        f"{pluralise(n_sessions, 'session')}, {pluralise(n_labels, 'label')}"
+    )
+
+
+def _name(capabilities: Iterable[Capability]) -> str:
+    return and_list(CAPABILITIES[capability] for capability in sorted(capabilities))
 
 
 def end_problem(key: str) -> str | None:
     """Say why a known metric cannot be compared while trials run, or return None."""
-    if METRICS[key.partition("/")[2]].is_at_end:
+    metric = find_metric(key)
+    if metric and metric.is_at_end:
         return f"known only when a trial has ended, got {key!r}"
     return None

@@ -13,9 +13,19 @@ from psvae_tune.config.settings import Settings
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-
-
 MAX_LATENTS = 1000
+
+Capability = Literal[
+    "background",
+    "decomposition",
+    "kl",
+    "labels_hat",
+    "posterior",
+    "projection",
+    "recorded_labels",
+    "sessions",
+]
+"""What a metric may require of a model or of recordings."""
 
 
 class ModelConfig(Settings):
@@ -30,7 +40,7 @@ class ModelConfig(Settings):
     conditional_encoder: Literal[False] = False
     ae_arch_json: Architecture = Architecture()
 
-    capabilities: ClassVar[frozenset[str]] = frozenset()
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
     """What this model has beyond frames, in the words of `metric_catalog.Metric.requires`."""
     needs_labels: ClassVar[bool] = False
     needs_centred_labels: ClassVar[bool] = False

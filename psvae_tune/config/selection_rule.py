@@ -17,15 +17,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
-from psvae_tune.config.metric_catalog import (
-    OFFERED_BY_DATA,
-    STAGE_METRICS,
-    Goal,
-    is_metric,
-    metric_problem,
-)
+from psvae_tune.config.metric_catalog import Goal, is_metric, metric_problem
 from psvae_tune.config.model import ModelConfig
 from psvae_tune.config.settings import Settings, parse_settings
+from psvae_tune.config.wording import and_list, quote
 from psvae_tune.errors import nearest
 
 SEED_PARAMETER = "rng_seed_model"
@@ -242,9 +237,13 @@ def _rule_problems(rule: SelectionRule, model: ModelConfig, varied: set[str]) ->
         if place == "then" and not is_metric(key):
             if key not in varied:
                 near = nearest(key, varied)
-                hint = f"did you mean `{near}`?" if near else f"it varies {_join(varied)}"
+                hint = (
+                    f"did you mean `{near}`?"
+                    if near
+                    else f"it varies {and_list(map(quote, sorted(varied)))}"
+                )
                 yield f"{place}: not varied by this stage, got {key!r}; {hint}"
-        elif problem := _metric_problem(key, model):
+        elif problem := metric_problem(key, model, of_stage=True):
             yield f"{place}: {problem}"
         elif key == "udr" and SEED_PARAMETER not in varied:
             yield f"{place}: needs a stage that varies {SEED_PARAMETER}, got 'udr'"
@@ -254,18 +253,3 @@ def _rule_problems(rule: SelectionRule, model: ModelConfig, varied: set[str]) ->
             f"within.tolerance: needs a stage that varies {SEED_PARAMETER}, "
             "got 'one_standard_error'"
         )
-
-
-def _metric_problem(key: str, model: ModelConfig) -> str | None:
-    if key not in STAGE_METRICS:
-        near = nearest(key, STAGE_METRICS) if "/" not in key else None
-        if near:
-            return f"not a known metric, got {key!r}; did you mean `{near}`?"
-        return metric_problem(key, model)
-    if missing := STAGE_METRICS[key].requires - model.capabilities - OFFERED_BY_DATA:
-        return f"`{model.model_class}` has no {', '.join(sorted(missing))}, got {key!r}"
-    return None
-
-
-def _join(names: set[str]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(names))

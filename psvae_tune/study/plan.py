@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.metric_catalog import recording_problem
 from psvae_tune.config.study import Study, parse_study
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import SessionHeader
@@ -119,20 +119,12 @@ def _misfits(study: Study, headers: Sequence[SessionHeader]) -> Iterator[str]:
 
 
 def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Iterator[str]:
-    """Yield metrics that stages go by and that these recordings cannot give."""
+    """Yield metrics that stages compare and that these recordings cannot give."""
     model = study.base.model
-    offered = {"sessions"} if n_sessions > 1 else set()
-    offered |= {"recorded_labels"} if first.n_labels else set()
     for stage in study.stages:
         for key in dict.fromkeys([*stage.objectives, *stage.select.metrics]):
-            metric = METRICS.get(key.partition("/")[2])
-            lacking = (metric.requires if metric else frozenset()) - model.capabilities - offered
-            if lacking:
-                what = " and ".join(sorted(lacking)).replace("sessions", "several sessions")
-                yield (
-                    f"search.stages.{stage.name}: needs {what.replace('_', ' ')}, got {key!r} "
-                    f"with {n_sessions} session{'s' * (n_sessions > 1)}, {first.n_labels} labels"
-                )
+            if problem := recording_problem(key, model, n_sessions, first.n_labels):
+                yield f"search.stages.{stage.name}: {problem}"
 
 
 def _places(study: Study, name: str) -> Iterator[tuple[str, Any]]:

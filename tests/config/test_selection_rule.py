@@ -119,7 +119,7 @@ def test_bad_rules_say_what_is_wrong(text, message):
         (
             "{knee: [val/frame_mse, val/label_r2]}",
             AE,
-            "knee: `ae` has no labels_hat, got 'val/label_r2'",
+            "knee: `ae` has no predicted labels, got 'val/label_r2'",
         ),
         ("{best: urd}", PS_VAE, "best: not a known metric, got 'urd'; did you mean `udr`?"),
         ("{best: udr}", PS_VAE, "best: needs a stage that varies rng_seed_model, got 'udr'"),
@@ -137,8 +137,8 @@ def test_bad_rules_say_what_is_wrong(text, message):
         (
             "{within: {metric: val/label_r2, tolerance: 0.1}, then: {l2_reg: min}}",
             PS_VAE,
-            "then: not varied by this stage, got 'l2_reg'; it varies `n_ae_latents`, "
-            "`ps_vae.alpha`",
+            "then: not varied by this stage, got 'l2_reg'; it varies `n_ae_latents` "
+            "and `ps_vae.alpha`",
         ),
         (
             "{within: {metric: val/label_r2, tolerance: one_standard_error},"
