@@ -16,7 +16,7 @@ from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.session_list import FIELDS, FILE_NAME, read_sessions_csv
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.study import parse_study
-from psvae_tune.config.trial import TrainingConfig
+from psvae_tune.config.trial import TrainingConfig, TrialConfig
 from psvae_tune.errors import ConfigError
 
 # A string, which may hold what looks like a comment, or a comment.
@@ -119,13 +119,12 @@ def import_settings(paths: Sequence[Path], data_folder: Path | None = None) -> I
         )
     notes: list[str] = []
     given = dict(_given(published, name, notes))
-    model_names, training_names = setting_names(MODEL_CONFIGS[name]), setting_names(TrainingConfig)
     sections: dict[str, dict[str, Any]] = {"model": {}, "training": {}}
     space = {}
     for key, value in given.items():
-        section = "model" if key in model_names else "training"
-        if key in DATA_NAMES or key not in (*model_names, *training_names):
+        if key in DATA_NAMES:
             continue
+        section = TrialConfig.section_of(key)
         if isinstance(value, list):
             space[key] = {"grid_search": list(dict.fromkeys(value))}
             value = value[0]

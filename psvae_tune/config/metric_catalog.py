@@ -123,6 +123,11 @@ def goal_of(key: str) -> Goal:
     return metric.goal
 
 
+def sign(goal: Goal) -> int:
+    """Return the factor that makes less the better: 1 for ``min``, -1 for ``max``."""
+    return 1 if goal == "min" else -1
+
+
 def metric_problem(key: str, model: ModelConfig, *, of_stage: bool = False) -> str | None:
     """Say why ``key`` cannot be compared between trials of a model, or return None.
 

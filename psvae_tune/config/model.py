@@ -45,6 +45,9 @@ class ModelConfig(Settings):
     needs_labels: ClassVar[bool] = False
     needs_centred_labels: ClassVar[bool] = False
     needs_sessions: ClassVar[bool] = False
+    """Whether the model is one for several sessions."""
+    anneal_setting: ClassVar[str | None] = None
+    """Published name of the number of epochs of annealing; None for models without annealing."""
 
     @field_validator("ae_arch_json", mode="before")
     @classmethod
@@ -55,6 +58,11 @@ class ModelConfig(Settings):
     def n_anneal_epochs(self) -> int:
         """Epochs over which annealed weights rise to what was asked for; 0 without annealing."""
         return 0
+
+    @property
+    def n_sessions_in_batch(self) -> int:
+        """Number of sessions that the clips of a batch come from."""
+        return 1
 
     @property
     def label_weight(self) -> float | None:
@@ -111,6 +119,7 @@ class VAEConfig(ModelConfig):
     )
 
     capabilities = frozenset({"posterior", "kl"})
+    anneal_setting = "vae.beta_anneal_epochs"
 
     @property
     def n_anneal_epochs(self) -> int:
@@ -137,6 +146,7 @@ class BetaTCVAEConfig(ModelConfig):
     )
 
     capabilities = frozenset({"posterior", "decomposition"})
+    anneal_setting = "beta_tcvae.beta_anneal_epochs"
 
     @property
     def n_anneal_epochs(self) -> int:
@@ -154,6 +164,7 @@ class PSVAEConfig(ModelConfig):
 
     capabilities = frozenset({"posterior", "decomposition", "labels_hat"})
     needs_labels = True
+    anneal_setting = "ps_vae.anneal_epochs"
 
     @property
     def n_anneal_epochs(self) -> int:
@@ -176,6 +187,11 @@ class MSPSVAEConfig(PSVAEConfig):
 
     capabilities = PSVAEConfig.capabilities | {"background"}
     needs_sessions = True
+
+    @property
+    def n_sessions_in_batch(self) -> int:
+        """Number of sessions that the clips of a batch come from."""
+        return self.n_sessions_per_batch
 
     def count_background(self) -> int:
         """Return how many latents are for what differs between sessions."""

@@ -15,7 +15,7 @@ from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.selection_rule import check_rule
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.trial import TrainingConfig, TrialConfig, epoch_settings, parse_trial_config
+from psvae_tune.config.trial import TrialConfig, epoch_settings, parse_trial_config
 from psvae_tune.errors import ConfigError, nearest
 from psvae_tune.redaction import holds_password
 
@@ -163,12 +163,10 @@ def _with_first_values(
 
 def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
     """Yield what is wrong with a stage for the model that it varies."""
-    model_names = setting_names(type(base.model))
-    known = [*model_names, *setting_names(TrainingConfig)]
     for name, domain in stage.space.items():
-        if name not in known or name == "model_class":
+        if name not in base.hyperparameters:
             problem = f"not a hyperparameter of `{base.model.model_class}`"
-            if near := nearest(name, known):
+            if near := nearest(name, base.hyperparameters):
                 problem += f"; did you mean `{near}`?"
             yield f"{place}.space.{name}: {problem}"
         else:
@@ -221,7 +219,7 @@ def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
         return
     grace = stage.scheduler.grace_period
     annealing = base.model.n_anneal_epochs
-    name = next((n for n in setting_names(type(base.model)) if n.endswith("anneal_epochs")), "")
+    name = base.model.anneal_setting
     if name in stage.space:
         annealing = max(stage.space[name].extremes)
     if grace < annealing:

@@ -17,6 +17,7 @@ from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.errors import ConfigError, nearest
 
 Precision = Literal["auto", "float32", "bfloat16"]
+LabelScaling = Literal["zscore", "center", "none"]
 
 
 class TrainingConfig(Settings):
@@ -52,7 +53,7 @@ class DataConfig(Settings):
     sessions: Annotated[tuple[str, ...], Field(min_length=1)] = ("demo",)
     trial_splits: Annotated[str, Field(pattern=r"^\d+;\d+;\d+;\d+$")] = "8;1;1;0"
     rng_seed_data: Seed = 0
-    label_scaling: Literal["zscore", "center", "none"] = "zscore"
+    label_scaling: LabelScaling = "zscore"
     """What is done to the labels, with statistics of the valid entries of the training clips."""
 
 
@@ -77,6 +78,17 @@ class TrialConfig(Settings):
             for name, value in flat.items()
         }
 
+    @property
+    def hyperparameters(self) -> list[str]:
+        """Published names of the settings of this model that a stage may vary."""
+        names = [*setting_names(type(self.model)), *setting_names(TrainingConfig)]
+        return [name for name in names if name != "model_class"]
+
+    @staticmethod
+    def section_of(name: str) -> Literal["model", "training"]:
+        """Return the section of a search-space file that holds a hyperparameter."""
+        return "training" if name in TrainingConfig.model_fields else "model"
+
     def fingerprint(self, digests: Sequence[str]) -> str:
         """Return the identity of a trial: a hash of its settings and of its sessions' contents."""
         settings = {
@@ -97,7 +109,7 @@ class TrialConfig(Settings):
         """
         raw = self.model_dump(mode="json", by_alias=True)
         for name, value in params.items():
-            raw["training" if name in TrainingConfig.model_fields else "model"][name] = value
+            raw[self.section_of(name)][name] = value
         return parse_trial_config(raw, "trial settings")
 
 
@@ -181,5 +193,5 @@ def with_fewer_epochs(config: TrialConfig, reduction: float) -> TrialConfig:
 
 def epoch_settings(config: TrialConfig) -> list[str]:
     """Return the hyperparameters that a shorter training changes."""
-    annealing = [n for n in setting_names(type(config.model)) if n.endswith("anneal_epochs")]
-    return ["max_n_epochs", "min_n_epochs", *annealing]
+    annealing = config.model.anneal_setting
+    return ["max_n_epochs", "min_n_epochs", *([annealing] if annealing else [])]

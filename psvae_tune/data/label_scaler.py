@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.config.trial import LabelScaling
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError
-
-LabelScaling = Literal["zscore", "center", "none"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -65,7 +65,7 @@ def _misfits(model: type[Model], config: ModelConfig, shape: DataShape) -> Itera
             "conditional_encoder needs an x and a y of every point, "
             f"got an odd number of labels ({shape.n_labels})"
         )
-    n_per_batch = getattr(config, "n_sessions_per_batch", 1)
+    n_per_batch = config.n_sessions_in_batch
     if config.needs_sessions and shape.n_sessions < 2:
         yield f"`{name}` needs at least 2 sessions, got {shape.n_sessions}"
     elif n_per_batch > shape.n_sessions:

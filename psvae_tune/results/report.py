@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from psvae_tune.config.metric_catalog import METRICS
-from psvae_tune.config.trial import TrainingConfig
+from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import StudyError
 from psvae_tune.results.figures.images import Pixels, encode_image, resize
 from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
@@ -106,7 +106,7 @@ def reproduce_command(study: LoggedStudy, trial: TrialRecord) -> str:
     parts = ["psvae-tune run study.yaml --inline"]
     for name in study.varied:
         if name in trial.params:
-            section = "training" if name in TrainingConfig.model_fields else "model"
+            section = TrialConfig.section_of(name)
             parts.append(f"--set {shlex.quote(f'{section}.{name}={trial.params[name]}')}")
     return " ".join(parts)
 

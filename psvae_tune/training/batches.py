@@ -273,4 +273,4 @@ def prepare_data(sessions: Sequence[Session], config: TrialConfig) -> PreparedDa
             # What stands under the mask must not reach a model, not even as a distant outlier.
             labels[~session.label_masks] = 0
         prepared.append(PreparedSession(session, splits, scaler, labels))
-    return PreparedData(tuple(prepared), getattr(config.model, "n_sessions_per_batch", 1))
+    return PreparedData(tuple(prepared), config.model.n_sessions_in_batch)

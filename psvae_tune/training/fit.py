@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.metric_catalog import goal_of, sign
 from psvae_tune.config.trial import Precision, TrialConfig
 from psvae_tune.errors import DivergedError
 from psvae_tune.models.layers.blocks import train_convolutions_in
@@ -193,8 +193,8 @@ def _note_best(state: TrainState, metrics: dict[str, float], config: TrialConfig
     if state.epoch < config.model.n_anneal_epochs:
         return False
     key = config.training.best_epoch_metric
-    sign = 1 if METRICS[key.partition("/")[2]].goal == "min" else -1
-    if state.best is not None and sign * metrics[key] >= sign * state.best.metrics[key]:
+    factor = sign(goal_of(key))
+    if state.best is not None and factor * metrics[key] >= factor * state.best.metrics[key]:
         state.n_without_improvement += 1
         return False
     weights = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
