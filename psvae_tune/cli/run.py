@@ -158,23 +158,23 @@ def _run(
     from psvae_tune.study.run import run as run_study
     from psvae_tune.study.run import run_inline
 
-    place = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
+    location = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
     console = Console(stderr=True)
     if address:
-        nodes, streamed = join(address, plan, output, place)
+        nodes, streamed = join(address, plan, output, location)
         console.print(_describe_nodes(nodes, plan), highlight=False, markup=False, soft_wrap=True)
     else:
         streamed = choose_streamed(plan)
     sessions = _read(plan, streamed, console)
     if inline:
-        for progress in run_inline(plan, sessions, place):
+        for progress in run_inline(plan, sessions, location):
             numbers = "  ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items())
             click.echo(f"epoch {progress.epoch}  {progress.failure or numbers}")
         return
     from psvae_tune.cli.progress_table import StudyTable
 
     with StudyTable(console, plan.study.base.training.max_n_epochs) as display:
-        outcome = run_study(plan, sessions, place, display, accept_changes=accept_changes)
+        outcome = run_study(plan, sessions, location, display, accept_changes=accept_changes)
     if as_json:
         stages = {item.stage.name: item.selection.to_dict() for item in outcome.stages}
         click.echo(json.dumps(stages, indent=2))
@@ -224,15 +224,15 @@ def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
         click.echo(f"stands     {stands['name']}, chosen by {stands['by']}: {reason}")
     click.echo("scores     " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
     click.echo(f"model      {logged.model_uri if logged else 'waits for the tracking server'}")
-    click.echo(f"study      {outcome.place.folder.root}")
+    click.echo(f"study      {outcome.location.folder.root}")
     if logged is None:
-        root = shlex.quote(str(outcome.place.folder.root))
+        root = shlex.quote(str(outcome.location.folder.root))
         click.echo(f"later      psvae-tune sync {root}")
     _print_link(outcome, output)
 
 
 def _print_link(outcome: "StudyOutcome", output: OutputFolder) -> None:
-    target = outcome.place.target
+    target = outcome.location.target
     if output.is_here and target.uri == output.default_tracking_uri:
         click.echo(f"look       psvae-tune ui --output {shlex.quote(str(output.root))}")
         click.echo(f"           then {target.url('http://127.0.0.1:5000')}")

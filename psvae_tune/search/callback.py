@@ -24,17 +24,20 @@ class JournalCallback(tune.Callback):
     """
 
     def __init__(
-        self, record: StageJournal, target: TrackingTarget, watcher: StudyObserver | RemoteObserver
+        self,
+        record: StageJournal,
+        target: TrackingTarget,
+        observer: StudyObserver | RemoteObserver,
     ) -> None:
         self.record = record
         self.target = target
-        self.watcher: StudyObserver | RemoteObserver | None = watcher
+        self.observer: StudyObserver | RemoteObserver | None = observer
         self.latest: dict[str, TrialReport] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves callbacks beside its own state; a live terminal cannot be saved.
-        watcher = self.watcher if isinstance(self.watcher, RemoteObserver) else None
-        return {**self.__dict__, "watcher": watcher}
+        observer = self.observer if isinstance(self.observer, RemoteObserver) else None
+        return {**self.__dict__, "observer": observer}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -44,8 +47,8 @@ class JournalCallback(tune.Callback):
         if progress.disk_errno is not None:
             raise OSError(progress.disk_errno, os.strerror(progress.disk_errno))
         self.latest[progress.trial_id] = progress
-        if self.watcher:
-            self.watcher.trial_progressed(trial.config["point"]["name"], progress)
+        if self.observer:
+            self.observer.trial_progressed(trial.config["point"]["name"], progress)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
@@ -82,8 +85,8 @@ class JournalCallback(tune.Callback):
         if outcome == "finished":
             self.record.folder.checkpoint(progress.trial_id).unlink(missing_ok=True)
         spool.deliver(self.target)
-        if self.watcher:
-            self.watcher.trial_ended(name, outcome, reason, progress.metrics)
+        if self.observer:
+            self.observer.trial_ended(name, outcome, reason, progress.metrics)
 
 
 def _tell(error: Any) -> str:

@@ -68,7 +68,7 @@ class _Queue:
 
 
 class RemoteObserver:
-    """Tells a watcher on another machine of trials; the stages are told there anyway."""
+    """Tells a observer on another machine of trials; the stages are told there anyway."""
 
     def __init__(self, mailbox: Any) -> None:
         self.mailbox = mailbox
@@ -85,19 +85,19 @@ class RemoteObserver:
 
 
 @contextmanager
-def relay_reports(watcher: StudyObserver) -> Iterator[StudyObserver | RemoteObserver]:
-    """Return what tells a watcher here of trials from wherever Ray Tune runs.
+def relay_reports(observer: StudyObserver) -> Iterator[StudyObserver | RemoteObserver]:
+    """Return what tells a observer here of trials from wherever Ray Tune runs.
 
     That is this process, unless it is a client: then it is a node of the cluster.
 
     Side effects: starts an actor there, and a thread here, for as long as it takes.
     """
     if not ray.util.client.ray.is_connected():
-        yield watcher
+        yield observer
         return
     mailbox = ray.remote(num_cpus=0)(_Queue).remote()
     is_over = Event()
-    listener = Thread(target=_listen, args=(mailbox, watcher, is_over))
+    listener = Thread(target=_listen, args=(mailbox, observer, is_over))
     listener.start()
     try:
         yield RemoteObserver(mailbox)
@@ -106,13 +106,13 @@ def relay_reports(watcher: StudyObserver) -> Iterator[StudyObserver | RemoteObse
         listener.join()
 
 
-def _listen(mailbox: Any, watcher: StudyObserver, is_over: Event) -> None:
+def _listen(mailbox: Any, observer: StudyObserver, is_over: Event) -> None:
     is_last = False
     with suppress(ConnectionError):  # whoever waits for the trials is told as well
         while not is_last:
             is_last = is_over.wait(LISTEN_S)
             for method, *arguments in ray.get(mailbox.take.remote()):
-                getattr(watcher, method)(*arguments)
+                getattr(observer, method)(*arguments)
 
 
 def to_result(progress: TrialReport) -> dict[str, Any]:

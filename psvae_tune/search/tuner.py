@@ -40,7 +40,7 @@ class RunContext:
     n_labels: int
     resources: Resources
     gpus_per_trial: float
-    watcher: StudyObserver
+    observer: StudyObserver
 
 
 def train(
@@ -77,7 +77,7 @@ def train(
     try:
         with (
             TemporaryDirectory() as scratch,
-            relay_reports(shared.watcher) as watcher,
+            relay_reports(shared.observer) as observer,
             _unwrap_tune_error(),
             restore_sigint(),
         ):
@@ -101,7 +101,7 @@ def train(
                         if len(nodes.nodes) == 1
                         else MAX_FAILURES_ON_NODES
                     ),
-                    callbacks=[JournalCallback(record, job.target, watcher)],
+                    callbacks=[JournalCallback(record, job.target, observer)],
                 ),
             )
             tuner.fit()

@@ -83,7 +83,7 @@ def open_location(
 
 
 def join(
-    address: str, plan: StudyPlan, output: OutputFolder, place: StudyLocation
+    address: str, plan: StudyPlan, output: OutputFolder, location: StudyLocation
 ) -> tuple[Nodes, tuple[str, ...]]:
     """Join a cluster, and make sure that the study can run on every node of it.
 
@@ -93,7 +93,7 @@ def join(
         As in `join_cluster`.
     plan
         What is to be run there.
-    output, place
+    output, location
         Where it is kept and logged.
 
     Returns
@@ -113,5 +113,5 @@ def join(
     nodes = list_nodes()
     nodes.check_room(plan.study.resources)
     streamed = choose_streamed(plan, nodes)
-    check_nodes(nodes, output, place.target, streamed)
+    check_nodes(nodes, output, location.target, streamed)
     return nodes, streamed

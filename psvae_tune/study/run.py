@@ -47,7 +47,7 @@ class LoggedChoice:
 class StudyOutcome:
     """What a study found, and where it lies."""
 
-    place: StudyLocation
+    location: StudyLocation
     stages: tuple[StageOutcome, ...]
     logged: LoggedChoice | None
     """None: it waits, with what else the tracking server has not taken, for `sync`."""
@@ -57,18 +57,18 @@ class StudyOutcome:
 def _claim(
     plan: StudyPlan,
     sessions: Sequence[Session],
-    place: StudyLocation,
+    location: StudyLocation,
     *,
     accept_changes: bool = False,
 ) -> Iterator[None]:
     """Hold a study, with what is needed to go on kept. Side effects: writes to its folder."""
     check_buildable(plan.study, sessions)
-    with place.folder.lock():
+    with location.folder.lock():
         if not accept_changes:
-            check_unchanged(place.folder, plan.raw, sessions)
-        note_what_was_asked(place.folder, plan.raw, sessions)
-        target = place.target
-        place.folder.save_tracking(
+            check_unchanged(location.folder, plan.raw, sessions)
+        note_what_was_asked(location.folder, plan.raw, sessions)
+        target = location.target
+        location.folder.save_tracking(
             {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
         )
         yield
@@ -77,8 +77,8 @@ def _claim(
 def run(
     plan: StudyPlan,
     sessions: Sequence[Session],
-    place: StudyLocation,
-    watcher: StudyObserver,
+    location: StudyLocation,
+    observer: StudyObserver,
     *,
     accept_changes: bool = False,
 ) -> StudyOutcome:
@@ -90,9 +90,9 @@ def run(
         What to run.
     sessions
         Its recordings.
-    place
+    location
         Where it is kept and logged; one that was interrupted there goes on.
-    watcher
+    observer
         Is told of every trial.
     accept_changes
         Whether to go on although the settings or the recordings are not those it began with.
@@ -108,42 +108,44 @@ def run(
         If it was interrupted, or no trial can be chosen.
     """
     with (
-        explain_interruption(place.folder),
-        _claim(plan, sessions, place, accept_changes=accept_changes),
-        _study_run(place.target, plan) as study_run,
+        explain_interruption(location.folder),
+        _claim(plan, sessions, location, accept_changes=accept_changes),
+        _study_run(location.target, plan) as study_run,
     ):
         if not ray.is_initialized():
             start_ray(sum(session.frames.nbytes for session in sessions))
         try:
             # After Ray's start, which would end the process instead.
             with sigterm_as_sigint():
-                stages = run_study(plan.study, sessions, place.folder, place.target, watcher)
+                stages = run_study(
+                    plan.study, sessions, location.folder, location.target, observer
+                )
         finally:
             ray.shutdown()
-        return _conclude(plan, sessions, place, stages, study_run)
+        return _conclude(plan, sessions, location, stages, study_run)
 
 
 def run_inline(
-    plan: StudyPlan, sessions: Sequence[Session], place: StudyLocation
+    plan: StudyPlan, sessions: Sequence[Session], location: StudyLocation
 ) -> Iterator[TrialReport]:
     """Train the settings that a study starts from, in this process and without Ray.
 
     Side effects: as those of `run`, but for one trial.
     """
     job = TrialContext(
-        plan.study.base, "inline", place.folder, place.target, plan.study.tracking.movies
+        plan.study.base, "inline", location.folder, location.target, plan.study.tracking.movies
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
     trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
-    with explain_interruption(place.folder), _claim(plan, sessions, place):
+    with explain_interruption(location.folder), _claim(plan, sessions, location):
         try:
             for progress in run_trial({}, sessions, job, device):
                 yield progress
                 status = "FAILED" if progress.failure else "FINISHED"
         finally:
-            close_trial(place.folder, place.target, trial_id, status, "trained inline")
-        place.folder.checkpoint(trial_id).unlink(missing_ok=True)
+            close_trial(location.folder, location.target, trial_id, status, "trained inline")
+        location.folder.checkpoint(trial_id).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -172,7 +174,7 @@ def _study_run(target: TrackingTarget, plan: StudyPlan) -> Iterator[StudyRun]:
 def _conclude(
     plan: StudyPlan,
     sessions: Sequence[Session],
-    place: StudyLocation,
+    location: StudyLocation,
     stages: Sequence[StageOutcome],
     study_run: StudyRun,
 ) -> StudyOutcome:
@@ -181,38 +183,38 @@ def _conclude(
     Side effects: writes to the study's folder and to MLflow; removes the checkpoints.
     """
     selection = {outcome.stage.name: outcome.selection.to_dict() for outcome in stages}
-    place.folder.save_selection(selection)
+    location.folder.save_selection(selection)
     try:
         # Of trials stopped early: a later stage could have asked for them again, and none is left.
-        remove_folder(place.folder.checkpoints)
+        remove_folder(location.folder.checkpoints)
     except Exception as error:  # file systems behind URLs raise what their libraries raise
         logger.warning("checkpoints were left behind: %s", reason_of(error))
     logged = None
-    write_bytes(place.folder.unlogged, b"")
+    write_bytes(location.folder.unlogged, b"")
     try:
-        if n_waiting := deliver_all(place.folder, place.target):
+        if n_waiting := deliver_all(location.folder, location.target):
             raise TrackingError(
-                f"study {place.folder.name}", f"{n_waiting} trials wait for the tracking server"
+                f"study {location.folder.name}", f"{n_waiting} trials wait for the tracking server"
             )
-        logged = _log_choice(plan, sessions, place, stages, study_run)
-        place.folder.unlogged.unlink()
+        logged = _log_choice(plan, sessions, location, stages, study_run)
+        location.folder.unlogged.unlink()
     except Exception as error:  # stores raise what their database or HTTP library raises
         logger.warning("the choice waits to be logged: %s", reason_of(error))
-    return StudyOutcome(place, tuple(stages), logged)
+    return StudyOutcome(location, tuple(stages), logged)
 
 
 def _log_choice(
     plan: StudyPlan,
     sessions: Sequence[Session],
-    place: StudyLocation,
+    location: StudyLocation,
     stages: Sequence[StageOutcome],
     study_run: StudyRun,
 ) -> LoggedChoice:
     """Log what was chosen, and why. Side effects: in MLflow."""
-    for file in (place.folder.selection, place.folder.study_file):
+    for file in (location.folder.selection, location.folder.study_file):
         study_run.log_text(file.read_text(encoding="utf-8"), file.name)
     chosen = stages[-1].selection.chosen
-    override = open_study(place.target.uri, place.target.study).override
+    override = open_study(location.target.uri, location.target.study).override
     study_run.mark([chosen.trial_id if override is None else override["trial_id"]], SELECTED)
     config = plan.study.base
     for outcome in stages:
@@ -220,14 +222,14 @@ def _log_choice(
         config = config.with_params(varied)
     header = sessions[0].header
     model_uri = log_model(
-        place.target,
+        location.target,
         chosen.trial_id,
         sessions[0].frames[:2],
         config.model.n_ae_latents,
         config.model.count_supervised(header.n_labels),
     )
     try:
-        publish(open_study(place.target.uri, place.target.study))
+        publish(open_study(location.target.uri, location.target.study))
     except PsvaeTuneError as error:  # the study is over, and the command makes it again
         logger.warning("no report: %s; psvae-tune report makes it again", error)
     return LoggedChoice(model_uri, override)

@@ -43,7 +43,7 @@ def run_study(
     sessions: Sequence[Session],
     folder: StudyFolder,
     target: TrackingTarget,
-    watcher: StudyObserver,
+    observer: StudyObserver,
 ) -> list[StageOutcome]:
     """Run every stage of a study that has not been run, each from what the one before chose.
 
@@ -62,7 +62,7 @@ def run_study(
     stored, gpus = ray.put(list(sessions)), study.resources.gpus_per_trial
     if gpus == "auto":
         gpus = measure_gpu_share(study, stored, list_nodes())
-    shared = RunContext(stored, digests, n_labels, study.resources, gpus, watcher)
+    shared = RunContext(stored, digests, n_labels, study.resources, gpus, observer)
     outcomes: list[StageOutcome] = []
     for stage in study.stages:
         job = TrialContext(
@@ -80,7 +80,7 @@ def run_study(
             trials = with_udr(points, trials, origin, sessions, job)
         trials += dropped
         selection = select(trials, stage.select)
-        watcher.stage_selected(stage, selection)
+        observer.stage_selected(stage, selection)
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
         chosen = next(point for point in points if point.trial_id == selection.chosen.trial_id)
         base = base.with_params(chosen.params)
@@ -168,7 +168,7 @@ def _run_points(
 ) -> None:
     ended = record.trial_ends()
     todo = [point for point in points if point.trial_id not in ended]
-    shared.watcher.stage_started(stage, len(points), len(points) - len(todo), job.rung)
+    shared.observer.stage_started(stage, len(points), len(points) - len(todo), job.rung)
     if todo:
         scheduler = make_scheduler(stage, job, points, record, shared.n_labels)
         train(todo, job, shared, record, scheduler)
@@ -184,7 +184,7 @@ def _run_sampling(
     stage, record = sampling.stage, sampling.record
     unfinished = sampling.unfinished()
     n_ended = len(sampling.points()) - len(unfinished)
-    shared.watcher.stage_started(stage, stage.n_trials, n_ended)
+    shared.observer.stage_started(stage, stage.n_trials, n_ended)
     if unfinished or sampling.budget() == "left":
         scheduler = make_scheduler(stage, job, [], record, shared.n_labels)
         train(sampling, job, shared, record, scheduler)
