@@ -141,9 +141,7 @@ def test_publishing_fills_the_run_of_the_study(study):
     assert {"report.html", "figures", "selection.json", "study.yaml"} <= files
     run = client.get_run(study.run_id)
     assert "**Take ps_vae.alpha = " in run.data.tags["mlflow.note.content"]
-    marked = client.search_runs(
-        [study.target.experiment_id], "tags.`psvae_tune.pareto` = 'true'"
-    )
+    marked = client.search_runs([study.target.experiment_id], "tags.`psvae_tune.pareto` = 'true'")
     assert {run.info.run_id for run in marked} == {trial.run_id for trial in study.front()}
 
 
