@@ -21,9 +21,14 @@ def test_what_is_written_takes_its_name_when_it_is_whole(tmp_path, write):
 def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path, write, error):
     path = tmp_path / "result"
     path.write_text("old")
-    with pytest.raises(error), replace_when_whole(path) as beside:
-        write(beside)
-        raise error
+
+    def break_off():
+        with replace_when_whole(path) as beside:
+            write(beside)
+            raise error
+
+    with pytest.raises(error):
+        break_off()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
