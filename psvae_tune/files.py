@@ -1,6 +1,7 @@
 """Files and folders that are a path on this machine or a URL, which fsspec reaches."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -125,6 +126,12 @@ def write_bytes(path: Location, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_when_whole(path) as beside:
         beside.write_bytes(content)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of what a file contains, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Recordings sent to where a cluster can read them, under the hash of what they contain."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from fsspec.callbacks import Callback
 
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.files import as_storage_error, make_folder
+from psvae_tune.files import as_storage_error, make_folder, sha256
 from psvae_tune.tracking.folders import OutputFolder
 
 FOLDER = "recordings"
@@ -59,7 +58,7 @@ def upload(path: Path, output: OutputFolder, on_bytes: OnBytes) -> tuple[str, in
             "is a path, which names another folder on the cluster than here",
             hint="--upload needs an --output that both reach, such as s3://bucket/studies",
         )
-    target = output.root / FOLDER / _hash(path) / path.name
+    target = output.root / FOLDER / _read_hash(path) / path.name
     n_bytes = path.stat().st_size
     with as_storage_error(str(target)):
         # A file behind a URL is there as a whole or not at all; its name says what it contains.
@@ -73,9 +72,8 @@ def upload(path: Path, output: OutputFolder, on_bytes: OnBytes) -> tuple[str, in
     return str(target), n_bytes
 
 
-def _hash(path: Path) -> str:
+def _read_hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise DataError(str(path), f"cannot be read: {error.strerror}") from error

@@ -22,6 +22,7 @@ from psvae_tune.config.trial import DataConfig, TrainingConfig, TrialConfig, par
 from psvae_tune.config.wording import name_trial
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError, StorageError
+from psvae_tune.files import sha256
 from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
 from psvae_tune.results.keep_model import describe_session, keep_model, scaled_weights
@@ -58,7 +59,7 @@ def read_version(path: Path) -> Version:
     meta = _read_meta(path / META_FILE)
     weights = path / WEIGHTS_FILE
     try:
-        content = weights.read_bytes()
+        digest = sha256(weights)
         loaded = torch.load(weights, map_location="cpu", weights_only=True)
     except OSError as error:
         raise StorageError(str(weights), f"cannot be read: {error.strerror}") from error
@@ -75,7 +76,7 @@ def read_version(path: Path) -> Version:
     ):
         raise StorageError(str(weights), "must hold the parameters of a model, by name")
     state = {name: value.numpy() for name, value in loaded.items()}
-    return Version(path, meta, state, hashlib.sha256(content).hexdigest())
+    return Version(path, meta, state, digest)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

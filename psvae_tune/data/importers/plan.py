@@ -1,10 +1,8 @@
 """What an import will do, checked in full before any frame is stored."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from psvae_tune.data.importers.request import ALL_FRAMES, ImportRequest
 from psvae_tune.data.label_scaler import flat_label_problems
 from psvae_tune.data.video import Crop, VideoInfo, View, probe_video
 from psvae_tune.errors import ConfigError, DataError
+from psvae_tune.files import sha256
 
 LONG_SIDE = 128
 """Pixels of the longer side of stored frames, where no size is asked for."""
@@ -89,7 +88,7 @@ def plan_import(request: ImportRequest) -> ImportPlan:
         notes.append("no pose file: only models without labels can be fitted")
     files = [s.video for s in request.sources] + [s.poses for s in request.sources if s.poses]
     sources = tuple(
-        {"name": path.name, "sha256": _digest(path)}
+        {"name": path.name, "sha256": sha256(path)}
         for path in dict.fromkeys([*files, *request.extra_labels])
     )
     fps = videos[0].fps / frames.step
@@ -199,8 +198,3 @@ def _note_videos(videos: Sequence[VideoInfo], notes: list[str]) -> None:
                 f"{info.n_uneven} of {info.n_frames - 1} steps differ from 1/{info.fps:g} s; rows "
                 "are matched to frames by number, not by time"
             )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
