@@ -65,7 +65,7 @@ def _describe_epochs(estimate: Estimate) -> str:
 
 
 def _describe_probe(plan: StudyPlan) -> Iterator[str]:
-    from psvae_tune.cluster.nodes import count_slots
+    from psvae_tune.cluster.nodes import count_local_slots
     from psvae_tune.study.load_sessions import check_buildable, choose_streamed, read_sessions
     from psvae_tune.training.cost import measure_cost
 
@@ -74,7 +74,7 @@ def _describe_probe(plan: StudyPlan) -> Iterator[str]:
     found = measure_cost(
         sessions, plan.study.base, max(1, int(plan.study.resources.cpus_per_trial))
     )
-    n_slots = count_slots(plan.study.resources)
+    n_slots = count_local_slots(plan.study.resources)
     n_epochs = estimate_epochs(plan.study, n_slots).n_epochs
     total = "" if n_epochs is None else f", up to {_time(found.epoch_s * n_epochs)}"
     at_once = pluralise(n_slots, "trial")

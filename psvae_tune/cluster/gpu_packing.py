@@ -11,13 +11,12 @@ from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError
+from psvae_tune.training.batches import MAX_TRIALS_PER_GPU
 from psvae_tune.training.cost import measure_cost
 
 # What CUDA takes for every process beside what PyTorch counts, and room for what was not seen.
 CONTEXT_BYTES = 600 * 2**20
 MEMORY_MARGIN = 1.2
-# Small models are held up by Python long before a GPU is full.
-MAX_TRIALS_PER_GPU = 8
 SIZE_PARAMETERS = ("n_ae_latents", "n_background", "n_sessions_per_batch")
 
 

@@ -88,12 +88,21 @@ def list_nodes() -> Nodes:
     )
 
 
-def count_slots(resources: Resources) -> int:
-    """Return how many trials this machine trains at a time, each as quick as alone.
+def count_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS does not bind processes to CPUs
 
-    Trials that share a GPU are taken to be no quicker than one after the other.
+
+def count_local_slots(resources: Resources) -> int:
+    """Return how many trials this machine trains at a time, each as fast as it would be alone.
+
+    A GPU counts for one trial: trials that share it are taken to be no faster together than one
+    after the other.
     """
+    n_gpus = torch.cuda.device_count()
+    machine = Node("local", "this machine", {"CPU": count_cpus(), "GPU": n_gpus})
+    n_slots = machine.count_slots(resources.cpus_per_trial, min(n_gpus, 1))
     n_concurrent = resources.max_concurrent_trials
-    n_slots = int(len(os.sched_getaffinity(0)) / resources.cpus_per_trial)
-    n_slots = min(n_slots, torch.cuda.device_count() or n_slots)
     return max(1, n_slots if n_concurrent == "auto" else min(n_slots, n_concurrent))

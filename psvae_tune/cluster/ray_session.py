@@ -12,7 +12,7 @@ from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 from ray.tune.execution import class_cache
 
-from psvae_tune.cluster.nodes import one_line
+from psvae_tune.cluster.nodes import count_cpus, one_line
 from psvae_tune.errors import ClusterError
 
 # Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind, its
@@ -62,7 +62,7 @@ def start_ray(n_bytes: int) -> None:
         with _on_loopback():
             ray.init(
                 address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
+                num_cpus=count_cpus(),
                 include_dashboard=False,
                 logging_level="ERROR",
                 log_to_driver=False,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import yaml
 
-from psvae_tune.cluster.nodes import count_slots
+from psvae_tune.cluster.nodes import count_cpus, count_local_slots
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import pluralise
 from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
@@ -40,7 +40,6 @@ SMALL_NETWORK = {
     "ae_encoding_kernel_size": [5, 5, 5],
     "ae_encoding_stride_size": [2, 2, 2],
 }
-_MAX_TRIALS_PER_GPU = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +48,11 @@ class Hardware:
 
     n_cpus: int
     n_gpus: int
-    gpu_bytes: int
-    """Memory of the smallest; 0 without one."""
 
     @classmethod
     def of_this_machine(cls) -> "Hardware":
         """Ask the operating system and the driver."""
-        gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        memory = min((gpu.total_memory for gpu in gpus), default=0)
-        return cls(len(os.sched_getaffinity(0)), len(gpus), memory)
+        return cls(count_cpus(), torch.cuda.device_count())
 
     @property
     def device(self) -> torch.device:
@@ -129,7 +124,7 @@ def recommend(
         hint = "import it with --pose, or start from search_spaces with a model without labels"
         raise DataError(path, "holds no labels to recommend a PS-VAE for", hint)
     hardware = Hardware.of_this_machine()
-    values = _choose(measures, hardware)
+    values = _choose(measures)
     tell("timing a fit")
     cost = _measure_cost(_write(measures, hardware, values))
     if hours is not None and (n_epochs := cost.count_affordable(hours)) < values.n_epochs:
@@ -148,13 +143,12 @@ class _Values:
     n_epochs: int
     val_check_interval: int
     n_train_clips: int
-    n_trials_per_gpu: int
     network: dict[str, list[int]] | None
     hours: float | None = None
     """For which epochs were cut; None if they were not."""
 
 
-def _choose(m: Measures, hardware: Hardware) -> _Values:
+def _choose(m: Measures) -> _Values:
     header = m.header
     curve = m.autocorrelation()
     across = 0.0 if curve is None else float(curve[min(m.clip_length // 2, len(curve) - 1)])
@@ -165,9 +159,6 @@ def _choose(m: Measures, hardware: Hardware) -> _Values:
     n_pixels = math.prod(header.frame_shape)
     scale = n_pixels / header.n_labels
     alphas = tuple(float(f"{value * scale:.1g}") for value in NORMALISED_ALPHAS)
-    # Activations of both halves of the default network, and what autograd keeps of them.
-    n_bytes = 4 * m.clip_length * n_pixels * 100 + 2**30
-    n_per_gpu = min(_MAX_TRIALS_PER_GPU, max(1, hardware.gpu_bytes // n_bytes))
     is_small = max(header.height, header.width) <= SMALL
     return _Values(
         header.path if is_url(header.path) else os.path.abspath(header.path),
@@ -177,7 +168,6 @@ def _choose(m: Measures, hardware: Hardware) -> _Values:
         n_epochs,
         max(1, n_epochs // 100),
         len(splits.train),
-        int(n_per_gpu),
         SMALL_NETWORK if is_small else None,
     )
 
@@ -187,7 +177,7 @@ def _measure_cost(text: str) -> Cost:
     sessions = read_sessions(plan, choose_streamed(plan))
     resources = plan.study.resources
     epoch_s = measure_cost(sessions, plan.study.base, int(resources.cpus_per_trial)).epoch_s
-    n_slots = count_slots(resources)
+    n_slots = count_local_slots(resources)
     n_fits, n_rounds = (_count_fits(plan.study, n) for n in (1, n_slots))
     return Cost(epoch_s, n_fits, n_slots, n_rounds)
 
@@ -225,7 +215,6 @@ def _write(m: Measures, hardware: Hardware, v: _Values) -> str:
     curve = m.autocorrelation()
     memory = 1 if curve is None else memory_of(curve)
     gap = "No gap" if v.trial_splits.endswith("0") else "A clip between splits"
-    gpus = f"{1 / v.n_trials_per_gpu:g}" if hardware.n_gpus else "auto"
     dtype = str(pick_dtype("auto", hardware.device)).removeprefix("torch.")
     across = 0.0 if curve is None else curve[min(m.clip_length // 2, len(curve) - 1)]
     network = json.dumps(v.network) if v.network else "null"
@@ -295,17 +284,16 @@ search:
 
 resources:
   cpus_per_trial: 1
-  # {_describe_machine(hardware)}: {_word_share(hardware, v)}
-  gpus_per_trial: {gpus}
+  # {_describe_machine(hardware)}: {_describe_sharing(hardware)}
+  gpus_per_trial: auto
   max_concurrent_trials: auto
 """
 
 
-def _word_share(hardware: Hardware, v: _Values) -> str:
+def _describe_sharing(hardware: Hardware) -> str:
     if not hardware.n_gpus:
         return f"trials run on CPUs, {hardware.n_cpus} at a time."
-    gigabytes = hardware.gpu_bytes / 2**30
-    return f"{v.n_trials_per_gpu} trials fit into {gigabytes:.0f} GB."
+    return "as many trials share a GPU as fit; the study measures that before it begins."
 
 
 def _word_epochs(v: _Values) -> str:

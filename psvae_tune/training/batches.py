@@ -16,8 +16,13 @@ from psvae_tune.data.session import Frames, Session, SplitName, Splits
 from psvae_tune.data.splits import split_clips, take_fraction
 from psvae_tune.models.batch import Batch, DataShape
 
-GPU_SHARE = 1 / 16
-"""Of the memory of a GPU, for recordings: with eight trials on it, half of it holds frames."""
+# Small models are held up by Python long before a GPU is full.
+MAX_TRIALS_PER_GPU = 8
+GPU_SHARE = 1 / (2 * MAX_TRIALS_PER_GPU)
+"""Share of a GPU's memory that one trial may fill with recordings.
+
+With the most trials that share a GPU, recordings fill half of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
