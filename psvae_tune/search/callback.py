@@ -9,7 +9,7 @@ from ray.exceptions import RayActorError
 
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.search.progress import RemoteObserver, StudyObserver, TrialReport, from_result
-from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.stage_journal import Outcome, StageJournal
 from psvae_tune.tracking.client import RunStatus, TrackingTarget
 from psvae_tune.tracking.outbox import Outbox
 
@@ -75,7 +75,7 @@ class JournalCallback(tune.Callback):
         name, why = trial.config["point"]["name"], _tell(trial.get_error())
         logger.warning("%s goes on from its last checkpoint: %s", name, why)
 
-    def _end(self, trial: Any, progress: TrialReport, outcome: str, reason: str) -> None:
+    def _end(self, trial: Any, progress: TrialReport, outcome: Outcome, reason: str) -> None:
         name, reason = trial.config["point"]["name"], hide_passwords(reason)
         status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
         spool = Outbox.of(self.record.folder, progress.trial_id)

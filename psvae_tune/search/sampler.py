@@ -25,7 +25,7 @@ from psvae_tune.config.domain import Domain
 from psvae_tune.config.selection_rule import shortfalls
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import longest
-from psvae_tune.search.stage_journal import StageJournal, Suggestion
+from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.search.trial_spec import Origin, TrialSpec
 
 # A generation must be small against the dozens of trials that a budget of fits allows.
@@ -93,11 +93,11 @@ def make_sampler(stage: Stage, number: int, n_repeats: int) -> optuna.samplers.B
 class _Snapshot:
     """What the journal held at one moment."""
 
-    asks: list[Suggestion]
+    suggestions: list[Suggestion]
     """Those that start from the same settings as the stage does now."""
     points: list[TrialSpec]
     """The different ones among them."""
-    ends: dict[str, dict[str, Any]]
+    ends: dict[str, TrialEnd]
 
     @property
     def unfinished(self) -> list[TrialSpec]:
@@ -106,8 +106,8 @@ class _Snapshot:
     @property
     def n_repeats(self) -> int:
         """How many suggestions in a row brought nothing new."""
-        news = [number for number, ask in enumerate(self.asks) if not ask.is_repeat]
-        return len(self.asks) - 1 - max(news, default=-1)
+        news = [number for number, item in enumerate(self.suggestions) if not item.is_repeat]
+        return len(self.suggestions) - 1 - max(news, default=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,11 @@ class StageSampler:
     record: StageJournal
 
     def _snapshot(self) -> _Snapshot:
-        pairs = [(ask, self.origin.point(ask.params)) for ask in self.record.asks()]
-        pairs = [(ask, point) for ask, point in pairs if point.trial_id == ask.trial_id]
+        pairs = [(item, self.origin.point(item.params)) for item in self.record.suggestions()]
+        pairs = [(item, point) for item, point in pairs if point.trial_id == item.trial_id]
         points = {point.trial_id: point for _, point in pairs}
         return _Snapshot(
-            [ask for ask, _ in pairs], list(points.values()), self.record.trial_ends()
+            [item for item, _ in pairs], list(points.values()), self.record.trial_ends()
         )
 
     def points(self) -> list[TrialSpec]:
@@ -147,8 +147,8 @@ class StageSampler:
         ):
             return "spent"
         if stage.num_epochs is not None:
-            own = (end for end in seen.ends.values() if end["stage"] == stage.name)
-            n_trained = sum(end["epoch"] for end in own)
+            own = (end for end in seen.ends.values() if end.stage == stage.name)
+            n_trained = sum(end.epoch for end in own)
             n_running = len(seen.unfinished)
             if n_trained + (n_running + 1) * longest(stage, self.origin.base) > stage.num_epochs:
                 return "waiting" if n_running else "spent"
@@ -165,14 +165,14 @@ class StageSampler:
             params, system = self._suggest(seen)
             point = self.origin.point(params)
             is_repeat = point in seen.points
-            self.record.note_ask(Suggestion(params, point.trial_id, is_repeat, system))
+            self.record.note_suggestion(Suggestion(params, point.trial_id, is_repeat, system))
             if not is_repeat and point.trial_id not in seen.ends:
                 return point
         return None
 
     def _suggest(self, seen: _Snapshot) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return hyperparameters, and what the sampler notes for itself."""
-        number = len(seen.asks)
+        number = len(seen.suggestions)
         study = self._study(seen)
         study.sampler = make_sampler(self.stage, number, seen.n_repeats)
         if number < len(self.stage.points_to_evaluate):
@@ -196,33 +196,33 @@ class StageSampler:
             directions=[goals[goal] for goal in self.stage.objectives.values()]
         )
         study.add_trials(
-            self._to_optuna_trial(ask, seen.ends.get(ask.trial_id)) for ask in seen.asks
+            self._to_optuna_trial(item, seen.ends.get(item.trial_id)) for item in seen.suggestions
         )
         return study
 
-    def _to_optuna_trial(self, ask: Suggestion, end: Mapping[str, Any] | None) -> FrozenTrial:
+    def _to_optuna_trial(self, suggestion: Suggestion, end: TrialEnd | None) -> FrozenTrial:
         told: dict[str, Any] = {"state": TrialState.RUNNING}
         if end is not None:
-            told = self._to_outcome(ask, end)
+            told = self._to_outcome(suggestion, end)
         return create_trial(
-            params=_to_optuna(ask.params),
+            params=_to_optuna(suggestion.params),
             distributions={n: to_distribution(domain) for n, domain in self.stage.space.items()},
-            system_attrs=dict(ask.system),
+            system_attrs=dict(suggestion.system),
             **told,
         )
 
-    def _to_outcome(self, ask: Suggestion, end: Mapping[str, Any]) -> dict[str, Any]:
-        metrics = end["metrics"]
+    def _to_outcome(self, suggestion: Suggestion, end: TrialEnd) -> dict[str, Any]:
+        metrics = end.best_metrics
         values = [metrics.get(key, math.nan) for key in self.stage.objectives]
-        if end["outcome"] == "stopped":
+        if end.outcome == "stopped":
             # Optuna has room for what an unfinished trial had only if there is one objective.
             is_known = len(values) == 1 and math.isfinite(values[0])
-            seen = {"intermediate_values": {end["epoch"]: values[0]}} if is_known else {}
+            seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}
             return {"state": TrialState.PRUNED, **seen}
         constraints = shortfalls(
-            self.stage.constraints, metrics, self.origin.count_unsupervised(ask.params)
+            self.stage.constraints, metrics, self.origin.count_unsupervised(suggestion.params)
         )
         is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
-        if end["outcome"] != "finished" or not is_whole:
+        if not (end.is_finished and is_whole):
             return {"state": TrialState.FAIL}
         return {"state": TrialState.COMPLETE, "values": values, "constraints": constraints}

@@ -1,13 +1,17 @@
 """What is known of the trials of a stage, now and after a crash: read from the study's journal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.journal import Event
+
+Outcome = Literal["finished", "stopped", "failed"]
+"""``stopped`` is what a scheduler does; a trial that was interrupted has no outcome yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,25 @@ class Suggestion:
     """What the sampler notes for itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class TrialEnd:
+    """The end of a trial."""
+
+    stage: str
+    """Name of the stage that trained it."""
+    outcome: Outcome
+    reason: str
+    epoch: int
+    """Number of epochs that were trained."""
+    best_metrics: Mapping[str, float]
+    """Metrics of the best epoch; of a finished trial, those of the model that was kept."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the trial was trained to its end."""
+        return self.outcome == "finished"
+
+
 class StageJournal:
     """What the journal of a study knows of one stage.
 
@@ -33,7 +56,7 @@ class StageJournal:
         self.folder = folder
         self.journal = folder.journal
         self.stage = stage
-        hours = (event["hours"] for event in self.journal.events() if event["stage"] == stage)
+        hours = (event["hours"] for event in self._own_events())
         self._hours_before = max(hours, default=0.0)
         self._start = time.monotonic()
 
@@ -49,40 +72,47 @@ class StageJournal:
         # Where it was sent, this clock has another beginning.
         self._start = time.monotonic()
 
-    def trial_ends(self) -> dict[str, dict[str, Any]]:
-        """Return the last end of every trial that has one which holds for this stage."""
+    def _own_events(self) -> Iterator[Event]:
+        return (event for event in self.journal.events() if event["stage"] == self.stage)
+
+    def trial_ends(self) -> dict[str, TrialEnd]:
+        """Return the last end of every trial that has one which holds for this stage.
+
+        Such an end is one in this stage, or a training to the end in another stage.
+        """
         ends = {}
         for event in self.journal.events():
-            is_own = event["stage"] == self.stage
-            if event["event"] == "end" and (is_own or event["outcome"] == "finished"):
-                ends[event["trial"]] = event
+            if event["event"] == "end":
+                end = _parse_end(event)
+                if end.stage == self.stage or end.is_finished:
+                    ends[event["trial"]] = end
         return ends
 
     def rungs(self) -> dict[int, dict[str, list[float]]]:
         """Return what trials of this stage had at each rung."""
         table: dict[int, dict[str, list[float]]] = {}
-        for event in self.journal.events():
-            if event["event"] == "rung" and event["stage"] == self.stage:
+        for event in self._own_events():
+            if event["event"] == "rung":
                 costs = [np.inf if value is None else value for value in event["costs"]]
                 table.setdefault(event["rung"], {})[event["trial"]] = costs
         return table
 
-    def asks(self) -> list[Suggestion]:
-        """Return what was suggested, in order."""
+    def suggestions(self) -> list[Suggestion]:
+        """Return every suggestion of this stage, in order."""
         return [
             Suggestion(event["params"], event["trial"], event["is_repeat"], event["system"])
-            for event in self.journal.events()
-            if event["event"] == "ask" and event["stage"] == self.stage
+            for event in self._own_events()
+            if event["event"] == "ask"
         ]
 
-    def note_ask(self, ask: Suggestion) -> None:
+    def note_suggestion(self, suggestion: Suggestion) -> None:
         """Keep a suggestion. Side effects: appends to the journal."""
         self._append(
             "ask",
-            trial=ask.trial_id,
-            params=ask.params,
-            is_repeat=ask.is_repeat,
-            system=ask.system,
+            trial=suggestion.trial_id,
+            params=suggestion.params,
+            is_repeat=suggestion.is_repeat,
+            system=suggestion.system,
         )
 
     def note_rung(self, trial_id: str, rung: int, costs: list[float]) -> None:
@@ -91,12 +121,28 @@ class StageJournal:
         self._append("rung", trial=trial_id, rung=rung, costs=finite)
 
     def note_end(
-        self, trial_id: str, outcome: str, reason: str, epoch: int, metrics: Mapping[str, float]
+        self,
+        trial_id: str,
+        outcome: Outcome,
+        reason: str,
+        epoch: int,
+        best_metrics: Mapping[str, float],
     ) -> None:
-        """Keep how a trial ended. Side effects: appends to the journal."""
+        """Keep the end of a trial. Side effects: appends to the journal."""
         self._append(
-            "end", trial=trial_id, outcome=outcome, reason=reason, epoch=epoch, metrics=metrics
+            "end",
+            trial=trial_id,
+            outcome=outcome,
+            reason=reason,
+            epoch=epoch,
+            metrics=best_metrics,
         )
 
     def _append(self, event: str, **fields: Any) -> None:
         self.journal.append({"event": event, "stage": self.stage, **fields, "hours": self.hours()})
+
+
+def _parse_end(event: Event) -> TrialEnd:
+    return TrialEnd(
+        event["stage"], event["outcome"], event["reason"], event["epoch"], event["metrics"]
+    )

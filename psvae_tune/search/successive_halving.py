@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from psvae_tune.config.metric_catalog import Goal
 from psvae_tune.metrics.pareto import best_first
+from psvae_tune.search.stage_journal import TrialEnd
 
 
 def epoch_divisors(n_points: int, factor: float) -> list[float]:
@@ -22,7 +22,7 @@ def epoch_divisors(n_points: int, factor: float) -> list[float]:
 
 
 def select_survivors(
-    ends: Sequence[Mapping[str, Any]],
+    ends: Sequence[TrialEnd],
     objectives: Mapping[str, Goal],
     factor: float,
     missed: Sequence[float],
@@ -44,8 +44,8 @@ def select_survivors(
     signs = [1 if goal == "min" else -1 for goal in objectives.values()]
     costs = np.full((len(ends), len(objectives)), np.inf)
     for row, end in enumerate(ends):
-        values = np.array([end["metrics"].get(key, np.nan) for key in objectives], float)
-        if end["outcome"] == "finished" and np.isfinite(values).all():
+        values = np.array([end.best_metrics.get(key, np.nan) for key in objectives], float)
+        if end.is_finished and np.isfinite(values).all():
             costs[row] = signs * values
     n_kept = math.ceil(len(ends) / factor)
     return sorted(best_first(costs, np.array(missed))[:n_kept].tolist())

@@ -7,6 +7,7 @@ from typing import Any
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
+from psvae_tune.search.stage_journal import TrialEnd
 from psvae_tune.tracking.trial_result import TrialResult
 
 
@@ -53,7 +54,7 @@ class Origin:
         return self.base.with_params(params).model.count_unsupervised(self.n_labels)
 
     def results(
-        self, points: Sequence[TrialSpec], ends: Mapping[str, Mapping[str, Any]]
+        self, points: Sequence[TrialSpec], ends: Mapping[str, TrialEnd]
     ) -> list[TrialResult]:
         """Return what a selection needs to know of points that have ended.
 
@@ -62,7 +63,7 @@ class Origin:
         points
             In the order of the results.
         ends
-            How each ended, from `StageJournal.trial_ends`.
+            The end of each, from `StageJournal.trial_ends`.
         """
         return [
             TrialResult(
@@ -72,8 +73,8 @@ class Origin:
                     **self.base.with_params(point.params).params,
                     N_UNSUPERVISED: self.count_unsupervised(point.params),
                 },
-                metrics=ends[point.trial_id]["metrics"],
-                completed=ends[point.trial_id]["outcome"] == "finished",
+                metrics=ends[point.trial_id].best_metrics,
+                completed=ends[point.trial_id].is_finished,
             )
             for point in points
         ]

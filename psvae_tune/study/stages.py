@@ -106,8 +106,8 @@ def _run_stage(
     else:
         points = _run_sampling(StageSampler(stage, origin, record), job, shared)
     ends = record.trial_ends()
-    if not any(ends[point.trial_id]["outcome"] == "finished" for point in points):
-        reasons = {str(ends[point.trial_id]["reason"]) for point in points}
+    if not any(ends[point.trial_id].is_finished for point in points):
+        reasons = {ends[point.trial_id].reason for point in points}
         raise StudyError(
             f"study {job.folder.name}",
             [f"no trial of stage `{stage.name}` was finished", *sorted(reasons)],
@@ -148,7 +148,7 @@ def _halve(
         trained_ends = [ends[point.trial_id] for point in trained]
         missed = [
             total_shortfall(
-                stage.requirements, end["metrics"], origin.count_unsupervised(point.params)
+                stage.requirements, end.best_metrics, origin.count_unsupervised(point.params)
             )
             for point, end in zip(trained, trained_ends, strict=True)
         ]

@@ -8,6 +8,7 @@ import torch
 
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.search.seed_agreement import with_udr
+from psvae_tune.search.stage_journal import TrialEnd
 from psvae_tune.search.trainable import TrialContext, run_trial
 from psvae_tune.search.trial_spec import Origin
 from psvae_tune.tracking.client import TRIAL, open_target
@@ -37,7 +38,7 @@ def run_all(job, drawn, session):
     ends = {}
     for point in points:
         *_, last = run_trial(point.params, [session], job, CPU)
-        ends[point.trial_id] = {"metrics": last.metrics, "outcome": "finished"}
+        ends[point.trial_id] = TrialEnd(job.stage, "finished", "", last.epoch, last.metrics)
     return points, origin.results(points, ends), origin
 
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psvae_tune.config.trial import parse_trial_config, with_fewer_epochs
+from psvae_tune.search.stage_journal import TrialEnd
 from psvae_tune.search.successive_halving import epoch_divisors, select_survivors
 from tests.support.studies import make_config
 
@@ -48,7 +49,7 @@ def test_no_annealing_stays_none_and_an_epoch_is_left():
 
 
 def ended(mse, r2, outcome="finished"):
-    return {"outcome": outcome, "metrics": {"val/frame_mse": mse, "val/label_r2": r2}}
+    return TrialEnd("stage", outcome, "", 3, {"val/frame_mse": mse, "val/label_r2": r2})
 
 
 def test_the_front_survives():
@@ -63,7 +64,7 @@ def test_the_front_survives():
         ended(0, 1, "failed"),
         ended(0, 1, "stopped"),
         ended(float("nan"), 1),
-        {"outcome": "finished", "metrics": {}},
+        TrialEnd("stage", "finished", "", 3, {}),
     ],
 )
 def test_what_did_not_finish_or_has_no_value_is_behind(broken):
@@ -71,7 +72,7 @@ def test_what_did_not_finish_or_has_no_value_is_behind(broken):
 
 
 def test_one_objective_is_ordered_by_its_values():
-    ends = [{"outcome": "finished", "metrics": {"val/a": v}} for v in (3, 1, 2, 5, 4, 6)]
+    ends = [TrialEnd("stage", "finished", "", 3, {"val/a": v}) for v in (3, 1, 2, 5, 4, 6)]
     assert select_survivors(ends, {"val/a": "min"}, 3, [0] * 6) == [1, 2]
     assert select_survivors(ends, {"val/a": "max"}, 3, [0] * 6) == [3, 5]
     assert select_survivors(ends, {"val/a": "min"}, 3, [0, 0.5, 0, 0, 0, 0]) == [0, 2]

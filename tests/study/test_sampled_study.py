@@ -55,7 +55,8 @@ def test_stopped_trials_are_pruned_and_only_finished_ones_complete(tmp_path):
     assert len(runs) == len(points) == 10
     assert points[0].params == SEARCH["points_to_evaluate"][0]
     by_trial = {
-        ask.trial_id: trial for ask, trial in zip(sampling.record.asks(), trials, strict=True)
+        suggestion.trial_id: trial
+        for suggestion, trial in zip(sampling.record.suggestions(), trials, strict=True)
     }
     finished = {name for name, run in runs.items() if "test/frame_mse" in run.data.metrics}
     assert 0 < len(finished) < 10

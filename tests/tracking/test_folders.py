@@ -1,15 +1,11 @@
-import json
 import os
-import pickle
 import subprocess
 import sys
-import time
 
 import pytest
 
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
-from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.journal import FileJournal
 
@@ -61,37 +57,6 @@ def test_a_torn_line_loses_only_itself(tmp_path, n_lost):
     assert (indices == [0, 1, 2]) == (n_lost == 1)
 
 
-def test_a_trial_that_another_stage_finished_counts_but_one_it_stopped_does_not(tmp_path):
-    folder = StudyFolder(tmp_path)
-    first, second = StageJournal(folder, "first"), StageJournal(folder, "second")
-    first.note_end("a", "finished", "", 3, {})
-    first.note_end("b", "stopped", "", 2, {})
-    assert set(first.trial_ends()) == {"a", "b"}
-    assert set(second.trial_ends()) == {"a"}
-
-
-def test_rungs_come_back_with_what_is_not_finite(tmp_path):
-    record = StageJournal(StudyFolder(tmp_path), "alpha")
-    record.note_rung("a", 5, [0.25, float("inf")])
-    record.note_rung("b", 5, [0.5, 1.0])
-    record.note_rung("a", 15, [0.125, 2.0])
-    assert record.rungs() == {
-        5: {"a": [0.25, float("inf")], "b": [0.5, 1.0]},
-        15: {"a": [0.125, 2.0]},
-    }
-    assert StageJournal(StudyFolder(tmp_path), "beta").rungs() == {}
-
-
-def test_hours_go_on_where_a_clock_has_another_beginning(tmp_path, monkeypatch):
-    """A client of a cluster sends its record to a node."""
-    folder = StudyFolder(tmp_path)
-    folder.journal.append({"event": "rung", "stage": "alpha", "hours": 2.0})
-    sent = pickle.dumps(StageJournal(folder, "alpha"))
-    here = time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: here() - 1e6)
-    assert pickle.loads(sent).hours() == pytest.approx(2, abs=0.01)
-
-
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../x", "a b", "-x", ".hidden", "a\nb"])
 def test_names_that_are_no_folders(tmp_path, name):
     with pytest.raises(StorageError, match="must consist of"):
@@ -118,13 +83,6 @@ def test_a_study_that_is_absent_names_those_that_are_there(tmp_path):
     assert output.study("first").read_study_file() == {"experiment_name": "x"}
     with pytest.raises(StorageError, match="there are first"):
         output.study("second").read_study_file()
-
-
-def test_the_journal_is_readable_by_others(tmp_path):
-    record = StageJournal(StudyFolder(tmp_path), "alpha")
-    record.note_end("a", "finished", "trained to the end", 3, {"val/frame_mse": 0.1})
-    (line,) = (tmp_path / "journal.jsonl").read_text().splitlines()
-    assert json.loads(line)["metrics"] == {"val/frame_mse": 0.1}
 
 
 HOLD = """
