@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from psvae_tune.api.studies import load_study
 from psvae_tune.cli import options
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.study_file import read_study_file
+from psvae_tune.config.study_file import parse_set_options
 from psvae_tune.config.wording import pluralise
 from psvae_tune.study.estimate import Estimate, estimate_epochs
-from psvae_tune.study.plan import StudyPlan, make_plan
+from psvae_tune.study.plan import StudyPlan
 
 
 @click.command()
@@ -24,7 +25,7 @@ def check(
     file: Path, sessions: tuple[str, ...], settings: tuple[str, ...], has_probe: bool
 ) -> None:
     """Check a search-space file and its recordings, and print the plan."""
-    plan = make_plan(read_study_file(file, settings, sessions), str(file))
+    plan = load_study(file, data=sessions, settings=parse_set_options(settings))
     for line in describe_plan(plan):
         click.echo(line)
     if has_probe:

@@ -109,36 +109,19 @@ def _parse_request(
     colour: bool,
     **same: Any,
 ) -> "ImportRequest":
-    from psvae_tune.data.importers.request import FrameRange, ImportRequest, Source
+    from psvae_tune.data.importers.request import FrameRange, make_request
 
-    if len(poses) > len(videos):
-        raise ConfigError("--pose", f"must be given once a video, got {len(poses)}")
-    boxes = _once_each("--crop", [_parse_crop(crop) for crop in crops], len(videos))
-    parts = [tuple(part.strip() for part in text.split(",")) for text in keypoints]
-    chosen = _once_each("--keypoints", parts, max(1, len(poses)))
-    sources = tuple(
-        Source(
-            video,
-            poses[i] if i < len(poses) else None,
-            boxes[i],
-            tracks,
-            (chosen[i] or ()) if i < len(poses) else (),
-        )
-        for i, video in enumerate(videos)
-    )
-    return ImportRequest(
-        sources,
-        _parse_size(size) if size else None,
-        colour,
-        _parse_frames(frames) if frames else FrameRange(),
+    return make_request(
+        videos,
+        poses,
+        crops=[_parse_crop(crop) for crop in crops],
+        tracks=tracks,
+        keypoints=[[part.strip() for part in text.split(",")] for text in keypoints],
+        size=_parse_size(size) if size else None,
+        is_colour=colour,
+        frames=_parse_frames(frames) if frames else FrameRange(),
         **same,
     )
-
-
-def _once_each(option: str, values: list[Any], count: int) -> list[Any]:
-    if len(values) not in (0, 1, count):
-        raise ConfigError(option, f"must be given once or {count} times, got {len(values)}")
-    return values if len(values) == count else [*values, None][:1] * count
 
 
 def _parse_size(text: str) -> tuple[int, int]:

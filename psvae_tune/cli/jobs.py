@@ -9,7 +9,7 @@ import click
 
 from psvae_tune.cli import options
 from psvae_tune.config.study import parse_study
-from psvae_tune.config.study_file import apply_settings
+from psvae_tune.config.study_file import apply_settings, parse_set_options
 from psvae_tune.errors import ClusterError, StudyError, StudyInterrupted
 from psvae_tune.files import is_url, locate
 from psvae_tune.tracking.folders import OutputFolder
@@ -111,7 +111,7 @@ def resume(
     resources = None
     if is_url(study):
         raw = OutputFolder(locate(place)).study(name).read_study_file()
-        apply_settings(raw, settings)
+        apply_settings(raw, parse_set_options(settings))
         parsed = parse_study(raw, study)
         resources, tracking_uri = parsed.resources, tracking_uri or parsed.tracking.uri
     uri = check_job_uri(tracking_uri, address)

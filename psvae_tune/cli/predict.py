@@ -1,12 +1,11 @@
 """``psvae-tune predict``."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
+from psvae_tune.api.models import load_model
 from psvae_tune.cli import options
-from psvae_tune.cli.find_study import find_store
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
 
@@ -38,20 +37,11 @@ def predict(
 
     MODEL is a `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
-    from psvae_tune.models.model_file import load_model
     from psvae_tune.results.predictions import predict_recording, to_csv, to_hdf5
 
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
-    if model.startswith("models:/"):
-        from psvae_tune.tracking.model_registry import download_model
-
-        uri, _ = find_store("", output, tracking_uri)
-        with TemporaryDirectory() as temporary:
-            saved = load_model(download_model(uri, model, Path(temporary)))
-    else:
-        path = Path(model)
-        saved = load_model(path / "model.pt" if path.is_dir() else path)
+    saved = load_model(model, output=output, tracking_uri=tracking_uri).saved
     found = predict_recording(saved, recording, session)
     for suffix, content in (("h5", to_hdf5(found)), ("csv", to_csv(found))):
         file = folder / f"{recording.stem}.latents.{suffix}"

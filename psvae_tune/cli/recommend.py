@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from psvae_tune.api.studies import recommend_study
 from psvae_tune.cli import options
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
@@ -21,12 +22,10 @@ from psvae_tune.files import write_bytes
 @options.verbose
 def recommend(session: str, output: Path | None, hours: float | None) -> None:
     """Propose a search-space file for a session, with a reason beside each value."""
-    from psvae_tune.study.recommend import recommend as make_recommendation
-
     if output is not None and output.exists():
         raise StorageError(str(output), "exists", "choose another with --output")
     with Console(stderr=True).status("") as status:
-        text = make_recommendation(session, hours, status.update)
+        text = recommend_study(session, hours, progress=status.update)
     if output is None:
         click.echo(text, nl=False)
         return

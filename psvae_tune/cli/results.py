@@ -1,12 +1,11 @@
 """``psvae-tune choose``, ``promote``, ``export`` and ``predict``: what becomes of a choice."""
 
-import getpass
 from pathlib import Path
 
 import click
 
+from psvae_tune.api.studies import open_study
 from psvae_tune.cli import options
-from psvae_tune.cli.find_study import find_study
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
 
@@ -20,12 +19,8 @@ from psvae_tune.files import write_bytes
 @options.verbose
 def choose(study: str, trial: str, reason: str, output: Path, tracking_uri: str | None) -> None:
     """Choose another trial of STUDY than the rule did, and keep who did it and why."""
-    from psvae_tune.results.choices import override
-
-    found = find_study(study, output, tracking_uri)
-    chosen = found.find_trial(trial)
-    override(found, chosen, getpass.getuser(), reason)
-    click.echo(f"chosen: {found.label(chosen)}, run {chosen.run_id}")
+    result = open_study(study, output=output, tracking_uri=tracking_uri).choose(trial, reason)
+    click.echo(f"chosen: {result.logged.label(result.best)}, run {result.best.run_id}")
 
 
 @click.command()
@@ -36,11 +31,7 @@ def choose(study: str, trial: str, reason: str, output: Path, tracking_uri: str 
 @options.verbose
 def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> None:
     """Register the chosen model of STUDY in MLflow, with the alias `champion`."""
-    from psvae_tune.results.choices import promote as promote_study
-
-    version = promote_study(find_study(study, output, tracking_uri), name)
-    click.echo(f"models:/{name}@champion")
-    click.echo(f"version {version}", err=True)
+    click.echo(open_study(study, output=output, tracking_uri=tracking_uri).promote(name))
 
 
 @click.command()
@@ -62,11 +53,9 @@ def export(
     """Copy weights, settings, latents, figures and movies of a trial of STUDY into a folder."""
     from psvae_tune.results.choices import export as export_trial
 
-    found = find_study(study, output, tracking_uri)
-    chosen = found.find_trial(trial) if trial else found.chosen
-    if chosen is None:
-        raise StorageError(f"study {study!r}", "has no chosen trial", hint="name one with --trial")
-    export_trial(found, chosen, folder)
+    result = open_study(study, output=output, tracking_uri=tracking_uri)
+    chosen = result.logged.find_trial(trial) if trial else result.best
+    export_trial(result.logged, chosen, folder)
     click.echo(str(folder))
 
 
@@ -88,18 +77,12 @@ def report(study: str, output: Path, tracking_uri: str | None, file: Path | None
 
     STUDY is its name or its folder.
     """
-    found = find_study(study, output, tracking_uri)
+    result = open_study(study, output=output, tracking_uri=tracking_uri)
+    result.report(file)
     if file is None:
-        from psvae_tune.results.publish import REPORT, publish
-
-        publish(found)
-        click.echo(f"{REPORT} of run {found.run_id}")
-        return
-    from psvae_tune.results.report import make_report
-    from psvae_tune.results.report_data import make_study_figures
-
-    figures = dict(make_study_figures(found)) if found.finished else {}
-    _write(file, make_report(found, figures).encode())
+        click.echo(f"report.html of run {result.logged.run_id}")
+    else:
+        click.echo(str(file), err=True)
 
 
 @click.command()
@@ -118,7 +101,10 @@ def compare(studies: tuple[str, ...], output: Path, tracking_uri: str | None, fi
     """Put the chosen trials of several studies into one table (CSV) and one figure."""
     from psvae_tune.results.comparison import comparison_table, draw_comparison
 
-    found = [find_study(study, output, tracking_uri) for study in dict.fromkeys(studies)]
+    found = [
+        open_study(study, output=output, tracking_uri=tracking_uri).logged
+        for study in dict.fromkeys(studies)
+    ]
     table = comparison_table(found)
     _write(file, draw_comparison(found))
     click.echo(table, nl=False)

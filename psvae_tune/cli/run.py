@@ -2,27 +2,20 @@
 
 import json
 import shlex
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import Progress as ProgressBar
 
+from psvae_tune.api.studies import load_study
 from psvae_tune.cli import options
-from psvae_tune.cli.find_study import kept_uri
-from psvae_tune.config.study_file import apply_settings, read_study_file
-from psvae_tune.config.wording import pluralise
-from psvae_tune.errors import ConfigError, StorageError, TrackingError
+from psvae_tune.config.study_file import parse_set_options
+from psvae_tune.errors import ConfigError, TrackingError
 from psvae_tune.files import locate
 from psvae_tune.study.plan import StudyPlan, make_plan
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
-    from psvae_tune.cluster.nodes import Nodes
-    from psvae_tune.data.session import Session
     from psvae_tune.study.run import StudyOutcome
 
 
@@ -51,22 +44,28 @@ def run(
     """Run the study of a search-space file."""
     if inline and address:
         raise ConfigError("--inline", f"trains in this process, not on the cluster {address}")
-    plan = make_plan(read_study_file(file, settings, sessions), str(file))
+    plan = load_study(file, data=sessions, settings=parse_set_options(settings))
     folder = OutputFolder(locate(output))
+    from psvae_tune.study.start import check_name_is_free, name_study
+
     name = name or name_study(plan.study.experiment_name)
-    if folder.has_study(name):
-        again = shlex.quote(str(folder.root / name))
-        raise StorageError(
-            f"study {name!r}",
-            f"exists in {output}",
-            hint=f"psvae-tune resume {again}, or choose another --name",
-        )
-    _run(plan, folder, name, tracking_uri, as_json, address=address, inline=inline)
+    check_name_is_free(folder, name)
+    if inline:
+        _train_inline(plan, folder, name, tracking_uri)
+        return
+    _run(plan, folder, name, tracking_uri, as_json, address=address)
 
 
-def name_study(experiment_name: str) -> str:
-    """Return what a study is called that was given no name."""
-    return f"{experiment_name.strip().replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+def _train_inline(
+    plan: StudyPlan, output: OutputFolder, name: str, tracking_uri: str | None
+) -> None:
+    from psvae_tune.study.progress_table import show_progress
+    from psvae_tune.study.start import start_inline
+
+    with show_progress(plan) as table:
+        for report in start_inline(plan, output, name, table, tracking_uri=tracking_uri):
+            numbers = "  ".join(f"{k} {v:.4g}" for k, v in report.metrics.items())
+            click.echo(f"epoch {report.epoch}  {report.failure or numbers}")
 
 
 @click.command()
@@ -96,9 +95,7 @@ def resume(
     """
     root = locate(study)
     output = OutputFolder(root.parent)
-    raw = output.study(root.name).read_study_file()
-    apply_settings(raw, settings)
-    plan = make_plan(raw, str(output.study(root.name).study_file))
+    plan = load_study(study, settings=parse_set_options(settings))
     _run(
         plan,
         output,
@@ -119,6 +116,7 @@ def sync(study: str, tracking_uri: str | None) -> None:
 
     STUDY is its folder or the URL of it. Nothing is delivered twice, and nothing is trained.
     """
+    from psvae_tune.results.find_study import kept_uri
     from psvae_tune.tracking.client import TrackingTarget
     from psvae_tune.tracking.outbox import deliver_all
 
@@ -150,61 +148,26 @@ def _run(
     as_json: bool,
     *,
     address: str | None,
-    inline: bool = False,
     accept_changes: bool = False,
 ) -> None:
-    from psvae_tune.study.load_sessions import choose_streamed
-    from psvae_tune.study.location import join, open_location
-    from psvae_tune.study.run import run as run_study
-    from psvae_tune.study.run import run_inline
+    from psvae_tune.study.progress_table import show_progress
+    from psvae_tune.study.start import start_study
 
-    location = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
-    console = Console(stderr=True)
-    if address:
-        nodes, streamed = join(address, plan, output, location)
-        console.print(_describe_nodes(nodes, plan), highlight=False, markup=False, soft_wrap=True)
-    else:
-        streamed = choose_streamed(plan)
-    sessions = _read(plan, streamed, console)
-    if inline:
-        for progress in run_inline(plan, sessions, location):
-            numbers = "  ".join(f"{k} {v:.4g}" for k, v in progress.metrics.items())
-            click.echo(f"epoch {progress.epoch}  {progress.failure or numbers}")
-        return
-    from psvae_tune.cli.progress_table import StudyTable
-
-    with StudyTable(console, plan.study.base.training.max_n_epochs) as display:
-        outcome = run_study(plan, sessions, location, display, accept_changes=accept_changes)
+    with show_progress(plan) as table:
+        outcome = start_study(
+            plan,
+            output,
+            name,
+            table,
+            tracking_uri=tracking_uri,
+            address=address,
+            accept_changes=accept_changes,
+        )
     if as_json:
         stages = {item.stage.name: item.selection.to_dict() for item in outcome.stages}
         click.echo(json.dumps(stages, indent=2))
     else:
         _print_outcome(outcome, output)
-
-
-def _describe_nodes(nodes: "Nodes", plan: StudyPlan) -> str:
-    """Return the line that tells that every node has been looked at, and is fit."""
-    resources = plan.study.resources
-    gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
-    n_slots = nodes.count_slots(resources.cpus_per_trial, gpus)
-    return (
-        f"cluster    {pluralise(len(nodes.nodes), 'node')}, "
-        f"{pluralise(nodes.total('CPU'), 'CPU')}, {pluralise(nodes.total('GPU'), 'GPU')}: "
-        f"up to {pluralise(n_slots, 'trial')} at a time. "
-        "The others wait, and nodes that join later take them up"
-    )
-
-
-def _read(plan: StudyPlan, streamed: Sequence[str], console: Console) -> "list[Session]":
-    from psvae_tune.study.load_sessions import read_sessions
-
-    for path in streamed:
-        line = f"recording  {path} is too large for memory: its clips are read as they are needed"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    n_frames = sum(header.n_frames for header in plan.headers)
-    with ProgressBar(console=console, transient=True) as bar:
-        task = bar.add_task("reading frames", total=n_frames)
-        return read_sessions(plan, streamed, lambda n: bar.update(task, completed=n))
 
 
 def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:

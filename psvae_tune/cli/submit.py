@@ -11,10 +11,9 @@ from rich.progress import Progress as ProgressBar
 
 from psvae_tune.cli import options
 from psvae_tune.cli.jobs import start_job
-from psvae_tune.cli.run import name_study
 from psvae_tune.config.session_list import DEMO
 from psvae_tune.config.study import parse_study
-from psvae_tune.config.study_file import read_study_file
+from psvae_tune.config.study_file import parse_set_options, read_study_file
 from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.files import is_url, locate
 from psvae_tune.study.plan import make_plan
@@ -63,11 +62,12 @@ def submit(
     """
     if package and package.endswith(".whl") and not Path(package).is_file():
         raise ConfigError("--package", f"no such file, got {package}")
-    raw = read_study_file(file, settings, sessions)
+    raw = read_study_file(file, parse_set_options(settings), sessions)
     study = parse_study(raw, str(file))
-    name = name or name_study(study.experiment_name)
     from psvae_tune.cluster.jobs import JobsClient, JobSpec, check_job_output, check_job_uri
+    from psvae_tune.study.start import name_study
 
+    name = name or name_study(study.experiment_name)
     output = check_job_output(output)
     uri = check_job_uri(tracking_uri or study.tracking.uri, address)
     cluster = JobsClient.reach(address)

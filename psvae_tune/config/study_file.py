@@ -1,7 +1,7 @@
 """Reading a search-space file, with what the command line changes in it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ MAX_DEPTH = 100
 
 
 def read_study_file(
-    path: Path, settings: Sequence[str] = (), sessions: Sequence[str] = ()
+    path: Path, settings: Mapping[str, Any] | None = None, sessions: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return the contents of a search-space file after the changes of the command line.
+    """Return the contents of a search-space file after a user's changes.
 
     Paths of sessions and of an architecture are made absolute: those of the file are relative
     to the file, those of the command line to the working folder. A sessions CSV is replaced by
@@ -33,7 +33,7 @@ def read_study_file(
     path
         A YAML file.
     settings
-        ``section.name=value`` each; the last part may be a published name with dots of its own.
+        Values by their dotted places, as `apply_settings` takes them.
     sessions
         Recordings, or sessions CSVs, that replace those of the file.
 
@@ -45,7 +45,7 @@ def read_study_file(
         If a sessions CSV cannot be used.
     """
     raw = _read_yaml(path)
-    apply_settings(raw, settings)
+    apply_settings(raw, settings or {})
     data = raw.setdefault("data", {})
     if isinstance(data, dict):
         _resolve_sessions(data, path, sessions)
@@ -55,18 +55,55 @@ def read_study_file(
     return raw
 
 
-def apply_settings(raw: dict[str, Any], settings: Sequence[str]) -> None:
-    """Change the contents of a file as ``section.name=value`` each asks.
-
-    Side effects: modifies ``raw`` in place.
+def parse_set_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the values that ``section.name=value`` texts give, by their dotted places.
 
     Raises
     ------
     ConfigError
-        If a setting names no place in it.
+        If a text has no such form, or its value is not YAML.
     """
-    for setting in settings:
-        _apply(raw, setting)
+    settings = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"setting {text}", "must read section.name=value")
+        settings[place] = parse_yaml(value, f"setting {place}")
+    return settings
+
+
+def apply_settings(raw: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Change values in the contents of a file.
+
+    Parameters
+    ----------
+    raw
+        Contents of a search-space file. Side effects: modified in place.
+    settings
+        Plain values by their dotted places, for example ``training.max_n_epochs``. The last part
+        may be a published name with dots of its own.
+
+    Raises
+    ------
+    ConfigError
+        If a setting names no place in the contents, or its value is not plain data.
+    """
+    for place, value in settings.items():
+        where = f"setting {place}"
+        if not all(place.split(".")):
+            raise ConfigError(where, "must name a section, a dot and a name")
+        if place.count(".") > MAX_DEPTH:
+            raise ConfigError(where, f"names a place below {place.count('.')} others")
+        _set(raw, place, _to_plain(value, where), where)
+
+
+def _to_plain(value: Any, where: str) -> Any:
+    """Return a value as YAML can hold it, tuples as lists."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        kinds = "numbers, texts, lists and mappings"
+        raise ConfigError(where, f"must be made of {kinds}, got {value!r:.80}") from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -158,17 +195,6 @@ def _read_architecture(path: Path) -> Any:
         raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
     _check_size(raw, str(path))
     return raw
-
-
-def _apply(raw: dict[str, Any], setting: str) -> None:
-    """Change ``raw`` as ``--set`` asks. Side effects: modifies ``raw`` in place."""
-    where = f"--set {setting}"
-    path, equals, text = setting.partition("=")
-    if not equals or not all(path.split(".")):
-        raise ConfigError(where, "must read section.name=value")
-    if path.count(".") > MAX_DEPTH:
-        raise ConfigError(where, f"names a place below {path.count('.')} others")
-    _set(raw, path, parse_yaml(text, where), where)
 
 
 def _set(node: Any, path: str, value: Any, where: str, is_leaf: bool = False) -> None:

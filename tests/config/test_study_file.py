@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from psvae_tune.config.study_file import read_study_file
+from psvae_tune.config.study_file import parse_set_options, read_study_file
 from psvae_tune.errors import ConfigError, DataError
 
 TEXT = """
@@ -43,7 +43,7 @@ def file(tmp_path: Path) -> Path:
     ],
 )
 def test_set_reaches_every_place(file, setting, place, value):
-    node = read_study_file(file, [setting])
+    node = read_study_file(file, parse_set_options([setting]))
     for part in place:
         node = node[part]
     assert node == value
@@ -55,8 +55,8 @@ def test_set_reaches_every_place(file, setting, place, value):
      "model.a={", "experiment_name.x.y=3", "search.stages.alpha.name.x=3"],
 )  # fmt: skip
 def test_bad_settings_are_named(file, setting):
-    with pytest.raises(ConfigError, match="--set"):
-        read_study_file(file, ["experiment_name=name", setting])
+    with pytest.raises(ConfigError, match="setting "):
+        read_study_file(file, parse_set_options(["experiment_name=name", setting]))
 
 
 def test_sessions_are_relative_to_the_file_or_to_the_caller(file, tmp_path, monkeypatch):
@@ -69,10 +69,10 @@ def test_sessions_are_relative_to_the_file_or_to_the_caller(file, tmp_path, monk
 
 def test_an_architecture_file_is_read_in(file, tmp_path):
     (tmp_path / "arch.json").write_text('{"ae_padding_type": "valid"}')
-    raw = read_study_file(file, ["model.ae_arch_json=arch.json"])
+    raw = read_study_file(file, parse_set_options(["model.ae_arch_json=arch.json"]))
     assert raw["model"]["ae_arch_json"] == {"ae_padding_type": "valid"}
     with pytest.raises(ConfigError, match=r"absent\.json"):
-        read_study_file(file, ["model.ae_arch_json=absent.json"])
+        read_study_file(file, parse_set_options(["model.ae_arch_json=absent.json"]))
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_a_sessions_csv_is_read_in(tmp_path):
 def test_paths_that_nothing_can_go_by(file, place, name):
     value = [name] if place == "sessions" else name
     with pytest.raises(DataError, match=f"data.{place}: must be a path"):
-        read_study_file(file, [f"data.{place}={json.dumps(value)}"])
+        read_study_file(file, parse_set_options([f"data.{place}={json.dumps(value)}"]))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psvae_tune.cli.check import describe_plan
-from psvae_tune.config.study_file import read_study_file
+from psvae_tune.config.study_file import parse_set_options, read_study_file
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.batch import DataShape
@@ -80,7 +80,11 @@ def architectures(draw):
 def plan(file, recording, settings=()):
     """Do what ``psvae-tune check`` does."""
     sessions = [] if recording is None else [str(recording)]
-    list(describe_plan(make_plan(read_study_file(file, settings, sessions), str(file))))
+    list(
+        describe_plan(
+            make_plan(read_study_file(file, parse_set_options(settings), sessions), str(file))
+        )
+    )
 
 
 @sample(part=0.5)
@@ -197,7 +201,7 @@ def test_settings(recording, changed):
 )
 def test_settings_that_name_no_place(settings, problem):
     with pytest.raises(ConfigError, match=problem):
-        read_study_file(FILES[0], settings)
+        read_study_file(FILES[0], parse_set_options(settings))
 
 
 def build(raw):

@@ -40,12 +40,11 @@ def read_modules(root: Path = ROOT) -> dict[str, set[str]]:
         files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     graph = {}
     for module, path in files.items():
-        found = list_imports(path) & files.keys()
-        # A package is imported with every module of it; only what is asked for counts.
-        asked = {
-            name for name in found if not any(other.startswith(f"{name}.") for other in found)
-        }
-        graph[module] = asked - {module}
+        # The public names of the package itself are imported when they are used.
+        found = set() if module == NAME else list_imports(path) & files.keys()
+        # A package is imported with every module of it; only the module was asked for.
+        packages = {name.rpartition(".")[0] for name in found}
+        graph[module] = found - packages - {module}
     return graph
 
 

@@ -1,21 +1,39 @@
-"""How a study that runs is shown: a live table in a terminal, else a line a finished trial."""
+"""A running study is shown: as a live table in a terminal or notebook, else line by line."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from psvae_tune.cluster.nodes import Nodes
 from psvae_tune.config.stage import Stage
+from psvae_tune.config.study import Resources
+from psvae_tune.config.wording import pluralise
 from psvae_tune.search.progress import TrialReport
 from psvae_tune.search.selection.select import Selection
+from psvae_tune.study.plan import StudyPlan
 
 N_SHOWN = 20
+"""Running trials that the table shows."""
+
+
+@contextmanager
+def show_progress(plan: StudyPlan) -> "Iterator[StudyTable]":
+    """Show a study in the notebook, or on stderr, until the block ends."""
+    console = Console()
+    if not console.is_jupyter:
+        console = Console(stderr=True)
+    with StudyTable(console, plan.study.base.training.max_n_epochs) as table:
+        yield table
 
 
 @dataclass(slots=True)
@@ -27,19 +45,22 @@ class _Row:
 
 @dataclass(slots=True)
 class StudyTable:
-    """Shows a study on a console; a `psvae_tune.search.progress.StudyObserver`.
+    """Shows a study on a console; a `psvae_tune.study.start.RunObserver`.
 
     Parameters
     ----------
     console
-        Where to write; a live table if it is a terminal.
+        Where to write. A terminal gets a live table, and so does a notebook that has ipywidgets.
     max_n_epochs
-        Of a trial, for the time left.
+        Epochs of a trial at most, from which the time left is estimated.
     """
 
     console: Console
     max_n_epochs: int
+    _open: ExitStack = field(default_factory=ExitStack)
+    """What is shown until the study ends."""
     _live: Live | None = None
+    _reading: Progress | None = None
     _stage: Stage | None = None
     _rows: dict[str, _Row] = field(default_factory=dict)
     _n_trials: int | None = 0
@@ -48,9 +69,6 @@ class StudyTable:
     """When the first epoch of the stage was over: what comes before is start-up."""
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
-            self._live.start()
         return self
 
     def __exit__(
@@ -59,23 +77,48 @@ class StudyTable:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._live:
-            self._live.stop()
+        self._open.close()
+
+    def cluster_joined(self, nodes: Nodes, resources: Resources) -> None:
+        """Say how many trials fit on the cluster."""
+        gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
+        n_slots = nodes.count_slots(resources.cpus_per_trial, gpus)
+        self._print(
+            f"cluster    {pluralise(len(nodes.nodes), 'node')}, "
+            f"{pluralise(nodes.total('CPU'), 'CPU')}, {pluralise(nodes.total('GPU'), 'GPU')}: "
+            f"up to {pluralise(n_slots, 'trial')} at a time. "
+            "The others wait, and nodes that join later take them up"
+        )
+
+    def reading_started(self, n_frames: int, streamed: Sequence[str]) -> None:
+        """Say which recordings stay in their files, and show a bar for the others."""
+        for path in streamed:
+            self._print(
+                f"recording  {path} is too large for memory: its clips are read as they are needed"
+            )
+        if self._is_live:
+            bar = Progress(console=self.console, transient=True)
+            self._reading = self._open.enter_context(bar)
+            bar.add_task("reading frames", total=n_frames)
+
+    def frames_read(self, n_frames: int) -> None:
+        """Move the bar."""
+        if self._reading:
+            self._reading.update(self._reading.task_ids[0], completed=n_frames)
 
     def stage_started(
         self, stage: Stage, n_trials: int | None, n_done: int, rung: str | None = None
     ) -> None:
         """Say what comes."""
+        if self._stage is None and self._is_live:
+            self._open.close()
+            live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self._live = self._open.enter_context(live)
         self._stage, self._n_trials, self._n_before = stage, n_trials, n_done
         self._rows, self._start = {}, None
         known = f", {n_done} of them known already" if n_done else ""
-        self.console.print(
-            f"stage {stage.name}: {self._total()} trials"
-            + (f" at {rung} of the epochs" if rung else "")
-            + known,
-            highlight=False,
-            markup=False,
-        )
+        lengths = f" at {rung} of the epochs" if rung else ""
+        self._print(f"stage {stage.name}: {self._total()} trials{lengths}{known}")
 
     def trial_progressed(self, name: str, progress: TrialReport) -> None:
         """Show the latest numbers of a trial."""
@@ -93,19 +136,23 @@ class StudyTable:
         row.state, row.metrics = outcome, metrics
         text = reason if outcome == "failed" else self._numbers(metrics)
         n_ended = self._n_before + sum(row.state != "running" for row in self._rows.values())
-        self.console.print(
-            f"  {n_ended}/{self._total()}  {name:<24} {outcome:<9} epoch {row.epoch:<4} {text}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+        self._print(
+            f"  {n_ended}/{self._total()}  {name:<24} {outcome:<9} epoch {row.epoch:<4} {text}"
         )
         self._refresh()
 
     def stage_selected(self, stage: Stage, selection: Selection) -> None:
         """Say what a stage chose."""
-        self.console.print(
-            f"  chosen: {selection.chosen.name}", highlight=False, markup=False, soft_wrap=True
-        )
+        self._print(f"  chosen: {selection.chosen.name}")
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether what was written can be replaced."""
+        has_widgets = self.console.is_jupyter and find_spec("ipywidgets") is not None
+        return self.console.is_terminal or has_widgets
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _numbers(self, metrics: Mapping[str, float]) -> str:
         assert self._stage is not None

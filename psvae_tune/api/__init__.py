@@ -1,0 +1,1 @@
+"""The functions that a notebook calls, and the command line behind its options."""

@@ -1,0 +1,213 @@
+"""The outcome of a study, as a person in a notebook looks at it."""
+
+import getpass
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+
+from psvae_tune.errors import StorageError, StudyError, TrackingError
+from psvae_tune.files import write_bytes
+from psvae_tune.results.choices import override, promote
+from psvae_tune.results.fitted_model import FittedModel
+from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
+from psvae_tune.results.publish import publish
+from psvae_tune.results.report import make_report
+from psvae_tune.results.report_data import make_study_figures, recommend, trial_rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StudyResult:
+    """The trials of a study, the chosen one, and what can be done with them.
+
+    Everything is read from MLflow, so that a study can be looked at from any machine that
+    reaches its tracking store, also while it runs.
+
+    Parameters
+    ----------
+    logged
+        The study as MLflow holds it.
+
+    Examples
+    --------
+    >>> import psvae_tune as pt
+    >>> result = pt.open_study("ps-vae-20261123-214202")  # doctest: +SKIP
+    >>> result.best.params["ps_vae.alpha"]  # doctest: +SKIP
+    50
+    """
+
+    logged: LoggedStudy
+
+    def __repr__(self) -> str:
+        chosen = self.logged.chosen
+        end = "nothing chosen yet" if chosen is None else f"chosen {self.logged.label(chosen)}"
+        return f"<StudyResult {self.name!r}: {len(self.logged.trials)} trials, {end}>"
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.logged.name
+
+    @property
+    def best(self) -> TrialRecord:
+        """The chosen trial: its ``params``, its ``metrics`` and its ``run_id`` in MLflow.
+
+        Raises
+        ------
+        StudyError
+            If nothing is chosen yet.
+        """
+        if self.logged.chosen is None:
+            raise StudyError(
+                f"study {self.name!r}",
+                "has no chosen trial yet",
+                hint=f"wait for its end, or psvae-tune choose {self.name} --trial NAME",
+            )
+        return self.logged.chosen
+
+    def trials(self) -> "DataFrame":
+        """Return all trials, one a row, in the order in which they began.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The index is the name of the trial. Columns are ``stage``, ``state``, ``is_chosen``,
+            ``is_front``, ``run_id``, the varied hyperparameters, and metrics: ``best/…`` of the
+            best epoch on the validation split, ``test/…`` on the test split. A metric that a
+            trial lacks is NaN.
+        """
+        from pandas import DataFrame
+
+        rows = [
+            {
+                "trial": row["name"],
+                **{key: row[key] for key in ("stage", "state", "is_chosen", "is_front", "run_id")},
+                **row["params"],
+                **row["metrics"],
+            }
+            for row in trial_rows(self.logged)
+        ]
+        columns = None if rows else ["trial"]
+        return DataFrame(rows, columns=columns).set_index("trial")
+
+    def pareto_front(self) -> "DataFrame":
+        """Return the finished trials that no other dominates, as rows of `trials`.
+
+        The metrics are the two that the study's figure of the front shows, usually
+        ``best/frame_mse`` and ``best/label_r2``.
+        """
+        table = self.trials()
+        return table[table["is_front"]] if len(table) else table
+
+    def explain(self) -> list[str]:
+        """Return the recommendation and its reasons, a sentence each."""
+        sentence, reasons = recommend(self.logged)
+        return [sentence, *reasons]
+
+    def choose(self, trial: str, reason: str = "") -> "StudyResult":
+        """Choose another trial than the rule did, and keep who did it and why.
+
+        Parameters
+        ----------
+        trial
+            Name, run or id of a finished trial.
+        reason
+            Reason for the choice, kept beside it.
+
+        Returns
+        -------
+        StudyResult
+            The study as it is now. Side effects: moves a tag in MLflow and makes the report
+            again.
+
+        Raises
+        ------
+        StudyError
+            If there is no such trial, or it has not finished.
+        TrackingError
+            If the store cannot be written; then the choice is what it was.
+        """
+        record = self.logged.find_trial(trial)
+        return StudyResult(override(self.logged, record, getpass.getuser(), reason))
+
+    def promote(self, name: str) -> str:
+        """Register the model of the chosen trial in MLflow's model registry.
+
+        Parameters
+        ----------
+        name
+            Name of the registered model.
+
+        Returns
+        -------
+        str
+            URI of the model, ``models:/NAME@champion``, which `psvae_tune.load_model` takes.
+
+        Raises
+        ------
+        StudyError
+            If nothing is chosen yet.
+        TrackingError
+            If the registry refuses.
+        """
+        promote(self.logged, name)
+        return f"models:/{name}@champion"
+
+    def report(self, path: Path | str | None = None) -> bytes:
+        """Make the figures and the report of the study.
+
+        Parameters
+        ----------
+        path
+            File to write the report to. Without one the report, the figures and the description
+            in the study's run are made anew; with one MLflow stays as it is.
+
+        Returns
+        -------
+        bytes
+            The report, one HTML file that needs no other.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be written.
+        TrackingError
+            If the store cannot be read or written.
+        """
+        if path is None:
+            return publish(self.logged)
+        figures = dict(make_study_figures(self.logged)) if self.logged.finished else {}
+        content = make_report(self.logged, figures).encode()
+        try:
+            write_bytes(Path(path), content)
+        except OSError as error:
+            raise StorageError(str(path), f"cannot be written: {error.strerror}") from error
+        return content
+
+    def best_model(self, device: torch.device | str = "cpu") -> FittedModel:
+        """Return the model of the chosen trial, at its best epoch.
+
+        Parameters
+        ----------
+        device
+            Device that the model is put on.
+
+        Raises
+        ------
+        StudyError
+            If nothing is chosen yet.
+        TrackingError
+            If the trial's run holds no model.
+        """
+        content = self.logged.read_artifact(self.best.run_id, "model.pt")
+        if content is None:
+            raise TrackingError(f"run {self.best.run_id}", "holds no `model.pt`")
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.pt"
+            path.write_bytes(content)
+            return FittedModel.load(path, device)

@@ -1,0 +1,124 @@
+"""A study is started or resumed: its place is made sure of, its recordings are read, it runs."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from psvae_tune.cluster.nodes import Nodes
+from psvae_tune.config.study import Resources
+from psvae_tune.data.session import Session
+from psvae_tune.errors import StorageError
+from psvae_tune.search.progress import StudyObserver, TrialReport
+from psvae_tune.study.load_sessions import choose_streamed, read_sessions
+from psvae_tune.study.location import join, open_location
+from psvae_tune.study.plan import StudyPlan
+from psvae_tune.study.run import StudyOutcome, run, run_inline
+from psvae_tune.tracking.folders import OutputFolder
+
+
+class RunObserver(StudyObserver, Protocol):
+    """Receives everything that happens from the start of a study to its end."""
+
+    def cluster_joined(self, nodes: Nodes, resources: Resources) -> None:
+        """Every node of the cluster has been checked and can run trials."""
+
+    def reading_started(self, n_frames: int, streamed: Sequence[str]) -> None:
+        """Recordings of ``n_frames`` are read; the ``streamed`` ones stay in their files."""
+
+    def frames_read(self, n_frames: int) -> None:
+        """``n_frames`` of all recordings have been read so far."""
+
+
+class SilentObserver(RunObserver):
+    """Shows nothing."""
+
+
+def name_study(experiment_name: str) -> str:
+    """Return the name of a study that was given none: its experiment and the time."""
+    return f"{experiment_name.strip().replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def check_name_is_free(output: OutputFolder, name: str) -> None:
+    """Refuse the name of a study that exists.
+
+    Raises
+    ------
+    StorageError
+        If the folder of all studies holds one of this name.
+    """
+    if output.has_study(name):
+        again = shlex.quote(str(output.root / name))
+        raise StorageError(
+            f"study {name!r}",
+            f"exists in {output.root}",
+            hint=f"psvae-tune resume {again}, or choose another --name",
+        )
+
+
+def start_study(
+    plan: StudyPlan,
+    output: OutputFolder,
+    name: str,
+    observer: RunObserver,
+    *,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    accept_changes: bool = False,
+) -> StudyOutcome:
+    """Run a study, or the rest of it, from its plan to its logged choice.
+
+    Parameters
+    ----------
+    plan
+        Settings and recordings.
+    output
+        Folder of all studies.
+    name
+        Name of the study; one of this name that was interrupted goes on.
+    observer
+        Told of everything that happens.
+    tracking_uri
+        Store or server of MLflow; by default that of the file, else one in ``output``.
+    address
+        Ray cluster to join, as in `join_cluster`; None for this machine alone.
+    accept_changes
+        Whether a study goes on although its settings or recordings have changed.
+
+    Raises
+    ------
+    UserError
+        If something stands in the way; then nothing has been trained.
+    StudyError
+        If the study was interrupted, or no trial can be chosen.
+    """
+    location = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
+    if address is None:
+        streamed = choose_streamed(plan)
+    else:
+        nodes, streamed = join(address, plan, output, location)
+        observer.cluster_joined(nodes, plan.study.resources)
+    sessions = _read(plan, streamed, observer)
+    return run(plan, sessions, location, observer, accept_changes=accept_changes)
+
+
+def start_inline(
+    plan: StudyPlan,
+    output: OutputFolder,
+    name: str,
+    observer: RunObserver,
+    *,
+    tracking_uri: str | None = None,
+) -> Iterator[TrialReport]:
+    """Train the settings that a study begins with, in this process and without Ray.
+
+    The parameters are those of `start_study`. Yields a report after every validation.
+    """
+    location = open_location(plan, output, name, tracking_uri)
+    sessions = _read(plan, choose_streamed(plan), observer)
+    yield from run_inline(plan, sessions, location)
+
+
+def _read(plan: StudyPlan, streamed: Sequence[str], observer: RunObserver) -> list[Session]:
+    observer.reading_started(sum(header.n_frames for header in plan.headers), streamed)
+    return read_sessions(plan, streamed, observer.frames_read)
