@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
 from psvae_tune.data.memory_limits import check_memory
 from psvae_tune.data.session import SessionHeader
-from psvae_tune.data.session_header import HDF5_ERRORS, holds_times, inspect_session, open_session
-from psvae_tune.data.untrusted_hdf5 import count_bytes, rehearse_texts
+from psvae_tune.data.session_header import holds_times, inspect_session, open_session
+from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, count_bytes, rehearse_texts
 from psvae_tune.errors import DataError
 
 N_SHOWN = 12
@@ -178,7 +178,7 @@ def _read_cameras(file: h5py.File, header: SessionHeader) -> tuple[int, tuple[in
     """Return how many cameras there are, and that of each label; one, if that is not known."""
     unknown = 1, (0,) * header.n_labels
     try:
-        rehearse_texts(file, everywhere=False)
+        rehearse_texts(file, header.path, everywhere=False)
         n_cameras = int(file.attrs.get("n_cameras", 1))
         cameras = json.loads(file.attrs.get("label_cameras", "[]")) or [0] * header.n_labels
         are_valid = all(isinstance(item, int) and 0 <= item < n_cameras for item in cameras)

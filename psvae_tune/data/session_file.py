@@ -17,6 +17,7 @@ from psvae_tune.data.memory_limits import check_memory, room_for_recordings
 from psvae_tune.data.session import Frames, Session, SessionHeader
 from psvae_tune.data.session_header import inspect_session, open_session, read_header
 from psvae_tune.data.streamed_frames import StoredFrames, read_into
+from psvae_tune.data.untrusted_hdf5 import fixed_length_text
 from psvae_tune.errors import DataError
 from psvae_tune.files import replace_when_whole
 
@@ -149,10 +150,10 @@ def write_session(
     clip_names = [f"trial_{index:04d}" for index in range(len(clip_lengths))]
     with replace_when_whole(Path(path)) as unfinished, h5py.File(unfinished, "x") as file:
         if label_names:
-            file.attrs["label_names"] = json.dumps(list(label_names))
+            file.attrs["label_names"] = fixed_length_text(json.dumps(list(label_names)))
         for name, (array, attributes) in contents.items():
             group = file.create_group(name)
-            group.attrs.update(attributes)
+            group.attrs.update({key: fixed_length_text(text) for key, text in attributes.items()})
             for clip_name, rows in _iterate_clips(clip_names, clip_lengths):
                 group.create_dataset(clip_name, data=array[rows], compression="gzip")
 

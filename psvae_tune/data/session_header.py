@@ -16,13 +16,13 @@ import h5py
 import numpy as np
 
 from psvae_tune.data.session import SessionHeader
-from psvae_tune.data.untrusted_hdf5 import piece_problem, rehearse_texts
+from psvae_tune.data.untrusted_hdf5 import (
+    HDF5_ERRORS,
+    open_hdf5,
+    piece_problem,
+    rehearse_texts,
+)
 from psvae_tune.errors import DataError, StorageError
-from psvae_tune.files import is_url, open_url
-
-# What h5py raises where the bytes of a file contradict themselves.
-HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-
 
 MAX_LABELS = 10_000
 MAX_NAME_LENGTH = 100
@@ -104,7 +104,7 @@ def open_session(path: str | Path) -> h5py.File:
         # To open one could wait for ever.
         raise DataError(where, "must be an HDF5 file, got a pipe or a device")
     try:
-        return h5py.File(open_url(where) if is_url(where) else where, "r")
+        return open_hdf5(where)
     except StorageError as error:
         raise DataError(where, error.problems, error.hint) from error
     except FileNotFoundError:
@@ -136,7 +136,9 @@ def inspect_session(file: h5py.File, path: str | Path, *, needs_labels: bool) ->
         if name in required or name in links
     }
     problems += _layout_problems(groups)
-    label_names = _read_label_names(file, groups.get("labels", _NO_CLIPS), problems)
+    label_names = _read_label_names(
+        file, os.fspath(path), groups.get("labels", _NO_CLIPS), problems
+    )
     if problems:
         raise DataError(os.fspath(path), problems)
     images = groups["images"].clips
@@ -309,7 +311,9 @@ def _unlike(name: str, groups: Mapping[str, _Group]) -> Iterator[str]:
             )
 
 
-def _read_label_names(file: h5py.File, labels: _Group, problems: list[str]) -> tuple[str, ...]:
+def _read_label_names(
+    file: h5py.File, path: str, labels: _Group, problems: list[str]
+) -> tuple[str, ...]:
     """Return the names of the labels: those in the file, or numbers."""
     if not labels.clips:
         return ()
@@ -319,8 +323,9 @@ def _read_label_names(file: h5py.File, labels: _Group, problems: list[str]) -> t
         return ()
     stored: Any = None
     try:
-        rehearse_texts(file, everywhere=False)
+        rehearse_texts(file, path, everywhere=False)
         stored = file.attrs.get("label_names")
+        stored = stored.decode() if isinstance(stored, bytes) else stored
         names = [f"label_{index}" for index in range(n_labels)]
         if stored is not None:
             names = json.loads(stored)

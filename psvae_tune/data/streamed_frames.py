@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.session import SessionHeader
-from psvae_tune.data.session_header import HDF5_ERRORS, open_session
+from psvae_tune.data.session_header import open_session
+from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS
 from psvae_tune.errors import DataError
 
 

@@ -1,59 +1,84 @@
-"""What is done before a file of unknown origin is read: the HDF5 library trusts its bytes.
+"""Guards against HDF5 files whose bytes contradict themselves, which the HDF5 library trusts.
 
-On a file whose bytes contradict themselves that library can run for ever where texts of any
-length are stored, and no time limit reaches it in its own process. So these are first read in
-another process, which is ended when it takes too long.
+Where a file stores texts of variable length, wrong bytes can keep that library reading for ever,
+and no time limit reaches it within its own process. Such texts are therefore read in another
+process first, which is ended when it takes too long. The recordings that this project writes
+hold texts of fixed length and need no other process.
 """
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import h5py
+import numpy as np
 
 from psvae_tune.errors import DataError
+from psvae_tune.files import is_url, open_url
 
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""Exceptions that h5py raises where the bytes of a file contradict themselves."""
 TIME_LIMIT_S = 20
-MAX_PIECE = 2**30  # bytes of one chunk, as unpacked
+"""Seconds after which texts count as impossible to read."""
+MAX_PIECE = 2**30
+"""Largest chunk of a dataset, in bytes as unpacked, that is read."""
+MAX_FIXED_LENGTH = 60_000
+"""Longest text, in bytes, that an attribute stores at a fixed length; HDF5 has room for 64 kB."""
 
-_REHEARSAL = """
-import sys
-from psvae_tune.data.untrusted_hdf5 import read_texts
-read_texts(sys.argv[1], everywhere=sys.argv[2] == "True")
-"""
+EVERYWHERE, AT_THE_TOP = "everywhere", "at-the-top"
 
 
-def rehearse_texts(file: h5py.File, *, everywhere: bool) -> None:
+def open_hdf5(where: str) -> h5py.File:
+    """Open an HDF5 file, here or behind a URL, for reading; h5py's own exceptions pass."""
+    return h5py.File(open_url(where) if is_url(where) else where, "r")
+
+
+def fixed_length_text(text: str) -> np.bytes_ | str:
+    """Return a text in the form in which an attribute stores it at a fixed length.
+
+    A text that is too long for that is returned as it is, and stored at a variable length.
+    """
+    return np.bytes_(text.encode()) if len(text.encode()) <= MAX_FIXED_LENGTH else text
+
+
+def rehearse_texts(file: h5py.File, path: str, *, everywhere: bool) -> None:
     """Read the texts of a file in another process, to find out whether that comes to an end.
 
-    There is no other process if there is no text of no fixed length. An exception there is no
-    trouble: it will be raised here too.
+    A file without texts of variable length starts no process. A text that HDF5 refuses to read
+    is no trouble here, because the reader gets the same exception.
 
     Parameters
     ----------
     file
-        An open one; what it holds is looked at, but no text is read.
+        An open file. Its parts are listed, but no text is read.
+    path
+        Path or URL of the file; the other process opens it again.
     everywhere
-        Whether those within the file matter, beside the attributes of the file itself.
+        Whether the texts of groups and datasets are read too, beside the attributes of the file
+        itself.
 
     Raises
     ------
     DataError
-        If the process was still reading after `TIME_LIMIT_S`, or died of it.
+        If the process was still reading after `TIME_LIMIT_S`, died of it, or could not be run.
     """
-    path = file.filename
     if not any(_texts(file, everywhere)):
         return
     hint = "the file is damaged: copy it again from where it came"
+    scope = EVERYWHERE if everywhere else AT_THE_TOP
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _REHEARSAL, path, str(everywhere)],
+            # By the name of this module, so that no other place needs to know it.
+            [sys.executable, "-P", "-m", __name__, path, scope],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             timeout=TIME_LIMIT_S,
             check=False,
         )
@@ -62,17 +87,20 @@ def rehearse_texts(file: h5py.File, *, everywhere: bool) -> None:
         raise DataError(path, problem, hint) from None
     if done.returncode < 0:
         raise DataError(path, f"reading its texts ends in signal {-done.returncode}", hint)
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise DataError(path, f"its texts cannot be read in another process: {reason:.200}")
 
 
 def read_texts(path: str, *, everywhere: bool) -> None:
-    """Read the texts of an HDF5 file that have no fixed length, which may never end."""
-    with h5py.File(path) as file:
+    """Read the texts of variable length of an HDF5 file, which may never end."""
+    with open_hdf5(path) as file:
         for read in _texts(file, everywhere):
             read()
 
 
 def _texts(file: h5py.File, everywhere: bool) -> Iterator[Callable[[], object]]:
-    """Yield what reads each text of no fixed length."""
+    """Yield a function for each text of variable length that reads it."""
     items: list[Any] = [file]
     if everywhere:
         file.visititems(lambda name, item: items.append(item))
@@ -85,7 +113,7 @@ def _texts(file: h5py.File, everywhere: bool) -> Iterator[Callable[[], object]]:
 
 
 def find_foreign_parts(file: h5py.File) -> list[str]:
-    """Return the names of what is stored in another file, which reading it would open."""
+    """Return the names of the parts that lie in another file, which reading them would open."""
     links: dict[bytes, int] = {}
     file.id.links.visit(lambda name, info: links.update({name: info.type}), info=True)
     foreign = [name for name, kind in links.items() if kind == h5py.h5l.TYPE_EXTERNAL]
@@ -97,15 +125,24 @@ def find_foreign_parts(file: h5py.File) -> list[str]:
 
 
 def count_bytes(dataset: h5py.Dataset) -> int:
-    """Return the memory that a whole dataset takes."""
+    """Return the bytes of memory that a whole dataset takes."""
     return int(dataset.size or 0) * int(dataset.dtype.itemsize)
 
 
 def piece_problem(dataset: h5py.Dataset) -> str | None:
-    """Say why a piece of a dataset cannot be unpacked; some bytes may stand for any number."""
+    """Return why a chunk of a dataset cannot be unpacked, or None.
+
+    A few packed bytes may stand for any number of unpacked ones.
+    """
     n_bytes = math.prod(dataset.chunks or ()) * int(dataset.dtype.itemsize)
     if n_bytes > MAX_PIECE:
         return (
             f"must be packed in pieces of up to {MAX_PIECE / 1e9:.1f} GB, got {n_bytes / 1e9:.1f}"
         )
     return None
+
+
+if __name__ == "__main__":
+    # Whatever the HDF5 library raises here it raises in the reader as well, who says it better.
+    with suppress(*HDF5_ERRORS):
+        read_texts(sys.argv[1], everywhere=sys.argv[2] == EVERYWHERE)

@@ -249,12 +249,23 @@ def test_extra_groups_are_stored_but_not_part_of_a_session(tmp_path):
     write_session(tmp_path / "plain.h5", frames, [2, 2])
     write_session(tmp_path / "extra.h5", frames, [2, 2], extra_groups=extra)
     with h5py.File(tmp_path / "extra.h5") as file:
-        assert file["truth"].attrs["truth_names"] == '["jaw"]'
+        assert file["truth"].attrs["truth_names"] == b'["jaw"]'
         np.testing.assert_array_equal(file["truth/trial_0001"][:, 0], [2, 3])
     plain, with_extra = (
         read_session(tmp_path / name, needs_labels=False) for name in ("plain.h5", "extra.h5")
     )
     assert plain.digest == with_extra.digest
+
+
+@pytest.mark.parametrize("n_letters", [4, 100])
+def test_names_of_any_length_are_stored(tmp_path, n_letters):
+    """The longer ones take more room than an attribute of fixed length has."""
+    names = [f"{i:0{n_letters}d}" for i in range(1000)]
+    labels = np.random.default_rng(0).random((4, 1000))
+    path = tmp_path / "session.h5"
+    frames = np.zeros((4, 1, 4, 4), np.uint8)
+    write_session(path, frames, [2, 2], label_names=names, labels=labels)
+    assert read_session(path, needs_labels=True).header.label_names == tuple(names)
 
 
 def test_digest_does_not_depend_on_storage(make_file):

@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +13,18 @@ import pytest
 import sleap_io
 
 from psvae_tune.data import untrusted_hdf5
+from psvae_tune.data.demo import write_demo
+from psvae_tune.data.importers.plan import plan_import
 from psvae_tune.data.importers.read_poses import read_poses
+from psvae_tune.data.importers.request import ImportRequest, Source
+from psvae_tune.data.importers.write import import_session
 from psvae_tune.data.quality_measures import measure_session
-from psvae_tune.data.session_file import write_session
+from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError
 from tests.support.damaged_files import NAMES, write_model
 from tests.support.hostile import N_INPUTS, NASTY, OUTCOMES, damage, share
+from tests.support.recordings import draw, path_of_square, write_csv, write_video
 
 
 def write_plain_session(path, names=NAMES):
@@ -66,7 +72,7 @@ def make_pose_table():
     return pd.DataFrame(np.random.default_rng(0).random((6, 6)), columns=columns)
 
 
-def write_csv(path):
+def write_table_csv(path):
     make_pose_table().to_csv(path)
 
 
@@ -129,10 +135,10 @@ def write_project(path):
 # fixed length are read by another process first, which takes a hundred times longer.
 KINDS = {
     "session": ("recording", "session.h5", write_plain_session, 0.02),
-    "packed session": ("recording", "session.h5", write_packed_session, 0.02),
-    "imported session": ("recording", "session.h5", write_imported_session, 0.96),
+    "packed session": ("recording", "session.h5", write_packed_session, 0.48),
+    "imported session": ("recording", "session.h5", write_imported_session, 0.5),
     "imported session, checked": ("data check", "session.h5", write_imported_session, 1),
-    "DeepLabCut CSV": ("pose file", "pose.csv", write_csv, 0.2),
+    "DeepLabCut CSV": ("pose file", "pose.csv", write_table_csv, 0.2),
     "DeepLabCut HDF5": ("pose file", "pose.h5", write_fixed, 0.2),
     "DeepLabCut table": ("pose file", "pose.h5", write_table, 0.2),
     "LEAP": ("pose file", "pose.h5", write_leap, 0.25),
@@ -275,21 +281,66 @@ def hang(content):
     return bytes(damaged)
 
 
-@pytest.mark.parametrize("kind", ["session", "SLEAP analysis"])
+READERS_OF_TEXTS = {
+    "session": partial(read_header, needs_labels=True),
+    "SLEAP analysis": read_poses,
+}
+
+
+@pytest.mark.parametrize("kind", READERS_OF_TEXTS)
 def test_reading_comes_to_an_end(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(untrusted_hdf5, "TIME_LIMIT_S", 2)
     _, file_name, write, _ = KINDS[kind]
-    read = read_poses if kind == "SLEAP analysis" else partial(read_header, needs_labels=True)
     path = tmp_path / file_name
     write(path)
-    read(path)
+    READERS_OF_TEXTS[kind](path)
     path.write_bytes(hang(path.read_bytes()))
     with pytest.raises(DataError, match="its texts cannot be read within 2 s"):
-        read(path)
+        READERS_OF_TEXTS[kind](path)
 
 
-def test_a_reader_that_dies_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(untrusted_hdf5, "_REHEARSAL", "import os; os.abort()")
+def test_reading_behind_a_url_comes_to_an_end(tmp_path, monkeypatch):
+    path = tmp_path / "session.h5"
+    write_plain_session(path)
+    assert read_header(path.as_uri(), needs_labels=True).label_names == ("paw_x", "paw_y")
+    monkeypatch.setattr(untrusted_hdf5, "TIME_LIMIT_S", 2)
+    path.write_bytes(hang(path.read_bytes()))
+    with pytest.raises(DataError, match="its texts cannot be read within 2 s") as caught:
+        read_header(path.as_uri(), needs_labels=True)
+    assert caught.value.where == path.as_uri()
+
+
+def replace_python(folder, monkeypatch, command):
+    """Have a shell command run wherever this process starts another Python."""
+    program = folder / "python"
+    program.write_text(f"#!/bin/sh\n{command}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("kill -ABRT $$", "reading its texts ends in signal 6"),
+        (
+            "echo 'Traceback:\nImportError: no h5py' >&2; exit 1",
+            "cannot be read in another process: ImportError: no h5py",
+        ),
+    ],
+)
+def test_a_reader_of_texts_that_fails_is_an_error(tmp_path, monkeypatch, command, message):
     write_plain_session(tmp_path / "session.h5")
-    with pytest.raises(DataError, match="reading its texts ends in signal 6"):
+    replace_python(tmp_path, monkeypatch, command)
+    with pytest.raises(DataError, match=message):
         read_header(tmp_path / "session.h5", needs_labels=True)
+
+
+def test_recordings_of_this_project_are_read_in_one_process(tmp_path, monkeypatch):
+    write_demo(tmp_path / "demo.h5")
+    video = write_video(tmp_path / "square.mp4", draw(path_of_square(60)))
+    source = Source(video, write_csv(tmp_path / "square.csv", path_of_square(60)))
+    import_session(plan_import(ImportRequest((source,))), tmp_path / "imported.h5")
+    replace_python(tmp_path, monkeypatch, "exit 1")
+    for name in ("demo.h5", "imported.h5"):
+        measure_session(str(tmp_path / name))
+        assert read_session(tmp_path / name, needs_labels=True).labels is not None

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from psvae_tune.data.importers.pose_tables import LEVELS, Column, assemble
 from psvae_tune.data.importers.poses import Poses, make_poses
 from psvae_tune.data.memory_limits import check_memory
-from psvae_tune.data.session_header import HDF5_ERRORS, open_session
+from psvae_tune.data.session_header import open_session
 from psvae_tune.data.untrusted_hdf5 import (
+    HDF5_ERRORS,
     count_bytes,
     find_foreign_parts,
     piece_problem,
@@ -118,7 +119,7 @@ def _check(path: Path, file: h5py.File) -> list[str]:
             raise DataError(
                 str(path), f"must hold all of its data, got another file's in `{foreign[0]}`"
             )
-        rehearse_texts(file, everywhere=True)
+        rehearse_texts(file, str(path), everywhere=True)
         items: list[Any] = []
         file.visititems(lambda name, item: items.append(item))
         for item in items:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from psvae_tune.data.importers.plan import ImportPlan
 from psvae_tune.data.session_header import clip_number
+from psvae_tune.data.untrusted_hdf5 import fixed_length_text
 from psvae_tune.data.video import iterate_frames
 from psvae_tune.errors import DataError, StorageError
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same request would write other contents: unfinished imports are not resumed."""
 _SAVE_EVERY_S = 2.0
 
@@ -148,7 +149,8 @@ class _Unfinished:
         # The same import makes the same file, whenever it is made.
         storage.set_obj_track_times(False)
         with h5py.File(self.path, "w") as file:
-            file.attrs.update(plan.attributes)
+            for key, value in plan.attributes.items():
+                file.attrs[key] = fixed_length_text(value) if isinstance(value, str) else value
             images = file.create_group("images")
             groups = {name: file.create_group(name) for name in plan.arrays}
             start = 0
