@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +133,31 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of what a file contains, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def try_lock(file: IO[str]) -> bool:
+    """Lock an open file; return whether no other process holds its lock.
+
+    Side effects: the lock ends when the file is closed, or its process ends, however it does.
+
+    Raises
+    ------
+    StorageError
+        If this system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise StorageError(
+            file.name,
+            f"cannot be locked: {sys.platform} lacks the file locks of Unix",
+            hint="run studies on Linux or macOS; on Windows use its Linux subsystem (WSL)",
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

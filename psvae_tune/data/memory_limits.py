@@ -1,7 +1,7 @@
 """How much memory is left to this process, and what recordings may take of it."""
 
 import os
-import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +33,8 @@ def room_for_recordings() -> int:
 
 def free_memory() -> int:
     """Return how many bytes this process can still take, limits of all kinds considered."""
-    return max(0, min(_left_on_machine(), *_left_to_process(), *left_in_groups()))
+    left = [_left_on_machine(), *_left_to_process(), *left_in_groups()]
+    return max(0, min(left))
 
 
 def _left_on_machine() -> int:
@@ -52,11 +53,21 @@ def _left_to_process() -> Iterator[int]:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return
+    import resource  # Windows has none
+
     taken = {words[0]: words[1] for line in lines if len(words := line.split()) == 3}
     for kind, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
         limit, _ = resource.getrlimit(kind)
         if limit != resource.RLIM_INFINITY:
             yield limit - int(taken[name]) * 1024
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has held at a time."""
+    import resource  # Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def left_in_groups(

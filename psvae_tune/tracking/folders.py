@@ -16,7 +16,6 @@
         spool/TRIAL/              what the tracking server has not taken yet
 """
 
-import fcntl
 import json
 import os
 import re
@@ -32,7 +31,7 @@ import yaml
 
 from psvae_tune.config.study_file import parse_yaml
 from psvae_tune.errors import StorageError
-from psvae_tune.files import Location, as_storage_error, remove_remains, write_bytes
+from psvae_tune.files import Location, as_storage_error, remove_remains, try_lock, write_bytes
 from psvae_tune.tracking.journal import Journal, open_journal
 
 MIN_FREE_BYTES = 200 * 2**20
@@ -227,14 +226,12 @@ class StudyFolder:
             return
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            if not try_lock(file):
                 raise StorageError(
                     f"study {self.name!r}",
                     "is being run by another process",
                     hint="wait for it to end, or stop it with Ctrl-C",
-                ) from error
+                )
             remove_remains(self.root)
             yield
 

@@ -1,6 +1,5 @@
 """What an epoch costs here, from a few batches of the real recordings."""
 
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from itertools import islice
 import torch
 
 from psvae_tune.config.trial import TrialConfig
+from psvae_tune.data.memory_limits import peak_memory
 from psvae_tune.data.session import Session
 from psvae_tune.training.batches import (
     PreparedData,
@@ -84,5 +84,4 @@ def _count_training_frames(data: PreparedData) -> int:
 def _peak_bytes(sessions: Sequence[Session], device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return max(0, peak - sum(session.frames.nbytes for session in sessions))
+    return max(0, peak_memory() - sum(session.frames.nbytes for session in sessions))
