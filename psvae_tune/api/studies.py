@@ -248,6 +248,6 @@ def recommend_study(
     >>> pathlib.Path("mouse.yaml").write_text(text)  # doctest: +SKIP
     """
     from psvae_tune.data.demo import session_path
-    from psvae_tune.study.recommend import recommend
+    from psvae_tune.study.recommend import recommend_study
 
-    return recommend(str(session_path(str(session))), hours, progress)
+    return recommend_study(str(session_path(str(session))), hours, progress)

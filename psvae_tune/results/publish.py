@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from psvae_tune.files import write_bytes
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report import make_report
-from psvae_tune.results.report_data import make_study_figures, recommend
+from psvae_tune.results.report_data import explain_choice, make_study_figures
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import PARETO, writing
 from psvae_tune.tracking.study_run import StudyRun
@@ -49,7 +49,7 @@ def publish(study: LoggedStudy) -> bytes:
 
 def to_markdown(study: LoggedStudy) -> str:
     """Return the description of a study: what it recommends and why."""
-    sentence, reasons = recommend(study)
+    sentence, reasons = explain_choice(study)
     parts = [f"**{sentence}**", "\n".join(f"- {reason}" for reason in reasons)]
     if study.chosen is not None:
         parts.append(f"Chosen trial: `{study.chosen.name}`, run `{study.chosen.run_id}`.")

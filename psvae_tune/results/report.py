@@ -12,7 +12,7 @@ from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import StudyError
 from psvae_tune.results.figures.images import Pixels, encode_image, resize
 from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
-from psvae_tune.results.report_data import Comparison, read_comparison, recommend, trial_rows
+from psvae_tune.results.report_data import Comparison, explain_choice, read_comparison, trial_rows
 
 MAX_PICTURED = 100  # trials: a server is asked several times for the pictures of each
 STRIPS_BUDGET = 8_000_000  # bytes of the traversals of all trials on the front
@@ -43,7 +43,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             f"has no finished trial to report, got {_count_states(study) or 'none at all'}",
             hint="resume it, or wait for its first trial",
         )
-    sentence, reasons = recommend(study)
+    sentence, reasons = explain_choice(study)
     rows = trial_rows(study)
     front = {trial.run_id for trial in study.front()}
     first = sorted(study.finished, key=lambda t: not (t.is_selected or t.run_id in front))

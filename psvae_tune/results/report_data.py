@@ -46,7 +46,7 @@ def read_comparison(study: LoggedStudy, trial: TrialRecord) -> Comparison | None
     return Comparison(names, description["n_supervised"], tuple(strips)) if strips else None
 
 
-def recommend(study: LoggedStudy) -> tuple[str, list[str]]:
+def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:
     """Return the recommendation as a sentence, and its reasons."""
     chosen = study.chosen
     if chosen is None:
@@ -89,7 +89,7 @@ def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
     metrics = study.front_metrics
     if len(metrics) == 2:
         labels = {trial.run_id: study.label(trial) for trial in trials}
-        pair, reasons = (metrics[0], metrics[1]), recommend(study)[1]
+        pair, reasons = (metrics[0], metrics[1]), explain_choice(study)[1]
         yield "front.png", draw_front(trials, front, pair, labels, reasons)
     keys = [f"best/{name}" for name in metrics]
     if len(trials) > 1 and study.varied and keys:

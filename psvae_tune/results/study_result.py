@@ -15,7 +15,7 @@ from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
-from psvae_tune.results.report_data import make_study_figures, recommend, trial_rows
+from psvae_tune.results.report_data import explain_choice, make_study_figures, trial_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -106,7 +106,7 @@ class StudyResult:
 
     def explain(self) -> list[str]:
         """Return the recommendation and its reasons, a sentence each."""
-        sentence, reasons = recommend(self.logged)
+        sentence, reasons = explain_choice(self.logged)
         return [sentence, *reasons]
 
     def choose(self, trial: str, reason: str = "") -> "StudyResult":

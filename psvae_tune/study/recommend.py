@@ -1,4 +1,8 @@
-"""A search-space file for one recording, with the reason beside each value."""
+"""Recommend a search-space file for one recording, with the reason beside each value.
+
+The values follow from the recording and the published fits, the cost from a short fit on this
+machine. The text is that of ``recommended.yaml.j2``, which lies beside this file.
+"""
 
 import json
 import math
@@ -6,15 +10,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from psvae_tune.cluster.nodes import count_cpus, count_local_slots
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import pluralise
 from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
 from psvae_tune.data.quality_measures import Measures, measure_session
+from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.files import is_url
@@ -24,17 +29,13 @@ from psvae_tune.study.plan import make_plan
 from psvae_tune.training.cost import measure_cost
 from psvae_tune.training.fit import pick_dtype
 
-# α·n_labels/n_pixels: 0.09 to 0.15 in the published fits of one session; from a tenth of that to
-# three times it, in even steps.
 NORMALISED_ALPHAS = (0.01, 0.03, 0.1, 0.3)
-BETAS = (1, 5, 10, 20)
-SEEDS = (0, 1, 2)
-N_UNSUPERVISED = 2
-N_STEPS = 8000
-"""Updates of the weights that a fit should have."""
+"""Values of α · n_labels / n_pixels; the published fits of one session have 0.09 to 0.15."""
+N_UPDATES = 8000
+"""Number of updates of the weights that a fit should have."""
 MIN_EPOCHS, MAX_EPOCHS = 100, 500
 SMALL = 48
-"""Pixels of the longer side up to which the network of the demo is enough."""
+"""Number of pixels of the longer side of a frame up to which `SMALL_NETWORK` is enough."""
 SMALL_NETWORK = {
     "ae_encoding_n_channels": [16, 32, 64],
     "ae_encoding_kernel_size": [5, 5, 5],
@@ -44,46 +45,46 @@ SMALL_NETWORK = {
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What this machine has."""
+    """Processors of a machine."""
 
     n_cpus: int
     n_gpus: int
 
     @classmethod
     def of_this_machine(cls) -> "Hardware":
-        """Ask the operating system and the driver."""
+        """Count the CPUs that this process may use, and the GPUs."""
         return cls(count_cpus(), torch.cuda.device_count())
 
     @property
     def device(self) -> torch.device:
-        """Where a trial would run."""
+        """Device that a trial would run on."""
         return torch.device("cuda" if self.n_gpus else "cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a study takes on this machine."""
+    """Time that a study takes on this machine."""
 
     epoch_s: float
     """Seconds that one fit takes for an epoch."""
     n_fits: int
-    """Of all stages, at most."""
+    """Largest number of fits of all stages together."""
     n_at_a_time: int
-    """Fits that run beside each other, each as quick as alone."""
+    """Number of fits that run beside each other, each as quick as alone."""
     n_rounds: int
-    """Fits that are trained one after the other."""
+    """Number of fits that are trained one after the other."""
 
     def hours(self, n_epochs: int) -> float:
-        """Return the hours of the whole study, with so many epochs a fit."""
+        """Return the hours that the whole study takes with ``n_epochs`` epochs a fit."""
         return self.epoch_s * n_epochs * self.n_rounds / 3600
 
     def count_affordable(self, hours: float) -> int:
-        """Return how many epochs a fit may have for the study to end within so many hours.
+        """Return how many epochs a fit may have for the study to end within ``hours``.
 
         Raises
         ------
         ConfigError
-            If they are fewer than a fit needs.
+            If a fit may have fewer than `MIN_EPOCHS`.
         """
         n_epochs = hours / self.hours(1)
         if not n_epochs >= MIN_EPOCHS:  # or no number
@@ -96,79 +97,140 @@ class Cost:
         return int(min(n_epochs, MAX_EPOCHS)) // 10 * 10
 
 
-def recommend(
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Settings recommended for a recording, and the numbers that their reasons quote."""
+
+    path: str
+    trial_splits: str
+    half_clip_correlation: float
+    """Correlation of labels with themselves half a clip later, the median over labels."""
+    clip_length: int
+    """Number of frames in a usual clip."""
+    memory: int
+    """Number of frames after which labels are no longer like themselves."""
+    n_redundant: int
+    """Number of pairs of labels that say the same."""
+    n_pixels: int
+    """Number of pixels of a frame, all channels together."""
+    alphas: tuple[float, ...]
+    n_epochs: int
+    val_check_interval: int
+    """Number of epochs from one validation to the next."""
+    n_train_clips: int
+    network: dict[str, list[int]] | None
+    """An architecture for small frames; None for the published one."""
+    hours: float | None = None
+    """Hours that the number of epochs was cut for; None if it was not cut."""
+
+    @property
+    def n_updates(self) -> int:
+        """Number of updates of the weights in a whole fit."""
+        return self.n_train_clips * self.n_epochs
+
+
+def recommend_study(
     path: str, hours: float | None = None, progress: Callable[[str], None] | None = None
 ) -> str:
-    """Return the text of a search-space file for a recording.
+    """Write a search-space file for a recording.
 
     Parameters
     ----------
     path
-        A session with labels.
+        Path or URL of a recording with labels.
     hours
-        Within which the study should end on this machine: fits get fewer epochs if need be.
+        Time that the study may take on this machine; fits get fewer epochs if need be.
     progress
-        Told what is being done.
+        Called with the name of each step as it begins.
+
+    Returns
+    -------
+    str
+        Text of a search-space file, with the reason beside each value.
 
     Raises
     ------
     DataError
         If the session cannot be used, or has fewer clips than a study needs.
     ConfigError
-        If so few hours are enough for no study.
+        If ``hours`` are too few for any study.
     """
-    tell = progress or (lambda what: None)
+    tell = progress or (lambda step: None)
     tell("reading frames")
     measures = measure_session(path)
     if not measures.header.n_labels:
         hint = "import it with --pose, or start from search_spaces with a model without labels"
         raise DataError(path, "holds no labels to recommend a PS-VAE for", hint)
     hardware = Hardware.of_this_machine()
-    values = _choose(measures)
+    values = choose_values(measures)
     tell("timing a fit")
-    cost = _measure_cost(_write(measures, hardware, values))
+    cost = _measure_cost(render(measures.header, hardware, values))
     if hours is not None and (n_epochs := cost.count_affordable(hours)) < values.n_epochs:
         values = replace(values, n_epochs=n_epochs, hours=hours)
-    return _describe_cost(measures, hardware, values, cost) + _write(measures, hardware, values)
+    return render(measures.header, hardware, values, cost)
 
 
-@dataclass(frozen=True, slots=True)
-class _Values:
-    """What is recommended."""
-
-    path: str
-    trial_splits: str
-    n_latents: int
-    alphas: tuple[float, ...]
-    n_epochs: int
-    val_check_interval: int
-    n_train_clips: int
-    network: dict[str, list[int]] | None
-    hours: float | None = None
-    """For which epochs were cut; None if they were not."""
-
-
-def _choose(m: Measures) -> _Values:
-    header = m.header
-    curve = m.autocorrelation()
-    across = 0.0 if curve is None else float(curve[min(m.clip_length // 2, len(curve) - 1)])
-    trial_splits = "8;1;1;1" if across > ALIKE and header.n_clips >= 13 else "8;1;1;0"
-    splits = split_clips(header.n_clips, trial_splits, 0, where=header.path)
-    epochs = N_STEPS / len(splits.train)
-    n_epochs = int(np.clip(round(epochs / 50) * 50, MIN_EPOCHS, MAX_EPOCHS))
+def choose_values(measures: Measures) -> Values:
+    """Return the values that suit a recording."""
+    header = measures.header
+    curve = measures.autocorrelation()
+    correlation, memory = 0.0, 1
+    if curve is not None:
+        correlation = float(curve[min(measures.clip_length // 2, len(curve) - 1)])
+        memory = memory_of(curve)
+    has_gaps = correlation > ALIKE and header.n_clips >= 13
+    trial_splits = "8;1;1;1" if has_gaps else "8;1;1;0"
+    n_train_clips = len(split_clips(header.n_clips, trial_splits, 0, where=header.path).train)
+    n_epochs = round(N_UPDATES / n_train_clips / 50) * 50
+    n_epochs = min(max(n_epochs, MIN_EPOCHS), MAX_EPOCHS)
     n_pixels = math.prod(header.frame_shape)
-    scale = n_pixels / header.n_labels
-    alphas = tuple(float(f"{value * scale:.1g}") for value in NORMALISED_ALPHAS)
-    is_small = max(header.height, header.width) <= SMALL
-    return _Values(
-        header.path if is_url(header.path) else os.path.abspath(header.path),
-        trial_splits,
-        header.n_labels + N_UNSUPERVISED,
-        alphas,
-        n_epochs,
-        max(1, n_epochs // 100),
-        len(splits.train),
-        SMALL_NETWORK if is_small else None,
+    return Values(
+        path=header.path if is_url(header.path) else os.path.abspath(header.path),
+        trial_splits=trial_splits,
+        half_clip_correlation=correlation,
+        clip_length=measures.clip_length,
+        memory=memory,
+        n_redundant=len(redundant_pairs(measures)),
+        n_pixels=n_pixels,
+        alphas=tuple(float(f"{a * n_pixels / header.n_labels:.1g}") for a in NORMALISED_ALPHAS),
+        n_epochs=n_epochs,
+        val_check_interval=max(1, n_epochs // 100),
+        n_train_clips=n_train_clips,
+        network=SMALL_NETWORK if max(header.height, header.width) <= SMALL else None,
+    )
+
+
+def render(
+    header: SessionHeader, hardware: Hardware, values: Values, cost: Cost | None = None
+) -> str:
+    """Return the text of the search-space file; its cost stands on top if it is known."""
+    environment = Environment(
+        loader=PackageLoader("psvae_tune.study", ""),
+        autoescape=False,  # it is YAML
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {
+        "REDUNDANT": REDUNDANT,
+        "SMALL": SMALL,
+        "N_UPDATES": N_UPDATES,
+        "MIN_EPOCHS": MIN_EPOCHS,
+        "MAX_EPOCHS": MAX_EPOCHS,
+        "NORMALISED_ALPHAS": NORMALISED_ALPHAS,
+        "pluralise": pluralise,
+    }
+    return environment.get_template("recommended.yaml.j2").render(
+        header=header,
+        hardware=hardware,
+        values=values,
+        cost=cost,
+        file_name=json.dumps(os.path.basename(header.path)),
+        # The list stands on one line, and YAML escapes whatever a name holds.
+        sessions=yaml.safe_dump([values.path], default_flow_style=True, width=math.inf).strip(),
+        network=json.dumps(values.network),
+        dtype=str(pick_dtype("auto", hardware.device)).removeprefix("torch."),
+        machine=pluralise(hardware.n_gpus, "GPU") if hardware.n_gpus else "no GPU",
     )
 
 
@@ -187,117 +249,3 @@ def _count_fits(study: Study, n_slots: int) -> int:
     n_epochs = estimate_epochs(study, n_slots).n_epochs
     assert n_epochs is not None
     return n_epochs // study.base.training.max_n_epochs
-
-
-def _describe_cost(m: Measures, hardware: Hardware, v: _Values, cost: Cost) -> str:
-    header = m.header
-    hours_a_fit = cost.epoch_s * v.n_epochs / 3600
-    return f"""\
-# Recommended for {json.dumps(os.path.basename(header.path))}: {header.n_frames} frames of \
-{"×".join(map(str, header.frame_shape))}, {header.n_labels} labels.
-#
-# Cost: up to {cost.n_fits} fits of {hours_a_fit:.2g} hours, measured on this machine \
-({_describe_machine(hardware)}, {pluralise(hardware.n_cpus, "CPU")}),
-# {cost.n_at_a_time} at a time, {cost.n_rounds} one after the other: about \
-{cost.hours(v.n_epochs):.3g} hours. Fits that cannot win are stopped early.
-# Less: psvae-tune recommend --hours …, or sessions imported with a smaller --size.
-
-"""
-
-
-def _describe_machine(hardware: Hardware) -> str:
-    return pluralise(hardware.n_gpus, "GPU") if hardware.n_gpus else "no GPU"
-
-
-def _write(m: Measures, hardware: Hardware, v: _Values) -> str:
-    header = m.header
-    n_pixels = math.prod(header.frame_shape)
-    curve = m.autocorrelation()
-    memory = 1 if curve is None else memory_of(curve)
-    gap = "No gap" if v.trial_splits.endswith("0") else "A clip between splits"
-    dtype = str(pick_dtype("auto", hardware.device)).removeprefix("torch.")
-    across = 0.0 if curve is None else curve[min(m.clip_length // 2, len(curve) - 1)]
-    network = json.dumps(v.network) if v.network else "null"
-    # On one line, and whatever is in a name escaped as YAML wants it.
-    sessions = yaml.safe_dump([v.path], default_flow_style=True, width=math.inf).strip()
-    n_redundant = len(redundant_pairs(m))
-    return f"""\
-experiment_name: recommended
-
-data:
-  sessions: {sessions}
-  # {gap}: half a clip apart, labels correlate with r = {across:.2f}.
-  trial_splits: "{v.trial_splits}"
-  rng_seed_data: 0
-  # Clips have {m.clip_length} frames. Labels forget themselves in {memory}: \
-about {m.clip_length / (2 * memory):.1f} independent stretches a clip.
-  # It is decided when importing (--clip-length); 5 or more are better.
-
-model:
-  model_class: ps-vae
-  # {N_UNSUPERVISED} beside one a label, as in all published fits of one session.
-  # {n_redundant} pairs of labels have |r| above {REDUNDANT}; each label takes a latent.
-  n_ae_latents: n_labels + {N_UNSUPERVISED}
-  ps_vae.alpha: {v.alphas[2]:g}
-  ps_vae.beta: 1
-  # Half of the epochs, as published.
-  ps_vae.anneal_epochs: {v.n_epochs // 2}
-  # null: the published network; smaller frames than {SMALL} pixels need less.
-  ae_arch_json: {network}
-
-training:
-  # {v.n_train_clips} training clips an epoch; {_word_epochs(v)}.
-  max_n_epochs: {v.n_epochs}
-  # As published.
-  learning_rate: 1.0e-4
-  # {dtype} on this machine, where matrix products are quickest in it.
-  precision: auto
-  val_check_interval: {v.val_check_interval}
-
-search:
-  stages:
-    - name: alpha
-      space:
-        # {", ".join(f"{c:g}" for c in NORMALISED_ALPHAS)} × {n_pixels} pixels / \
-{header.n_labels} labels; published fits: 0.09 to 0.15.
-        ps_vae.alpha: {{grid_search: {[float(alpha) for alpha in v.alphas]}}}
-      objectives: {{val/frame_mse: min, val/label_r2: max}}
-      scheduler: {{asha: {{grace_period: anneal_end, reduction_factor: 3}}}}
-      select:
-        within: {{metric: val/label_r2, tolerance: 0.05}}
-        then: {{ps_vae.alpha: min}}
-    - name: beta
-      space:
-        # The published guide; it does not depend on the size of the frames.
-        ps_vae.beta: {{grid_search: {list(BETAS)}}}
-      objectives: {{val/latent_correlation: min, val/frame_mse: min}}
-      scheduler: {{asha: {{grace_period: anneal_end, reduction_factor: 3}}}}
-      select:
-        within: {{metric: val/frame_mse, tolerance: 0.2}}
-        then: {{val/latent_correlation: min}}
-        require: {{val/active_units: all}}
-    - name: seeds
-      space:
-        rng_seed_model: {{grid_search: {list(SEEDS)}}}
-      objectives: {{val/frame_mse: min}}
-      select: {{best: val/frame_mse, require: {{val/active_units: all}}}}
-
-resources:
-  cpus_per_trial: 1
-  # {_describe_machine(hardware)}: {_describe_sharing(hardware)}
-  gpus_per_trial: auto
-  max_concurrent_trials: auto
-"""
-
-
-def _describe_sharing(hardware: Hardware) -> str:
-    if not hardware.n_gpus:
-        return f"trials run on CPUs, {hardware.n_cpus} at a time."
-    return "as many trials share a GPU as fit; the study measures that before it begins."
-
-
-def _word_epochs(v: _Values) -> str:
-    updates = f"{v.n_train_clips * v.n_epochs} updates"
-    if v.hours is None:
-        return f"{updates} (aimed at {N_STEPS}, within {MIN_EPOCHS} to {MAX_EPOCHS} epochs)"
-    return f"{updates}, fewer than is best, to end within {v.hours:g} hours"

@@ -9,7 +9,7 @@ from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.study.recommend import Cost, recommend
+from psvae_tune.study.recommend import Cost, recommend_study
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(demo):
-    return recommend(str(demo))
+    return recommend_study(str(demo))
 
 
 def test_what_is_recommended_passes_check_as_it_is(text, tmp_path):
@@ -52,7 +52,8 @@ def test_every_choice_has_its_reason_and_the_cost_is_told(text):
 def test_short_recordings_get_more_epochs_than_long_ones(text, tmp_path):
     long = tmp_path / "long.h5"
     write_demo(long, n_clips=200, clip_length=4)
-    epochs = [yaml.safe_load(t)["training"]["max_n_epochs"] for t in (text, recommend(str(long)))]
+    other = recommend_study(str(long))
+    epochs = [yaml.safe_load(t)["training"]["max_n_epochs"] for t in (text, other)]
     assert epochs[0] > epochs[1]
 
 
@@ -81,7 +82,7 @@ def test_hours_are_those_of_this_machine(text, demo, tmp_path, hours):
 def test_a_recording_may_have_any_name(demo, tmp_path):
     path = tmp_path / 'a "mouse",\u2028\x7f\U0001f42d: # 1.h5'
     shutil.copy(demo, path)
-    assert yaml.safe_load(recommend(str(path)))["data"]["sessions"] == [str(path)]
+    assert yaml.safe_load(recommend_study(str(path)))["data"]["sessions"] == [str(path)]
 
 
 def test_a_session_without_labels_is_refused(demo, tmp_path):
@@ -89,7 +90,7 @@ def test_a_session_without_labels_is_refused(demo, tmp_path):
     path = tmp_path / "bare.h5"
     write_session(path, session.frames, session.header.clip_lengths)
     with pytest.raises(DataError, match="holds no labels"):
-        recommend(str(path))
+        recommend_study(str(path))
 
 
 def test_a_file_in_the_way_is_kept(demo, tmp_path):
