@@ -6,7 +6,6 @@ jobs; passwords and keys belong into the environment of the nodes.
 """
 
 import asyncio
-import logging
 import os
 import platform
 import shlex
@@ -26,6 +25,7 @@ from ray.exceptions import AuthenticationError
 import psvae_tune
 from psvae_tune.cluster.job_log import first_line
 from psvae_tune.cluster.nodes import Node, Nodes, one_line
+from psvae_tune.cluster.ray_private import LOST_CONNECTION, read_ray_version, silence_jobs_client
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, StorageError, TrackingError
 from psvae_tune.files import is_url, locate
@@ -110,12 +110,10 @@ class JobsClient:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         from ray.job_submission import JobSubmissionClient
 
-        for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"):
-            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
-        logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
+        silence_jobs_client()
         with _as_cluster_error(address):
             client = JobSubmissionClient(address)
-            version = client._do_request("GET", "/api/version").json()["ray_version"]
+            version = read_ray_version(client)
         if version != ray.__version__:
             raise ClusterError(
                 address,
@@ -364,6 +362,6 @@ def _as_connection_error(job_id: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "closed unexpectedly" not in str(error):
+        if LOST_CONNECTION not in str(error):
             raise
         raise ConnectionError(f"it went away while job {job_id} was followed") from error

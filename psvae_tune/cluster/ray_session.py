@@ -4,15 +4,13 @@ import logging
 import os
 import platform
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import ray
-from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
-from ray.tune.execution import class_cache
 
 from psvae_tune.cluster.nodes import count_cpus, one_line
+from psvae_tune.cluster.ray_private import NO_SERVER_FOR_CLIENT, on_loopback, withhold_secrets
 from psvae_tune.errors import ClusterError
 
 # Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind, its
@@ -31,14 +29,12 @@ DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-SECRETS = {"AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
 def set_driver_environment() -> None:
     """Make Ray Tune quiet. Side effects: changes the environment, but nothing that is set."""
     os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
-    # Ray Tune would send these to its workers, which have them from their nodes, by way of a log.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+    withhold_secrets()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
@@ -59,7 +55,7 @@ def start_ray(n_bytes: int) -> None:
     # A token of this cluster's own keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        with _on_loopback():
+        with on_loopback():
             ray.init(
                 address="local",
                 num_cpus=count_cpus(),
@@ -72,21 +68,6 @@ def start_ray(n_bytes: int) -> None:
     except Exception as error:  # plain ones, with a page of text
         why = str(error).partition(". ")[0]
         raise ClusterError("Ray", f"does not start on this machine: {why}") from error
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have a Ray that is started meanwhile listen on this machine only, not on all networks.
-
-    Ray does so where it supports no clusters, and nothing else asks for it: an address given to
-    `ray.init` is replaced by one that others can reach.
-    """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def join_cluster(address: str, environment: Mapping[str, str]) -> None:
@@ -147,6 +128,6 @@ def _connect(address: str, environment: Mapping[str, str]) -> None:
             return
         except ConnectionError as error:
             # A busy head forks it from among threads, which now and then leaves it hanging.
-            if is_last or "Initialization failure" not in str(error):
+            if is_last or NO_SERVER_FOR_CLIENT not in str(error):
                 raise
             ray.shutdown()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import ray
 
+from psvae_tune.cluster.ray_private import is_client
 from psvae_tune.config.stage import Stage
 from psvae_tune.search.selection.select import Selection
 
@@ -92,7 +93,7 @@ def relay_reports(observer: StudyObserver) -> Iterator[StudyObserver | RemoteObs
 
     Side effects: starts an actor there, and a thread here, for as long as it takes.
     """
-    if not ray.util.client.ray.is_connected():
+    if not is_client():
         yield observer
         return
     mailbox = ray.remote(num_cpus=0)(_Queue).remote()

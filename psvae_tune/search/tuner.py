@@ -14,6 +14,7 @@ from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.cluster.nodes import list_nodes
+from psvae_tune.cluster.ray_private import is_client
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
@@ -107,7 +108,7 @@ def train(
             tuner.fit()
     except KeyboardInterrupt:
         # Once its trials run, Ray Tune ends them by itself, unless this process is a client.
-        if not ray.util.client.ray.is_connected():
+        if not is_client():
             raise
         ray.shutdown()
 

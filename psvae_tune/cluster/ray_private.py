@@ -1,0 +1,64 @@
+"""Everything of Ray that this package uses and that Ray does not promise to keep.
+
+``pyproject.toml`` lists the names beside the version of Ray. `tests/cluster/test_ray_private.py`
+fails with the name of each that another version has moved.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray._private import ray_constants
+from ray.tune.execution import class_cache
+from ray.util import client
+
+SECRETS = {"AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+JOBS_CLIENT_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+NO_SERVER_FOR_CLIENT = "Initialization failure"
+"""Part of the error of a head that could not start the process which serves a client."""
+LOST_CONNECTION = "closed unexpectedly"
+"""Part of the error of a connection that ends while a job is followed."""
+
+
+def withhold_secrets() -> None:
+    """Keep Ray Tune from sending keys to its workers by way of a log: nodes have their own.
+
+    Side effects: changes for good what this process sends.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on this machine only, not on all networks.
+
+    Ray does so where it does not support clusters, and there is no setting for it: an address
+    given to `ray.init` is replaced by one that others can reach.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def is_client() -> bool:
+    """Return whether this process uses a cluster through a ``ray://`` address."""
+    return bool(client.ray.is_connected())
+
+
+def read_ray_version(jobs_client: Any) -> str:
+    """Return the version of Ray that a cluster runs. Side effects: asks its head."""
+    return str(jobs_client._do_request("GET", "/api/version").json()["ray_version"])
+
+
+def silence_jobs_client() -> None:
+    """Have the client of Ray Jobs log warnings only. Side effects: sets levels of loggers."""
+    for name in JOBS_CLIENT_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,69 @@
+"""What the package uses of Ray beyond what Ray promises still exists in the installed version."""
+
+import importlib
+import inspect
+import re
+from pkgutil import resolve_name
+
+import pytest
+
+from psvae_tune.cluster.ray_private import (
+    JOBS_CLIENT_LOGGERS,
+    LOST_CONNECTION,
+    NO_SERVER_FOR_CLIENT,
+    SECRETS,
+    on_loopback,
+)
+
+NAMES = (
+    "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
+    "ray.tune.execution.class_cache.ENV_VARS_TO_PROPAGATE",
+    "ray.util.client.ray.is_connected",
+    "ray.job_submission.JobSubmissionClient._do_request",
+)
+READERS = {
+    "ray._private.services": "if not ray_constants.ENABLE_RAY_CLUSTER",
+    "ray.tune.execution.class_cache": "in ENV_VARS_TO_PROPAGATE",
+    "ray.util.client.worker": NO_SERVER_FOR_CLIENT,
+    "ray.dashboard.modules.job.sdk": LOST_CONNECTION,
+}
+PRIVATE = re.compile(
+    r"ray\._[a-z]|ray\.tune\.execution|ray\.util\.client\b|\._do_request|\._results"
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_private_name_still_exists(name):
+    resolve_name(name)
+
+
+@pytest.mark.parametrize("module", READERS)
+def test_ray_still_reads_what_is_set_and_says_what_is_looked_for(module):
+    source = inspect.getsource(importlib.import_module(module))
+    assert READERS[module] in source, f"{READERS[module]!r} has gone from {module}"
+
+
+@pytest.mark.parametrize("name", JOBS_CLIENT_LOGGERS)
+def test_a_logger_still_has_its_name(name):
+    assert "getLogger(__name__)" in inspect.getsource(importlib.import_module(name))
+
+
+def test_ray_tune_still_propagates_the_secrets_that_are_withheld():
+    module = importlib.import_module("ray.tune.execution.class_cache")
+    assert all(f'"{name}"' in inspect.getsource(module) for name in SECRETS)
+
+
+def test_ray_listens_everywhere_again_once_it_has_started():
+    constants = importlib.import_module("ray._private.ray_constants")
+    assert constants.ENABLE_RAY_CLUSTER
+    with on_loopback():
+        assert not constants.ENABLE_RAY_CLUSTER
+    assert constants.ENABLE_RAY_CLUSTER
+
+
+def test_private_names_are_used_in_one_file_and_listed_beside_the_version(root):
+    files = (root / "psvae_tune").rglob("*.py")
+    users = {path.name for path in files if PRIVATE.search(path.read_text())}
+    assert users == {"ray_private.py"}
+    pyproject = (root / "pyproject.toml").read_text()
+    assert not [name for name in NAMES if name not in pyproject]
