@@ -4,8 +4,8 @@ Axes are named frame, channel, height, width, label and latent throughout.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 from torch import Tensor
 
@@ -37,6 +37,11 @@ class Batch:
     """(frame, channel, height, width), 0 or 1; None where every pixel is valid."""
     session_index: Tensor | None = None
     """(frame,) int64; None for a single session."""
+
+    def frame(self, row: int) -> Self:
+        """Return one frame as a batch."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return replace(self, **{k: v[row : row + 1] for k, v in fields.items() if v is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The latent space: posteriors, their partition into blocks, and the rotation behind it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +43,14 @@ class Partition:
     def unsupervised(self) -> slice:
         """Return the columns of the unsupervised block."""
         return slice(self.n_supervised + self.n_background, self.n_latents)
+
+    def name_latents(self, label_names: Sequence[str]) -> tuple[str, ...]:
+        """Return a name for each latent: that of its label, or its block and its number there."""
+        return (
+            *label_names[: self.n_supervised],
+            *(f"background {i}" for i in range(self.n_background)),
+            *(f"unsupervised {i}" for i in range(self.n_unsupervised)),
+        )
 
     def split(self, values: Tensor) -> Blocks:
         """Return the blocks of a (frame, latent) tensor as views."""

@@ -151,30 +151,29 @@ class Model(nn.Module):
         DataError
             If something is missing, or does not fit the model.
         """
-        q = self.infer(frames, labels_sc, session_index)
-        labels = None if labels is None else self._tensor(labels)
-        sessions = self._sessions(session_index, len(frames))
-        frames_hat = self.decode(q.mean, labels, sessions, like=q)
+        batch = self.to_batch(frames, labels, labels_sc, session_index)
+        q = self.encode(batch.frames, batch.labels_sc, batch.session_index)
+        frames_hat = self.decode(q.mean, batch.labels, batch.session_index, like=q)
         return Prediction(frames_hat, q.mean, q.logvar, self.predict_labels(q.mean))
 
-    @torch.inference_mode()
-    def infer(
+    def to_batch(
         self,
         frames: ArrayLike,
+        labels: ArrayLike | None = None,
         labels_sc: ArrayLike | None = None,
         session_index: ArrayLike | int | None = None,
-    ) -> Posterior:
-        """Return the posterior of frames: the half of `predict` that decodes nothing.
+    ) -> Batch:
+        """Return arrays as a batch, in the type and on the device of the weights.
 
         Parameters
         ----------
-        frames, labels_sc, session_index
+        frames, labels, labels_sc, session_index
             As for `predict`.
 
         Raises
         ------
         DataError
-            If something is missing, or does not fit the model.
+            If the frames or the sessions do not fit the model.
         """
         if frames.ndim != 4 or not self.net.accepts((frames.shape[1], *frames.shape[2:])):
             shape = self.shape
@@ -184,9 +183,11 @@ class Model(nn.Module):
                 f"(frame, {shape.n_channels}, {shape.height}, {shape.width}), "
                 f"got {tuple(frames.shape)}",
             )
-        labels_sc = None if labels_sc is None else self._tensor(labels_sc)
-        return self.encode(
-            self._tensor(frames), labels_sc, self._sessions(session_index, len(frames))
+        return Batch(
+            self._tensor(frames),
+            labels=None if labels is None else self._tensor(labels),
+            labels_sc=None if labels_sc is None else self._tensor(labels_sc),
+            session_index=self._sessions(session_index, len(frames)),
         )
 
     def encode(

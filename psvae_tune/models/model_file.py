@@ -37,6 +37,13 @@ class SavedModel:
     extra: dict[str, Any]
     """Whatever else was saved beside the model, as plain JSON."""
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels; `label 0` and so on where the file names other ones or none."""
+        names = tuple(self.extra.get("label_names", ()))
+        n_labels = self.model.shape.n_labels
+        return names if len(names) == n_labels else tuple(f"label {i}" for i in range(n_labels))
+
     def in_units(self, labels: NDArray[np.floating], session_index: int = 0) -> Floats:
         """Return standardised labels, (frame, label), in the user's units."""
         mean, std = self._scale(session_index)

@@ -1,229 +1,400 @@
-"""What a fitted model is for: latents and labels of a session, and frames that never were.
+"""A fitted model for a notebook: latents and labels of recordings, and frames that never were.
 
-::
-
-    fitted = FittedModel.load("model.pt")
-    session = read_session("session.h5", needs_labels=False)
-    seen = fitted.describe(session)              # latents, and labels in pixels
-    wanted = np.full_like(seen.labels[:10], np.nan)
-    wanted[:, 0] = 12.0                          # the first label, in pixels
-    frames = fitted.set_labels(session.frames[:10], wanted)
+The file is long because users read `FittedModel`, and each method tells all about itself.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from psvae_tune.data.session import Session
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.models.latents import Posterior
+from psvae_tune.models.encoding import Encoding, Floats, encode
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import SavedModel, load_model
-from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, in_unit_range
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A session as a model sees it."""
-
-    latents: Floats
-    """(frame, latent): posterior means, or the latents of a deterministic model."""
-    logvar: Floats | None
-    """(frame, latent): log variance of the posterior; None for a deterministic model."""
-    labels: Floats | None
-    """(frame, label) in the user's units; None where the model predicts no labels."""
+from psvae_tune.models.traversal import traverse
+from psvae_tune.results.decoding import (
+    DEFAULT_STEPS,
+    check_steps,
+    draw_frames,
+    find_latent,
+    label_steps,
+    render,
+    standardise_labels,
+)
+from psvae_tune.results.recording_frames import Recording, open_recording
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FittedModel:
-    """A model with the units of its labels.
+    """A fitted model together with the names and the units of its labels.
 
-    Frames are (frame, channel, height, width), uint8 or floats in [0, 1]; frames that are
-    returned are floats in [0, 1]. Labels are in the user's units. ``session_index`` says which
-    of the sessions of the fit is meant, where sessions have layers or units of their own.
+    A recording is given as frames, (frame, channel, height, width), uint8 or floats in [0, 1]; as
+    a `Session`; or as the path of an HDF5 file in the BehaveNet layout or of a video, whose frames
+    are made grey and scaled to the size that the model was fitted to. Frames that are returned are
+    float32 in [0, 1]. Labels are in the user's units everywhere. For a model of several sessions,
+    ``session_index`` says, counted from 0, which of them has the layers and label units to use.
+
+    Attributes
+    ----------
+    saved
+        The contents of the model file.
+
+    Examples
+    --------
+    >>> model = FittedModel.load(path)
+    >>> model
+    FittedModel(ps-vae, 6 latents, 4 labels)
+    >>> model.latent_names[3:]
+    ('paw_right_y', 'unsupervised 0', 'unsupervised 1')
+    >>> model.transform(session).shape
+    (120, 6)
     """
 
     saved: SavedModel
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
-        """Read a ``model.pt``; see `psvae_tune.models.model_file.load_model`."""
+        """Read a model file.
+
+        Parameters
+        ----------
+        path
+            A ``model.pt`` that a trial or ``psvae-tune export`` has written.
+        device
+            The device to compute on, such as ``"cpu"`` or ``"cuda"``.
+
+        Raises
+        ------
+        StorageError
+            If the file is missing, damaged or no model of this project.
+        """
         return cls(load_model(path, device))
 
     @property
     def model(self) -> Model:
-        """The network and its objective."""
+        """The network and its objective, a `torch.nn.Module` in evaluation mode."""
         return self.saved.model
 
-    @torch.inference_mode()
-    def describe(self, session: Session, session_index: int = 0) -> Description:
-        """Return the latents and the predicted labels of every frame of a session.
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels, which are the columns of `predict_labels`."""
+        return self.saved.label_names
+
+    @property
+    def latent_names(self) -> tuple[str, ...]:
+        """Names of the latents, which are the columns of `transform`.
+
+        A supervised latent has the name of its label.
+        """
+        return self.model.partition.name_latents(self.label_names)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.latent_names)} latents, {len(self.label_names)} labels"
+        return f"FittedModel({self.model.config.model_class}, {counts})"
+
+    def transform(self, recording: Recording, session_index: int = 0) -> Floats:
+        """Return the latents of every frame, without sampling.
+
+        Parameters
+        ----------
+        recording, session_index
+            Frames, a session, or a path; and the session of the fit that they belong to. A
+            conditional encoder needs a session or an HDF5 file with ``labels_sc``.
+
+        Returns
+        -------
+        NDArray
+            (frame, latent): posterior means, or the latents of a deterministic model. The columns
+            are named by `latent_names`.
 
         Raises
         ------
         DataError
-            If the session does not fit the model.
-        """
-        parts = []
-        for start in range(0, session.header.n_frames, N_FRAMES_AT_ONCE):
-            rows = slice(start, start + N_FRAMES_AT_ONCE)
-            points = None if session.labels_sc is None else session.labels_sc[rows]
-            q = self._encode(session.frames[rows], session_index, points)
-            parts.append((q.mean, q.logvar, self.model.predict_labels(q.mean)))
-        latents, logvar, labels = (_join(part) for part in zip(*parts, strict=True))
-        assert latents is not None
-        if labels is not None:
-            labels = self.saved.in_units(labels, session_index)
-        return Description(latents, logvar, labels)
+            If the recording cannot be read, or does not fit the model.
 
-    @torch.inference_mode()
-    def set_labels(
-        self,
-        frames: NDArray[Any],
-        labels: NDArray[np.floating],
-        session_index: int = 0,
-        labels_sc: NDArray[np.floating] | None = None,
-    ) -> Floats:
-        """Return what frames would look like with other labels.
+        Examples
+        --------
+        >>> model.transform(session.frames[:10]).shape
+        (10, 6)
+        """
+        return self._encode(recording, session_index).latents
+
+    def predict_labels(self, recording: Recording, session_index: int = 0) -> Floats:
+        """Return the labels that the model reads from every frame.
 
         Parameters
         ----------
-        frames
-            What everything else is taken from.
-        labels
-            (frame, label); NaN leaves a label as the model sees it. A conditional model, which
-            sees none, must be told them all.
-        session_index
-            Of the frames.
-        labels_sc
-            (frame, label) in pixels, all x, then all y; only a conditional encoder needs them.
+        recording, session_index
+            Frames, a session, or a path; and the session of the fit that they belong to.
+
+        Returns
+        -------
+        NDArray
+            (frame, label) in the user's units. The columns are named by `label_names`.
 
         Raises
         ------
         ConfigError
-            If the model knows no labels.
+            If the model predicts no labels.
         DataError
-            If something is missing, or does not fit the model.
+            If the recording cannot be read, or does not fit the model.
+
+        Examples
+        --------
+        >>> model.predict_labels(session).shape
+        (120, 4)
         """
-        self._check_labels(labels, len(frames))
-        q = self._encode(frames, session_index, labels_sc)
-        scaled = torch.from_numpy(self.saved.standardise(labels, session_index)).to(q.mean)
-        if self.model.is_conditional:
-            if scaled.isnan().any():
-                name = self.model.config.model_class
-                raise DataError("labels", f"`{name}` predicts none, so none may be NaN")
-            return self._decode(q.mean, session_index, scaled, q)
-        seen = self.model.predict_labels(q.mean)
-        if seen is not None:
-            scaled = torch.where(scaled.isnan(), seen, scaled)
-        return self._decode(self.model.with_labels(q.mean, scaled), session_index, None, q)
+        if "labels_hat" not in self.model.config.capabilities:
+            raise ConfigError("model", f"`{self.model.config.model_class}` predicts no labels")
+        labels_hat = self._encode(recording, session_index).labels_hat
+        assert labels_hat is not None
+        return self.saved.in_units(labels_hat, session_index)
 
-    @torch.inference_mode()
-    def swap_session(
-        self, frames: NDArray[Any], donors: NDArray[Any], session_index: int, donor_index: int
+    def reconstruct(
+        self, recording: Recording, session_index: int = 0, labels: ArrayLike | None = None
     ) -> Floats:
-        """Return what frames of one session would look like in another.
-
-        The mean background latents of the other session's frames take the place of their own.
+        """Return every frame as the model decodes it from its latents.
 
         Parameters
         ----------
-        frames, session_index
-            What moves as it is, and its session.
-        donors, donor_index
-            Frames of the other session, and which it is.
+        recording, session_index
+            Frames, a session, or a path; and the session of the fit that they belong to.
+        labels
+            (frame, label), for a conditional model alone; NaN where the tracker lost the point. A
+            session and an HDF5 file bring their own.
+
+        Returns
+        -------
+        NDArray
+            (frame, channel, height, width).
+
+        Raises
+        ------
+        ConfigError
+            If labels are given to a model that does not decode with them; see `set_labels`.
+        DataError
+            If the recording cannot be read, or something is missing or does not fit the model.
+
+        Examples
+        --------
+        >>> model.reconstruct(session.frames[:10]).shape
+        (10, 1, 32, 32)
+        """
+        opened = open_recording(recording)
+        if labels is not None and not self.model.is_conditional:
+            name = self.model.config.model_class
+            raise ConfigError("labels", f"`{name}` decodes without them", "see set_labels")
+        if labels is None and self.model.is_conditional:
+            labels = opened.labels
+        if labels is not None:
+            labels = standardise_labels(self.saved, labels, opened.n_frames, session_index)
+            # What the tracker lost is 0, the mean, where the model is fitted, too.
+            labels = np.nan_to_num(labels, nan=0.0)
+        return render(self.model, opened, session_index, lambda mean, _: mean, labels)
+
+    def set_labels(
+        self,
+        frames: Recording,
+        labels: ArrayLike,
+        session_index: int = 0,
+        labels_sc: ArrayLike | None = None,
+    ) -> Floats:
+        """Return frames as they would look with other labels.
+
+        Parameters
+        ----------
+        frames
+            The frames, or a recording, from which everything else is taken.
+        labels
+            (frame, label); NaN leaves a label as the model sees it. A conditional model, which
+            sees none, must be told them all.
+        session_index
+            The session of the fit that the frames belong to.
+        labels_sc
+            (frame, label) in pixels, all x, then all y; only a conditional encoder needs them.
+
+        Returns
+        -------
+        NDArray
+            (frame, channel, height, width).
+
+        Raises
+        ------
+        ConfigError
+            If the model has no latents for labels.
+        DataError
+            If something is missing, or does not fit the model.
+
+        Examples
+        --------
+        >>> labels = np.full((10, 4), np.nan)
+        >>> labels[:, 0] = 12.0
+        >>> model.set_labels(session.frames[:10], labels).shape
+        (10, 1, 32, 32)
+        """
+        opened = open_recording(frames, labels_sc)
+        scaled = standardise_labels(self.saved, labels, opened.n_frames, session_index)
+        if self.model.is_conditional:
+            if np.isnan(scaled).any():
+                name = self.model.config.model_class
+                raise DataError("labels", f"`{name}` predicts none, so none may be NaN")
+            return render(self.model, opened, session_index, lambda mean, _: mean, scaled)
+
+        def change(mean: Tensor, labels: Tensor | None) -> Tensor:
+            assert labels is not None
+            seen = self.model.predict_labels(mean)
+            known = labels if seen is None else torch.where(labels.isnan(), seen, labels)
+            return self.model.with_labels(mean, known)
+
+        return render(self.model, opened, session_index, change, scaled)
+
+    def traverse(
+        self,
+        frame: ArrayLike,
+        latent: str | int,
+        values: ArrayLike | None = None,
+        session_index: int = 0,
+        labels: ArrayLike | None = None,
+        labels_sc: ArrayLike | None = None,
+    ) -> Floats:
+        """Return a frame as it would look if one latent had other values.
+
+        Parameters
+        ----------
+        frame, session_index
+            (channel, height, width), from which all other latents are taken; and its session.
+        latent
+            The name of the latent, one of `latent_names`, or its column in `transform`.
+        values
+            (value,). A label that is named is in the user's units; any other latent is in the
+            units of `transform`. By default five values from two standard deviations below the
+            mean to two above it: of the label where the model learned its units, and otherwise of
+            the standard normal, which only the latents of a variational model come near to.
+        labels
+            (label,); only a conditional model needs them.
+        labels_sc
+            (label,) in pixels, all x, then all y; only a conditional encoder needs them.
+
+        Returns
+        -------
+        NDArray
+            (value, channel, height, width).
+
+        Raises
+        ------
+        ConfigError
+            If the model has no such latent.
+        DataError
+            If something is missing, is not finite, or does not fit the model.
+
+        Examples
+        --------
+        >>> model.traverse(session.frames[0], "unsupervised 0", [-1, 0, 1]).shape
+        (3, 1, 32, 32)
+        >>> model.traverse(session.frames[0], "paw_left_x", [10, 14, 18, 22]).shape
+        (4, 1, 32, 32)
+        """
+        column = find_latent(self.latent_names, latent)
+        if isinstance(latent, str) and column < self.model.partition.n_supervised:
+            steps = label_steps(self.saved, column, values, session_index)
+        else:
+            steps = DEFAULT_STEPS if values is None else check_steps(values)
+        condition, points = (
+            None if each is None else np.asarray(each)[None] for each in (labels, labels_sc)
+        )
+        if condition is not None:
+            condition = standardise_labels(self.saved, condition, 1, session_index)
+        opened = open_recording(np.asarray(frame)[None], points)
+        (batch,) = opened.iter_batches(self.model, session_index, condition)
+        return traverse(self.model, batch, [column], steps[None]).frames[0]
+
+    def swap_session(
+        self, frames: Recording, donors: Recording, session_index: int, donor_index: int
+    ) -> Floats:
+        """Return frames of one session as they would look in another one.
+
+        The mean background latents of the other session take the place of their own.
+
+        Parameters
+        ----------
+        frames, donors
+            Frames, or a recording, of the one and of the other session.
+        session_index, donor_index
+            The one and the other session of the fit.
+
+        Returns
+        -------
+        NDArray
+            (frame, channel, height, width).
 
         Raises
         ------
         ConfigError
             If the model has no background latents.
-        """
-        q, other = self._encode(frames, session_index), self._encode(donors, donor_index)
-        partition = self.model.partition
-        background = partition.split(self.model.to_partition(other.mean)).background
-        z = self.model.with_background(q.mean, background.mean(dim=0))
-        return self._decode(z, donor_index, None, q)
+        DataError
+            If a recording cannot be read, or does not fit the model.
 
-    @torch.inference_mode()
+        Examples
+        --------
+        >>> pair.swap_session(session.frames[:10], session, 0, 1).shape
+        (10, 1, 32, 32)
+        """
+        latents = self._encode(donors, donor_index).latents
+        background = torch.from_numpy(latents[:, self.model.partition.background].mean(axis=0))
+
+        def change(mean: Tensor, labels: Tensor | None) -> Tensor:
+            return self.model.with_background(mean, background.to(mean))
+
+        opened = open_recording(frames)
+        return render(self.model, opened, session_index, change, decoded_index=donor_index)
+
     def sample(
         self,
         n_frames: int,
         seed: int,
-        labels: NDArray[np.floating] | None = None,
-        like: NDArray[Any] | None = None,
+        labels: ArrayLike | None = None,
+        like: Recording | None = None,
         session_index: int = 0,
     ) -> Floats:
         """Return frames of latents drawn from the prior, the standard normal.
 
         Parameters
         ----------
-        n_frames
-            How many.
-        seed
-            Decides the draws.
+        n_frames, seed
+            Number of frames to draw, and the seed of the draws.
         labels
             (frame, label) that the frames are to have; only a conditional model needs them.
-        like
-            Frames of a session. Background latents have no prior: theirs are drawn from.
-        session_index
-            Of the frames to return.
+        like, session_index
+            Frames, or a recording, and their session. Background latents have no prior: they are
+            those of frames drawn from these.
+
+        Returns
+        -------
+        NDArray
+            (frame, channel, height, width).
 
         Raises
         ------
         ConfigError
-            If the model is no variational one, and so has no prior.
+            If the model is not variational, and so has no prior.
         DataError
-            If something is missing.
+            If something is missing, or does not fit the model.
+
+        Examples
+        --------
+        >>> model.sample(3, seed=0).shape
+        (3, 1, 32, 32)
         """
-        model = self.model
-        if not model.is_variational:
-            raise ConfigError("model", f"`{model.config.model_class}` has no prior to draw from")
-        rng = torch.Generator().manual_seed(seed)
-        weight = model.net.mean.weight
-        z = torch.randn(n_frames, model.partition.n_latents, generator=rng).to(weight)
-        if model.partition.n_background:
-            if like is None:
-                raise DataError("like", "background latents are drawn from frames, got none")
-            chosen = torch.randint(len(like), (n_frames,), generator=rng).numpy()
-            q = self._encode(np.asarray(like)[chosen], session_index)
-            background = model.partition.split(model.to_partition(q.mean)).background
-            z = model.with_background(z, background)
-        scaled = None
-        if labels is not None:
-            self._check_labels(labels, n_frames)
-            scaled = torch.from_numpy(self.saved.standardise(labels, session_index)).to(weight)
-            if not model.is_conditional:
-                z, scaled = model.with_labels(z, scaled), None
-        return self._decode(z, session_index, scaled, None)
+        latents = None
+        if like is not None and self.model.partition.n_background:
+            latents = self._encode(like, session_index).latents
+        return draw_frames(self.saved, n_frames, seed, labels, latents, session_index)
 
-    def _check_labels(self, labels: NDArray[np.floating], n_frames: int) -> None:
-        expected = (n_frames, self.model.shape.n_labels)
-        if labels.shape != expected:
-            raise DataError("labels", f"must be {expected} (frame, label), got {labels.shape}")
-
-    def _encode(
-        self,
-        frames: NDArray[Any],
-        session_index: int,
-        labels_sc: NDArray[np.floating] | None = None,
-    ) -> Posterior:
-        return self.model.infer(in_unit_range(frames), labels_sc, session_index)
-
-    def _decode(
-        self, z: Tensor, session_index: int, labels: Tensor | None, like: Posterior | None
-    ) -> Floats:
-        sessions = torch.full((len(z),), session_index, device=z.device)
-        return self.model.decode(z, labels, sessions, like).cpu().numpy()
-
-
-def _join(parts: Sequence[Tensor | None]) -> Floats | None:
-    present = [part for part in parts if part is not None]
-    return torch.cat(present).cpu().numpy() if present else None
+    def _encode(self, recording: Recording, session_index: int) -> Encoding:
+        batches = open_recording(recording).iter_batches(self.model, session_index)
+        return encode(self.model, batches)

@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import h5py
@@ -17,13 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from psvae_tune.data.session_file import read_session
-from psvae_tune.data.video import View, iterate_frames, probe_video
-from psvae_tune.errors import DataError
-from psvae_tune.models.latents import Partition
+from psvae_tune.models.encoding import encode
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import SavedModel
-from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, FramesToLatents
+from psvae_tune.results.recording_frames import open_recording
 from psvae_tune.training.batches import PreparedData
 
 Floats = NDArray[np.float32]
@@ -51,18 +47,6 @@ class Predictions:
             start += length
 
 
-def name_latents(partition: Partition, label_names: Sequence[str]) -> tuple[str, ...]:
-    """Return a name for each latent: that of its label, or its block and its number there."""
-    supervised = tuple(label_names[: partition.n_supervised])
-    background = tuple(f"background {i}" for i in range(partition.n_background))
-    return (
-        *supervised,
-        *background,
-        *(f"unsupervised {i}" for i in range(partition.n_unsupervised)),
-    )
-
-
-@torch.inference_mode()
 def predict_sessions(
     model: Model, data: PreparedData, device: torch.device
 ) -> tuple[Predictions, ...]:
@@ -70,26 +54,23 @@ def predict_sessions(
 
     Side effects: puts the model into evaluation mode.
     """
-    model.eval()
     found = []
     for index, item in enumerate(data.sessions):
         header = item.session.header
-        latents, labels_hat = [], []
-        for clip in range(header.n_clips):
-            batch = data.batch([(index, clip)], device)
-            mean = model.encode(batch.frames, batch.labels_sc, batch.session_index).mean
-            latents.append(model.to_partition(mean).cpu().numpy())
-            predicted = model.predict_labels(mean)
-            if predicted is not None and item.scaler is not None:
-                labels_hat.append(item.scaler.inverse(predicted.cpu().numpy()))
+        clips = (data.batch([(index, clip)], device) for clip in range(header.n_clips))
+        seen = encode(model, clips)
+        labels_hat = None
+        if seen.labels_hat is not None:
+            assert item.scaler is not None
+            labels_hat = item.scaler.inverse(seen.labels_hat)
         found.append(
             Predictions(
-                latent_names=name_latents(model.partition, header.label_names),
-                label_names=header.label_names if labels_hat else (),
+                latent_names=model.partition.name_latents(header.label_names),
+                label_names=() if labels_hat is None else header.label_names,
                 clip_names=header.clip_names,
                 clip_lengths=header.clip_lengths,
-                latents=np.concatenate(latents),
-                labels_hat=np.concatenate(labels_hat) if labels_hat else None,
+                latents=seen.latents,
+                labels_hat=labels_hat,
             )
         )
     return tuple(found)
@@ -140,49 +121,30 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
         The model.
     path
         An HDF5 file in the BehaveNet layout, or a video, which is one clip; its frames are made
-        grey and scaled to the size that the model was fitted on.
+        grey and scaled to the size that the model was fitted to.
     session_index
-        Whose layers and label units to use, where the model has several sessions.
+        The session of the fit whose layers and label units are used.
 
     Raises
     ------
     DataError
         If the recording cannot be read, or does not fit the model.
     """
-    encoder = FramesToLatents(saved)
-    if h5py.is_hdf5(path):
-        session = read_session(path, needs_labels=False)
-        header = session.header
+    recording = open_recording(path)
+    seen = encode(saved.model, recording.iter_batches(saved.model, session_index))
+    clip_names: tuple[str, ...] = ("trial_0000",)
+    clip_lengths: tuple[int, ...] = (recording.n_frames,)
+    if recording.session is not None:
+        header = recording.session.header
         clip_names, clip_lengths = header.clip_names, header.clip_lengths
-        parts = [
-            encoder.predict(session.frames[start : start + N_FRAMES_AT_ONCE], session_index)
-            for start in range(0, header.n_frames, N_FRAMES_AT_ONCE)
-        ]
-    else:
-        parts = [encoder.predict(chunk, session_index) for chunk in _read_video(saved, path)]
-        clip_names = ("trial_0000",)
-        clip_lengths = (sum(len(part["latents"]) for part in parts),)
-    label_names = tuple(saved.extra.get("label_names", ()))
-    has_labels = "labels" in parts[0]
+    labels_hat = seen.labels_hat
+    if labels_hat is not None:
+        labels_hat = saved.in_units(labels_hat, session_index)
     return Predictions(
-        latent_names=name_latents(saved.model.partition, label_names),
-        label_names=label_names if has_labels else (),
+        latent_names=saved.model.partition.name_latents(saved.label_names),
+        label_names=() if labels_hat is None else saved.label_names,
         clip_names=clip_names,
         clip_lengths=clip_lengths,
-        latents=np.concatenate([part["latents"] for part in parts]),
-        labels_hat=np.concatenate([part["labels"] for part in parts]) if has_labels else None,
+        latents=seen.latents,
+        labels_hat=labels_hat,
     )
-
-
-def _read_video(saved: SavedModel, path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield chunks of a video as (frame, 1, height, width)."""
-    shape = saved.model.shape
-    if shape.n_channels != 1:
-        raise DataError(
-            str(path), f"a video has 1 channel, the model was fitted on {shape.n_channels}"
-        )
-    info = probe_video(path)
-    view = View(info.whole, shape.width, shape.height)
-    frames = iterate_frames(info, view, range(info.n_frames))
-    while chunk := list(islice(frames, N_FRAMES_AT_ONCE)):
-        yield np.stack(chunk)

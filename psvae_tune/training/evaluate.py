@@ -1,8 +1,7 @@
 """Scoring a model on a whole split, with posterior means and the same meaning for every trial."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from psvae_tune.data.session import SplitName
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
 from psvae_tune.metrics.latent_dependence import active_units, gaussian_tc, latent_correlation
 from psvae_tune.models.batch import Batch
+from psvae_tune.models.encoding import join
 from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.training.batches import PreparedData
@@ -26,22 +26,30 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class SplitTargets:
+    """The recorded side of a split, every clip after another."""
+
+    labels: Array | None
+    """(frame, label), standardised; None where the recording has none."""
+    label_mask: Array | None
+    """(frame, label), 0 where the tracker lost the point."""
+    session_index: Array
+    """(frame,)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """A split as a model sees it, every clip after another, and the metrics of that."""
 
     metrics: dict[str, float]
-    """Keys with the split, as in `metric_catalog`; empty where nothing was scored."""
+    """Keys with the split, as in `metric_catalog`."""
     mean: Array
     """(frame, latent), in the coordinates of the model's partition."""
     logvar: Array | None
     """(frame, latent): log variance; None for a model without a posterior."""
-    labels: Array | None
-    """(frame, label), scaled; None where the recording has none."""
-    label_mask: Array | None
     labels_hat: Array | None
-    """(frame, label), scaled; None where the model predicts no labels."""
-    session_index: Array
-    """(frame,)."""
+    """(frame, label), standardised; None where the model predicts no labels."""
+    targets: SplitTargets
 
 
 @torch.inference_mode()
@@ -60,25 +68,26 @@ def evaluate(
     """
     model.eval()
     rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
-    rows, seen = [], []
+    rows, n_frames, seen = [], [], []
     for batch in data.iterate(split, device):
         terms = model.terms_of_means(batch, rng)
-        error, n_valid = _squared_error(batch, terms.prediction.frames)
-        values = {**terms.values(), "loss": terms.loss, "error": error, "n_valid": n_valid}
-        rows.append(torch.stack([*values.values()]))
-        prediction = terms.prediction
-        seen.append(_Clip.of(model, batch, prediction.mean, prediction.logvar, prediction.labels))
+        said = terms.prediction
+        error, n_valid = _squared_error(batch, said.frames)
+        names = [*terms.terms, "loss"]
+        rows.append(torch.stack([*terms.values().values(), terms.loss, error, n_valid]))
+        n_frames.append(len(batch.frames))
+        seen.append((model.to_partition(said.mean), said.logvar, said.labels))
     table = torch.stack(rows).double().cpu().numpy()
-    n_frames = [len(clip.mean) for clip in seen]
-    means = dict(zip(values, np.average(table, axis=0, weights=n_frames), strict=True))
-    clip_sessions = np.array([session for session, _ in data.clips(split)])
-    evaluation = _gather(seen, clip_sessions)
-    found: dict[str, float | None] = {
-        name: float(value) for name, value in means.items() if name not in ("error", "n_valid")
-    }
+    mean, logvar, labels_hat = (join(parts) for parts in zip(*seen, strict=True))
+    assert mean is not None
+    targets = collect_targets(data, split)
+    evaluation = Evaluation({}, mean, logvar, labels_hat, targets)
+    means = [float(mean) for mean in np.average(table[:, :-2], axis=0, weights=n_frames)]
+    found: dict[str, float | None] = dict(zip(names, means, strict=True))
     found |= _pooled_metrics(evaluation, table[:, -2:], slice(None), slice(None))
+    clip_sessions = np.array([session for session, _ in data.clips(split)])
     for index in range(len(data.sessions) if len(data.sessions) > 1 else 0):
-        clips, frames = clip_sessions == index, evaluation.session_index == index
+        clips, frames = clip_sessions == index, targets.session_index == index
         found |= {
             f"{name}/session_{index}": value
             for name, value in _pooled_metrics(evaluation, table[:, -2:], clips, frames).items()
@@ -87,73 +96,29 @@ def evaluate(
     if "triplet" in found and len(data.sessions) > 1:
         # Clip by clip there is nothing to compare, so it is taken over the split as a whole.
         triplet = _triplet(model, evaluation)
-        found["triplet"] = triplet
-        found["loss"] = float(means["loss"] + terms.terms["triplet"].weight * triplet)
+        found |= {"triplet": triplet, "loss": means[-1] + terms.terms["triplet"].weight * triplet}
     for name, value in found.items():
         if value is not None:
             evaluation.metrics[f"{split}/{name}"] = value
     return evaluation
 
 
-@dataclass(frozen=True, slots=True)
-class _Clip:
-    """What is kept of a clip until its whole split has been seen: all but the frames."""
-
-    mean: torch.Tensor
-    logvar: torch.Tensor | None
-    labels: torch.Tensor | None
-    label_mask: torch.Tensor | None
-    labels_hat: torch.Tensor | None
-
-    @classmethod
-    def of(
-        cls,
-        model: Model,
-        batch: Batch,
-        mean: torch.Tensor,
-        logvar: torch.Tensor | None,
-        labels_hat: torch.Tensor | None,
-    ) -> Self:
-        mask = batch.label_mask
-        if mask is None and batch.labels is not None:
-            # Another session may have masks.
-            mask = torch.ones_like(batch.labels)
-        return cls(model.to_partition(mean), logvar, batch.labels, mask, labels_hat)
-
-
-def _gather(seen: Sequence[_Clip], clip_sessions: Array) -> Evaluation:
-    """Return clips, each with the session it is from, as one, without metrics."""
-    return Evaluation(
-        metrics={},
-        mean=_join([clip.mean for clip in seen]),
-        logvar=_join([clip.logvar for clip in seen]),
-        labels=_join([clip.labels for clip in seen]),
-        label_mask=_join([clip.label_mask for clip in seen]),
-        labels_hat=_join([clip.labels_hat for clip in seen]),
-        session_index=np.repeat(clip_sessions, [len(clip.mean) for clip in seen]),
+def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
+    """Return the labels of a split, their mask, and the session of every frame."""
+    labels, masks, sessions = [], [], []
+    for index, clip in data.clips(split):
+        item = data.sessions[index]
+        rows = item.session.clip(clip)
+        sessions.append(np.full(rows.stop - rows.start, index))
+        if item.labels is not None and item.session.label_masks is not None:
+            labels.append(item.labels[rows])
+            mask = item.session.label_masks[rows]
+            masks.append(mask if item.session.header.has_label_masks else np.ones_like(mask))
+    return SplitTargets(
+        np.concatenate(labels) if labels else None,
+        np.concatenate(masks) if masks else None,
+        np.concatenate(sessions),
     )
-
-
-@torch.inference_mode()
-def _encode(
-    model: Model, data: PreparedData, split: SplitName, device: torch.device
-) -> Evaluation:
-    """Return the latents of a split and what it is labelled with: nothing is predicted or scored.
-
-    Side effects: puts the model into evaluation mode.
-    """
-    model.eval()
-    seen = []
-    for batch in data.iterate(split, device):
-        q = model.encode(batch.frames, batch.labels_sc, batch.session_index)
-        seen.append(_Clip.of(model, batch, q.mean, logvar=None, labels_hat=None))
-    return _gather(seen, np.array([session for session, _ in data.clips(split)]))
-
-
-def _join(parts: Sequence[torch.Tensor | None]) -> Any:
-    """Return the clips as one array; None where the model or the recording has no such thing."""
-    present = [part for part in parts if part is not None]
-    return torch.cat(present).cpu().numpy() if present else None
 
 
 def _pooled_metrics(
@@ -165,9 +130,10 @@ def _pooled_metrics(
     """
     error, n_valid = errors[clips].sum(axis=0)
     found: dict[str, float | None] = {"frame_mse": float(error / max(n_valid, 1))}
-    if seen.labels_hat is not None and seen.labels is not None:
-        assert seen.label_mask is not None
-        given = seen.labels[frames], seen.labels_hat[frames], seen.label_mask[frames]
+    targets = seen.targets
+    if seen.labels_hat is not None and targets.labels is not None:
+        assert targets.label_mask is not None
+        given = targets.labels[frames], seen.labels_hat[frames], targets.label_mask[frames]
         r2 = label_r2(*given)
         found["label_r2"] = None if r2 is None else r2.mean
         found["label_mse"] = label_mse(*given)
@@ -180,7 +146,8 @@ def _triplet(model: Model, seen: Evaluation) -> float:
     rows = np.linspace(0, n_frames - 1, min(n_frames, MAX_TRIPLET_FRAMES)).round().astype(int)
     background = torch.from_numpy(seen.mean[rows][:, model.partition.background])
     rng = torch.Generator().manual_seed(EVALUATION_SEED)
-    return float(triplet_loss(background, torch.from_numpy(seen.session_index[rows]), rng))
+    sessions = torch.from_numpy(seen.targets.session_index[rows])
+    return float(triplet_loss(background, sessions, rng))
 
 
 def _squared_error(batch: Batch, frames_hat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,8 @@
 """Metrics that a trial has once, at its end."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import islice, product
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from psvae_tune.metrics.label_prediction import label_r2, leak_r2
 from psvae_tune.metrics.latent_dependence import hsic
 from psvae_tune.metrics.session_leakage import session_accuracy
 from psvae_tune.metrics.traversal_localisation import traversal_localisation
+from psvae_tune.models.encoding import encode
 from psvae_tune.models.model import Model
+from psvae_tune.models.traversal import percentile_steps, traverse
 from psvae_tune.training.batches import PreparedData
-from psvae_tune.training.evaluate import Array, Evaluation, _encode, evaluate
+from psvae_tune.training.evaluate import Array, Evaluation, collect_targets, evaluate
 
-TRAVERSED = (5, 95)
 N_TRAVERSED_CLIPS = 8
 
 
@@ -25,50 +27,58 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
 
     Side effects: puts the model into evaluation mode.
     """
-    train = _encode(model, data, "train", device)
+    train = encode(model, data.iterate("train", device)).latents
+    train_targets = collect_targets(data, "train")
+    z_train = train[:, model.partition.unsupervised]
     found: dict[str, float | None] = {}
     for split in ("val", "test"):
         seen = evaluate(model, data, split, device)
+        targets = seen.targets
         found |= seen.metrics
-        z_train, z = (item.mean[:, model.partition.unsupervised] for item in (train, seen))
+        z = seen.mean[:, model.partition.unsupervised]
         found[f"{split}/hsic"] = hsic(z)
-        if train.labels is not None and seen.labels is not None:
+        if train_targets.labels is not None and targets.labels is not None:
             found[f"{split}/leak_r2"] = leak_r2(
-                z_train, train.labels, z, seen.labels, train.label_mask, seen.label_mask
+                z_train,
+                train_targets.labels,
+                z,
+                targets.labels,
+                train_targets.label_mask,
+                targets.label_mask,
             )
-            found |= _label_metrics(model, seen, split)
+            found |= _label_metrics(model, seen, split, data.label_names)
         found |= _localisation(model, data, split, z_train, device)
-        if seen.labels_hat is not None and seen.labels is not None:
-            r2 = label_r2(seen.labels, seen.labels_hat, seen.label_mask)
-            for index, name in enumerate(data.label_names if r2 else ()):
-                value = float(r2.per_label[index])  # type: ignore[union-attr]
-                found[f"{split}/label_r2/{name}"] = value if np.isfinite(value) else None
         if len(data.sessions) > 1:
             for block in ("unsupervised", "background"):
                 columns = getattr(model.partition, block)
                 found[f"{split}/session_accuracy_{block[0]}"] = session_accuracy(
-                    train.mean[:, columns],
-                    train.session_index,
+                    train[:, columns],
+                    train_targets.session_index,
                     seen.mean[:, columns],
-                    seen.session_index,
+                    targets.session_index,
                 )
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _label_metrics(model: Model, seen: Evaluation, split: SplitName) -> dict[str, float | None]:
-    """Return whether each label has a latent of its own, among all but the background ones."""
-    assert seen.labels is not None
+def _label_metrics(
+    model: Model, seen: Evaluation, split: SplitName, label_names: Sequence[str]
+) -> dict[str, float | None]:
+    """Return whether each label has a latent of its own, and how well each is predicted."""
+    labels, mask = seen.targets.labels, seen.targets.label_mask
+    assert labels is not None
     blocks = (seen.mean[:, model.partition.supervised], seen.mean[:, model.partition.unsupervised])
-    given = (np.concatenate(blocks, axis=1), seen.labels, seen.label_mask)
+    given = (np.concatenate(blocks, axis=1), labels, mask)
+    found: dict[str, float | None] = {f"{split}/mig": mig(*given), f"{split}/sap": sap(*given)}
     scores = dci(*given)
-    return {
-        f"{split}/mig": mig(*given),
-        f"{split}/sap": sap(*given),
-        **({} if scores is None else {f"{split}/dci_{k}": v for k, v in asdict(scores).items()}),
-    }
+    if scores is not None:
+        found |= {f"{split}/dci_{name}": value for name, value in asdict(scores).items()}
+    r2 = None if seen.labels_hat is None else label_r2(labels, seen.labels_hat, mask)
+    if r2 is not None:
+        for name, value in zip(label_names, r2.per_label, strict=True):
+            found[f"{split}/label_r2/{name}"] = float(value) if np.isfinite(value) else None
+    return found
 
 
-@torch.inference_mode()
 def _localisation(
     model: Model, data: PreparedData, split: SplitName, z_train: Array, device: torch.device
 ) -> dict[str, float | None]:
@@ -80,25 +90,12 @@ def _localisation(
     columns = range(*model.partition.unsupervised.indices(model.partition.n_latents))
     if not columns:
         return {}
-    ends = torch.tensor(np.percentile(z_train, TRAVERSED, axis=0), dtype=torch.float32)
+    ends = percentile_steps(z_train, 2)
     squares = []
     for batch in islice(data.iterate(split, device), N_TRAVERSED_CLIPS):
-        rows = [len(batch.frames) // 2]
-        session_index = None if batch.session_index is None else batch.session_index[rows]
-        labels_sc = None if batch.labels_sc is None else batch.labels_sc[rows]
-        q = model.infer(batch.frames[rows], labels_sc, session_index)
-        # One row a latent at its low end, then one a latent at its high end.
-        z = model.to_partition(q.mean).repeat(2 * len(columns), 1)
-        for row, (end, i) in enumerate(product(range(2), range(len(columns)))):
-            z[row, columns[i]] = ends[end, i]
-        frames = model.decode(
-            model.from_partition(z),
-            None if batch.labels is None else batch.labels[rows].expand(len(z), -1),
-            None if session_index is None else session_index.expand(len(z)),
-            like=q,
-        )
-        low, high = frames.double().chunk(2)
-        squares.append((high - low).square().cpu().numpy())
+        frames = traverse(model, batch.frame(len(batch.frames) // 2), columns, ends).frames
+        low, high = frames.astype(np.float64).swapaxes(0, 1)
+        squares.append((high - low) ** 2)
     where = traversal_localisation(np.sqrt(np.mean(squares, axis=0)))
     return {
         f"{split}/traversal_concentration": float(where.concentration.mean()),

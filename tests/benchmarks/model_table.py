@@ -85,7 +85,10 @@ def score(model: Model, data: PreparedData) -> dict[str, float]:
         if key.startswith("test/")
     }
     seen, test = evaluate(model, data, "train", CPU), evaluate(model, data, "test", CPU)
-    r2 = leak_r2(seen.mean, seen.labels, test.mean, test.labels, seen.label_mask, test.label_mask)
+    (labels, mask), (test_labels, test_mask) = (
+        (item.targets.labels, item.targets.label_mask) for item in (seen, test)
+    )
+    r2 = leak_r2(seen.mean, labels, test.mean, test_labels, mask, test_mask)
     return found | ({} if r2 is None else {"readout_r2": r2})
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from psvae_tune.errors import DataError, StorageError
+from psvae_tune.models.encoding import N_FRAMES_AT_ONCE
 from psvae_tune.models.model_file import load_model, save_model
-from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE, _load_pyfunc
+from psvae_tune.models.pyfunc import _load_pyfunc
 from psvae_tune.models.registry import build_model
 from tests.support.small_models import SHAPE, VARIANTS, make_batch, make_config
 

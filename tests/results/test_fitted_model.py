@@ -1,5 +1,6 @@
-"""Latents of sessions, labels in the user's units, and frames that never were."""
+"""Latents of recordings, labels in the user's units, and frames that never were."""
 
+import doctest
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.models.model_file import save_model
-from psvae_tune.models.pyfunc import N_FRAMES_AT_ONCE
+from psvae_tune.data.session_file import write_session
+from psvae_tune.errors import ConfigError, DataError, UserError
+from psvae_tune.models.encoding import N_FRAMES_AT_ONCE
+from psvae_tune.models.model_file import SavedModel, save_model
+from psvae_tune.models.pyfunc import FramesToLatents
 from psvae_tune.models.registry import build_model
+from psvae_tune.results import fitted_model
 from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.training.batches import prepare_data
 from tests.support.studies import ARCHITECTURE, make_config, make_session
@@ -43,7 +47,8 @@ def load(name, tmp_path, **settings) -> FittedModel:
     config = parse_trial_config(raw, "test")
     data = prepare_data(SESSIONS, config)
     model = build_model(config.model, data.shape)
-    save_model(tmp_path / "model.pt", model, data.label_scaling)
+    names = {"label_names": list(data.label_names)}
+    save_model(tmp_path / "model.pt", model, data.label_scaling, names)
     return FittedModel.load(tmp_path / "model.pt")
 
 
@@ -53,18 +58,180 @@ def fitted(request, tmp_path) -> FittedModel:
 
 
 @pytest.mark.parametrize("index", [0, 1])
+@torch.inference_mode()
 def test_a_whole_session(fitted, index):
     session = SESSIONS[index]
     assert SESSIONS[0].header.n_frames > N_FRAMES_AT_ONCE
-    seen = fitted.describe(session, index)
     said = fitted.model.predict(session.frames / 255, session.labels, session.labels_sc, index)
-    np.testing.assert_allclose(seen.latents, said.mean, atol=1e-5)
-    assert (seen.logvar is None) == (said.logvar is None)
-    assert (seen.labels is None) == (said.labels is None)
-    if said.labels is not None:
+    latents = fitted.transform(session, index)
+    expected = fitted.model.to_partition(said.mean)
+    np.testing.assert_allclose(latents, expected, atol=1e-5)
+    assert latents.shape == (session.header.n_frames, len(fitted.latent_names))
+    if said.labels is None:
+        with pytest.raises(ConfigError, match="predicts no labels"):
+            fitted.predict_labels(session, index)
+    else:
         scale = fitted.saved.label_scaler
         expected = said.labels.numpy() * scale["std"][index] + scale["mean"][index]
-        np.testing.assert_allclose(seen.labels, expected, rtol=1e-4, atol=1e-4)
+        labels = fitted.predict_labels(session, index)
+        np.testing.assert_allclose(labels, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_latents_of_labels_are_the_labels(tmp_path):
+    """The subspace of this model lies across the latents of its encoder."""
+    fitted = load("cond-ae-msp", tmp_path)
+    latents = fitted.transform(SESSIONS[0])
+    labels = fitted.predict_labels(SESSIONS[0])
+    assert fitted.latent_names == ("label_0", "label_1", *(f"unsupervised {i}" for i in range(3)))
+    scaled = fitted.saved.standardise(labels)
+    np.testing.assert_allclose(latents[:, :2], scaled, rtol=1e-4, atol=1e-5)
+
+
+def test_frames_sessions_and_files_are_the_same_recording(tmp_path):
+    fitted = load("ps-vae", tmp_path)
+    session = SESSIONS[1]
+    header = session.header
+    write_session(tmp_path / "session.h5", session.frames, header.clip_lengths)
+    expected = fitted.transform(session, 1)
+    for recording in (
+        session.frames,
+        session.frames / 255,
+        (session.frames / 255).tolist(),
+        tmp_path / "session.h5",
+        str(tmp_path / "session.h5"),
+    ):
+        np.testing.assert_allclose(fitted.transform(recording, 1), expected, atol=1e-5)
+        reconstructed = fitted.reconstruct(recording, 1)
+        np.testing.assert_allclose(reconstructed, fitted.reconstruct(session, 1), atol=1e-5)
+    said = FramesToLatents(fitted.saved).predict(session.frames, 1)
+    np.testing.assert_array_equal(said["latents"], fitted.transform(session.frames, 1))
+    np.testing.assert_array_equal(said["labels"], fitted.predict_labels(session.frames, 1))
+
+
+def test_reconstructions_are_those_of_the_model(fitted):
+    session = SESSIONS[1]
+    labels = None if not fitted.model.is_conditional else session.labels
+    scaled = None if labels is None else fitted.saved.standardise(labels, 1)
+    said = fitted.model.predict(session.frames / 255, scaled, session.labels_sc, 1)
+    for found in (fitted.reconstruct(session, 1), fitted.reconstruct(session, 1, labels)):
+        np.testing.assert_allclose(found, said.frames, atol=1e-5)
+
+
+def test_a_lost_point_is_decoded_as_the_mean_as_in_the_fit(tmp_path):
+    fitted = load("cond-vae", tmp_path)
+    lost = np.zeros_like(SESSIONS[1].label_masks)
+    session = replace(SESSIONS[1], label_masks=lost)
+    mean = np.tile(fitted.saved.label_scaler["mean"][1], (len(lost), 1))
+    expected = fitted.reconstruct(SESSIONS[1], 1, mean)
+    np.testing.assert_allclose(fitted.reconstruct(session, 1), expected, atol=1e-6)
+
+
+def test_only_a_conditional_model_reconstructs_with_labels(tmp_path):
+    frames = SESSIONS[0].frames[:3]
+    with pytest.raises(ConfigError, match="`ps-vae` decodes without them\n\nhint: see set_labels"):
+        load("ps-vae", tmp_path).reconstruct(frames, labels=np.zeros((3, 2)))
+    with pytest.raises(DataError, match="`cond-ae` decodes with them, got none"):
+        load("cond-ae", tmp_path, conditional_encoder=False).reconstruct(frames)
+
+
+def test_a_traversal_of_a_label_is_in_the_units_of_the_user(tmp_path):
+    fitted = load("ps-vae", tmp_path)
+    frame = SESSIONS[1].frames[3]
+    values = [2.0, 5.0, 9.0]
+    found = fitted.traverse(frame, "label_1", values, 1)
+    expected = [fitted.set_labels(frame[None], [[np.nan, value]], 1)[0] for value in values]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    scale = fitted.saved.label_scaler
+    usual = scale["mean"][1][1] + scale["std"][1][1] * np.linspace(-2, 2, 5)
+    expected = fitted.traverse(frame, "label_1", usual, 1)
+    np.testing.assert_allclose(
+        fitted.traverse(frame, "label_1", session_index=1), expected, atol=1e-5
+    )
+
+
+def test_a_traversal_moves_one_latent(fitted):
+    session = SESSIONS[1]
+    labels = session.labels[3] if fitted.model.is_conditional else None
+    points = session.labels_sc[3] if fitted.model.config.conditional_encoder else None
+    latents = fitted.transform(session, 1)[3]
+    name = fitted.latent_names[-1]
+    given = session.frames[3], name, [latents[-1], latents[-1] + 1]
+    found = fitted.traverse(*given, 1, labels, points)
+    np.testing.assert_allclose(found[0], fitted.reconstruct(session, 1)[3], atol=1e-5)
+    assert abs(found[1] - found[0]).max() > 1e-4
+    by_column = fitted.traverse(given[0], len(latents) - 1, given[2], 1, labels, points)
+    np.testing.assert_array_equal(by_column, found)
+
+
+@pytest.mark.parametrize(
+    ("latent", "values", "problem"),
+    [
+        ("labl_1", None, "none of this name, got 'labl_1'\n\nhint: did you mean 'label_1'"),
+        ("?", None, "got '\\?'\n\nhint: the latents are label_0, label_1, unsupervised 0"),
+        (5, None, "must be from 0 to 4, got 5"),
+        (-1, None, "must be from 0 to 4, got -1"),
+        (0, [], "values: must be finite numbers in a row"),
+        (0, [0, np.nan], "values: must be finite numbers in a row"),
+        (0, 1.0, "values: must be finite numbers in a row"),
+    ],
+)
+def test_what_cannot_be_traversed(tmp_path, latent, values, problem):
+    with pytest.raises(UserError, match=problem):
+        load("ps-vae", tmp_path).traverse(SESSIONS[0].frames[0], latent, values)
+
+
+@pytest.mark.parametrize(
+    ("recording", "problem"),
+    [
+        (np.zeros((12, 12)), r"network built for \(frame, 1, 12, 12\), got \(12, 12\)"),
+        (np.zeros((2, 3, 12, 12)), r"got \(2, 3, 12, 12\)"),
+        (np.full((2, 1, 12, 12), 7.5), "floats must be in \\[0, 1\\], got 7.5 to 7.5"),
+        (np.full((2, 1, 12, 12), np.nan), "got NaN"),
+        (np.zeros((2, 1, 12, 12), int), "must be uint8 or floats in \\[0, 1\\], got int64"),
+        (np.zeros((0, 1, 12, 12)), "must be at least one, got none"),
+        ([[0.0], [0.0, 1.0]], "are no array"),
+        (None, "must be frames, a session or a path, got NoneType"),
+        ("absent.mp4", "absent.mp4: no such file"),
+    ],
+)
+def test_what_is_no_recording(tmp_path, recording, problem):
+    fitted = load("ps-vae", tmp_path)
+    for use in (fitted.transform, fitted.predict_labels, fitted.reconstruct):
+        with pytest.raises(DataError, match=problem):
+            use(recording)
+
+
+def test_a_session_that_the_fit_did_not_have(tmp_path):
+    with pytest.raises(DataError, match="session_index: must be 0 to 1, got 2 to 2"):
+        load("msps-vae", tmp_path).transform(SESSIONS[0], 2)
+
+
+def test_latents_without_names_are_numbered(tmp_path):
+    fitted = load("msps-vae", tmp_path)
+    save_model(tmp_path / "model.pt", fitted.model)
+    names = FittedModel.load(tmp_path / "model.pt").latent_names
+    assert names == ("label 0", "label 1", "background 0", "unsupervised 0", "unsupervised 1")
+
+
+def test_the_examples(tmp_path, demo_session):
+    config = make_config({"n_ae_latents": 6})
+    data = prepare_data([demo_session], config)
+    path = tmp_path / "model.pt"
+    names = {"label_names": list(data.label_names)}
+    save_model(path, build_model(config.model, data.shape), data.label_scaling, names)
+    two = replace(data.shape, n_sessions=2)
+    settings = {"model_class": "msps-vae", "n_background": 1, "ps_vae.delta": 1}
+    pair = build_model(make_config({**settings, "n_ae_latents": 6}).model, two)
+    known = {
+        "np": np,
+        "path": path,
+        "session": demo_session,
+        "model": FittedModel.load(path),
+        "pair": FittedModel(SavedModel(pair, None, {})),
+    }
+    n_failed, n_tried = doctest.testmod(fitted_model, extraglobs=known)
+    assert n_tried > 10
+    assert not n_failed
 
 
 def test_units_there_and_back(fitted):
@@ -79,13 +246,13 @@ def test_units_there_and_back(fitted):
 def test_a_label_that_is_set_is_what_the_latents_then_say(tmp_path, name):
     fitted = load(name, tmp_path)
     frames = SESSIONS[1].frames[:3]
-    seen = fitted.describe(SESSIONS[1], 1).labels[:3]
+    seen = fitted.predict_labels(SESSIONS[1], 1)[:3]
     unchanged = fitted.set_labels(frames, np.full((3, 2), np.nan), 1)
     said = fitted.model.predict(frames / 255, session_index=1)
     np.testing.assert_allclose(unchanged, said.frames, atol=1e-4)
     wanted = np.array([[4.0, np.nan]] * 3)
     expected = fitted.model.with_labels(
-        said.mean, fitted.model._tensor(fitted.saved.standardise(np.c_[[4.0] * 3, seen[:, 1]], 1))
+        said.mean, torch.tensor(fitted.saved.standardise(np.c_[[4.0] * 3, seen[:, 1]], 1))
     )
     decoded = fitted.model.decode(expected).numpy()
     np.testing.assert_allclose(fitted.set_labels(frames, wanted, 1), decoded, atol=1e-4)
@@ -123,11 +290,11 @@ def test_swapping_the_session_changes_the_background_alone(tmp_path, has_session
     fitted = load("msps-vae", tmp_path, fit_sess_io_layers=has_session_layers)
     frames, donors = SESSIONS[0].frames[:4], SESSIONS[1].frames[:50]
     found = fitted.swap_session(frames, donors, 0, 1)
-    mean = fitted.describe(SESSIONS[0], 0).latents[:4]
+    mean = fitted.transform(SESSIONS[0], 0)[:4]
     background = fitted.model.partition.background
-    mean[:, background] = fitted.describe(SESSIONS[1], 1).latents[:50, background].mean(0)
-    index = fitted.model._sessions(1, 4)
-    expected = fitted.model.decode(fitted.model._tensor(mean), None, index).detach()
+    mean[:, background] = fitted.transform(SESSIONS[1], 1)[:50, background].mean(0)
+    index = torch.full((4,), 1)
+    expected = fitted.model.decode(torch.from_numpy(mean), None, index).detach()
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

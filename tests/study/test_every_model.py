@@ -69,7 +69,11 @@ def test_a_short_fit(root: Path, shared: Path, tmp_path: Path, name, is_encoder_
 
     session = read_session(recordings[-1], needs_labels=True)
     path = client.download_artifacts(run.info.run_id, "model.pt", str(tmp_path))
-    seen = FittedModel.load(path).describe(session, n_sessions - 1)
-    assert np.isfinite(seen.latents).all()
-    assert len(seen.latents) == session.header.n_frames
-    assert (seen.labels is not None) == ("labels_hat" in MODEL_CONFIGS[name].capabilities)
+    fitted = FittedModel.load(path)
+    latents = fitted.transform(session, n_sessions - 1)
+    assert np.isfinite(latents).all()
+    assert latents.shape == (session.header.n_frames, len(fitted.latent_names))
+    if "labels_hat" in MODEL_CONFIGS[name].capabilities:
+        labels = fitted.predict_labels(session, n_sessions - 1)
+        assert labels.shape == session.labels.shape
+        assert np.isfinite(labels).all()

@@ -159,11 +159,11 @@ def test_label_masks_count_where_another_session_has_none(sessions):
     without = replace(sessions[0], header=replace(plain, has_label_masks=False))
     model, data = build("msps-vae", [without, sessions[1]])
     seen: Evaluation = evaluate(model, data, "val", CPU)
-    second = seen.session_index == 1
+    second = seen.targets.session_index == 1
     item = data.sessions[1]
     rows = np.concatenate([np.r_[item.session.clip(clip)] for clip in item.splits.val])
-    assert (seen.label_mask[second] == item.session.label_masks[rows]).all()
-    assert (seen.label_mask[~second] == 1).all()
+    assert (seen.targets.label_mask[second] == item.session.label_masks[rows]).all()
+    assert (seen.targets.label_mask[~second] == 1).all()
 
 
 def test_triplet_loss_compares_sessions_although_clips_come_one_by_one(sessions):
@@ -171,7 +171,7 @@ def test_triplet_loss_compares_sessions_although_clips_come_one_by_one(sessions)
     seen = evaluate(model, data, "val", CPU)
     rng = torch.Generator().manual_seed(0)
     background = torch.from_numpy(seen.mean[:, model.partition.background])
-    expected = triplet_loss(background, torch.from_numpy(seen.session_index), rng)
+    expected = triplet_loss(background, torch.from_numpy(seen.targets.session_index), rng)
     assert seen.metrics["val/triplet"] == pytest.approx(float(expected), rel=1e-5)
     assert expected > 0
     rows = model.terms(data.batch([(0, 0)], CPU), 1.0, None).terms
@@ -185,7 +185,10 @@ def test_sessions_are_classified_from_both_blocks(sessions):
     train, test = (evaluate(model, data, split, CPU) for split in ("train", "test"))
     for key, columns in (("u", model.partition.unsupervised), ("b", model.partition.background)):
         expected = session_accuracy(
-            train.mean[:, columns], train.session_index, test.mean[:, columns], test.session_index
+            train.mean[:, columns],
+            train.targets.session_index,
+            test.mean[:, columns],
+            test.targets.session_index,
         )
         assert found[f"test/session_accuracy_{key}"] == expected
     alone = final_metrics(*build("ps-vae", sessions[:1]), CPU)

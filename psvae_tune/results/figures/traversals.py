@@ -12,17 +12,16 @@ from sklearn.cluster import KMeans
 from psvae_tune.data.session import Session
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.model import Model
+from psvae_tune.models.traversal import percentile_steps, traverse
 from psvae_tune.results.figures.images import resize, to_tile
-from psvae_tune.results.predictions import Predictions, name_latents
+from psvae_tune.results.predictions import Predictions
 from psvae_tune.training.batches import PreparedData
 
 N_VALUES = 5
 N_BASES = 3
-PERCENTILES = (5, 95)
 
 _N_SCANNED = 400  # frames among which the base frames of a study are looked for
 _SCAN_HEIGHT = 16
-_N_DECODED_AT_ONCE = 64
 
 FramePlace = tuple[int, int]
 """Of a frame: its session, and its position there."""
@@ -91,12 +90,10 @@ def latent_values(
     parts = []
     for item, prepared in zip(predictions, data.sessions, strict=True):
         parts += [item.latents[prepared.session.clip(clip)] for clip in prepared.splits.train]
-    low, high = np.percentile(np.concatenate(parts), PERCENTILES, axis=0)
-    return np.linspace(low, high, n_values, axis=1).astype(np.float32)
+    return percentile_steps(np.concatenate(parts), n_values)
 
 
-@torch.inference_mode()
-def traverse(
+def traverse_places(
     model: Model,
     data: PreparedData,
     places: Sequence[FramePlace],
@@ -118,29 +115,18 @@ def traverse(
     device
         Of the model.
     """
-    n_latents, n_values = values.shape
-    frames, points, base = [], [], []
-    steps = torch.as_tensor(values, device=device)
-    rows = torch.arange(n_latents * n_values, device=device)
-    for session, row in places:
-        one = frame_batch(data, session, row, device)
-        q = model.encode(one.frames, one.labels_sc, one.session_index)
-        z = model.to_partition(q.mean).repeat(len(rows), 1)
-        z[rows, rows // n_values] = steps.reshape(-1)
-        z = model.from_partition(z)
-        frames.append(_decode(model, z, one, q))
-        labels_hat = model.predict_labels(z)
-        points.append(None if labels_hat is None else labels_hat.cpu().numpy())
-        base.append(data.sessions[session].session.frames[row])
-    shape = (len(places), n_latents, n_values)
+    found = [
+        traverse(model, frame_batch(data, session, row, device), range(len(values)), values)
+        for session, row in places
+    ]
     return Traversals(
-        names=name_latents(model.partition, data.label_names),
+        names=model.partition.name_latents(data.label_names),
         n_supervised=model.partition.n_supervised,
         values=values,
         places=tuple(places),
-        base=np.stack(base),
-        frames=np.stack(frames).reshape(*shape, *base[0].shape),
-        points=_to_pixels(points, data, places, shape),
+        base=np.stack([data.sessions[i].session.frames[row] for i, row in places]),
+        frames=np.stack([item.frames for item in found]),
+        points=_to_pixels([item.labels_hat for item in found], data, places),
     )
 
 
@@ -150,29 +136,13 @@ def frame_batch(data: PreparedData, session: int, row: int, device: torch.device
     ends = np.cumsum(header.clip_lengths)
     clip = int(np.searchsorted(ends, row, side="right"))
     first = row - int(ends[clip] - header.clip_lengths[clip])
-    whole = data.batch([(session, clip)], device)
-    fields = {name: getattr(whole, name) for name in Batch.__slots__}
-    return Batch(
-        **{name: None if v is None else v[first : first + 1] for name, v in fields.items()}  # type: ignore[arg-type]
-    )
-
-
-def _decode(model: Model, z: torch.Tensor, one: Batch, like: Any) -> NDArray[np.float32]:
-    """Decode latents that all belong to one frame."""
-    parts = []
-    for start in range(0, len(z), _N_DECODED_AT_ONCE):
-        chunk = z[start : start + _N_DECODED_AT_ONCE]
-        labels = None if one.labels is None else one.labels.expand(len(chunk), -1)
-        sessions = None if one.session_index is None else one.session_index.expand(len(chunk))
-        parts.append(model.decode(chunk, labels, sessions, like=like).cpu().numpy())
-    return np.concatenate(parts)
+    return data.batch([(session, clip)], device).frame(first)
 
 
 def _to_pixels(
     labels_hat: Sequence[NDArray[Any] | None],
     data: PreparedData,
     places: Sequence[FramePlace],
-    shape: tuple[int, int, int],
 ) -> NDArray[np.float32] | None:
     """Return predicted labels as places in the frame, where the recordings tell how."""
     parts = []
@@ -190,4 +160,4 @@ def _to_pixels(
         ]
         slope, shift = np.array(lines).T
         parts.append(scaled * slope + shift)
-    return np.stack(parts).reshape(*shape, -1).astype(np.float32)
+    return np.stack(parts).astype(np.float32)

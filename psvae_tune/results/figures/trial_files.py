@@ -27,7 +27,7 @@ from psvae_tune.results.figures.traversals import (
     choose_bases,
     choose_common_bases,
     latent_values,
-    traverse,
+    traverse_places,
 )
 from psvae_tune.results.figures.trial_figures import (
     History,
@@ -81,18 +81,18 @@ def make_files(
         yield "figures/labels.png", partial(draw_labels, trace)
     yield from _reconstruction_files(trial, movie_format)
     places = choose_bases(predictions)
-    traversed = traverse(model, data, places, latent_values(predictions, data), device)
+    traversed = traverse_places(model, data, places, latent_values(predictions, data), device)
     yield "figures/traversals.png", partial(draw_traversals, traversed)
     if movie_format != "none":
         sweep_values = latent_values(predictions, data, _N_SWEEP)
-        sweep = traverse(model, data, places[:1], sweep_values, device)
+        sweep = traverse_places(model, data, places[:1], sweep_values, device)
         pictures = movies.traversal_pictures(sweep)
         yield (
             f"movies/traversals.{movie_format}",
             partial(encode_movie, pictures, movie_format),
         )
     common = choose_common_bases([item.session for item in data.sessions])
-    shared = traverse(model, data, common, latent_values(predictions, data), device)
+    shared = traverse_places(model, data, common, latent_values(predictions, data), device)
     yield from _comparison_files(shared)
 
 

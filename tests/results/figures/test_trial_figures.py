@@ -6,6 +6,7 @@ import av
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from psvae_tune.results.figures.images import (
@@ -22,7 +23,7 @@ from psvae_tune.results.figures.traversals import (
     choose_bases,
     choose_common_bases,
     latent_values,
-    traverse,
+    traverse_places,
 )
 from psvae_tune.results.figures.trial_figures import draw_curves, draw_reconstructions
 from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
@@ -154,19 +155,19 @@ def test_a_traversal_changes_one_latent_only(ps_vae):
     model, data = ps_vae
     predictions = predict_sessions(model, data, CPU)
     values = latent_values(predictions, data)
-    seen = traverse(model, data, [(0, 17)], values, CPU)
+    seen = traverse_places(model, data, [(0, 17)], values, CPU)
     (base,) = predictions[0].latents[[17]]
     for latent in (0, 5):
         z = base.copy()
         z[latent] = values[latent, 3]
-        expected = model.decode(model._tensor(z[None])).detach()
+        expected = model.decode(torch.from_numpy(z[None])).detach()
         np.testing.assert_allclose(seen.frames[0, latent, 3], expected[0], atol=1e-5)
 
 
 def test_the_point_of_a_traversed_label_is_where_the_label_is(ps_vae):
     model, data = ps_vae
     predictions = predict_sessions(model, data, CPU)
-    seen = traverse(model, data, [(0, 17)], latent_values(predictions, data), CPU)
+    seen = traverse_places(model, data, [(0, 17)], latent_values(predictions, data), CPU)
     # The labels of the demo are pixels already, so points are labels in the user's units.
     scaled = seen.values[1] * model.readout.weight[1].item() + model.readout.bias[1].item()
     expected = data.sessions[0].scaler.mean[1] + data.sessions[0].scaler.std[1] * scaled

@@ -1,0 +1,137 @@
+"""Latents and labels of frames, chunk by chunk and without sampling."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from psvae_tune.errors import DataError
+from psvae_tune.models.batch import Batch
+from psvae_tune.models.model import Model
+
+Floats = NDArray[np.float32]
+
+N_FRAMES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Frames as a model sees them."""
+
+    latents: Floats
+    """(frame, latent): posterior means, in the coordinates of the model's partition."""
+    labels_hat: Floats | None
+    """(frame, label), standardised; None where the model predicts no labels."""
+
+
+@torch.inference_mode()
+def encode(model: Model, batches: Iterable[Batch]) -> Encoding:
+    """Encode batches, one after another, without sampling.
+
+    Parameters
+    ----------
+    model
+        Put into evaluation mode.
+    batches
+        At least one, on the device of the model.
+
+    Raises
+    ------
+    DataError
+        If there are no frames.
+    """
+    model.eval()
+    latents: list[Tensor] = []
+    labels_hat: list[Tensor | None] = []
+    for batch in batches:
+        mean = model.encode(batch.frames, batch.labels_sc, batch.session_index).mean
+        latents.append(model.to_partition(mean))
+        labels_hat.append(model.predict_labels(mean))
+    found = join(latents)
+    if found is None:
+        raise DataError("frames", "must be at least one, got none")
+    return Encoding(found, join(labels_hat))
+
+
+def join(parts: Sequence[Tensor | None]) -> Floats | None:
+    """Return tensors, one after another, as one array; None where none of them is there."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present).cpu().numpy() if present else None
+
+
+class FrameArray(Protocol):
+    """Frames that are in memory, or that are read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+def split_frames(frames: FrameArray) -> Iterator[NDArray[Any]]:
+    """Yield frames in chunks of at most `N_FRAMES_AT_ONCE`."""
+    for start in range(0, len(frames), N_FRAMES_AT_ONCE):
+        yield frames[start : start + N_FRAMES_AT_ONCE]
+
+
+def iter_batches(
+    model: Model,
+    chunks: Iterable[NDArray[Any]],
+    session_index: int = 0,
+    labels: NDArray[np.floating] | None = None,
+    labels_sc: NDArray[np.floating] | None = None,
+) -> Iterator[Batch]:
+    """Yield chunks of frames as batches on the device of a model.
+
+    Parameters
+    ----------
+    model
+        The model that takes them.
+    chunks
+        (frame, channel, height, width) each; uint8, or floats in [0, 1].
+    session_index
+        The session of the fit that all frames belong to.
+    labels
+        (frame of all chunks, label), standardised; only a conditional model needs them.
+    labels_sc
+        (frame of all chunks, label) in pixels, all x, then all y; only a conditional encoder
+        needs them.
+
+    Raises
+    ------
+    DataError
+        If the frames are no such frames, or something does not fit the model.
+    """
+    start = 0
+    for chunk in chunks:
+        rows = slice(start, start + len(chunk))
+        start = rows.stop
+        yield model.to_batch(
+            in_unit_range(chunk),
+            None if labels is None else labels[rows],
+            None if labels_sc is None else labels_sc[rows],
+            session_index,
+        )
+
+
+def in_unit_range(frames: NDArray[Any]) -> Floats:
+    """Return frames as floats in [0, 1], as a model takes them.
+
+    Raises
+    ------
+    DataError
+        If they are neither uint8 nor such floats.
+    """
+    if frames.dtype == np.uint8:
+        return np.divide(frames, 255, dtype=np.float32)
+    hint = "divide by the largest possible pixel, or pass uint8"
+    if not np.issubdtype(frames.dtype, np.floating):
+        raise DataError("frames", f"must be uint8 or floats in [0, 1], got {frames.dtype}", hint)
+    if frames.size and not (frames.min() >= 0 and frames.max() <= 1):
+        low, high = frames.min(), frames.max()
+        found = "NaN" if np.isnan(low) else f"{low:g} to {high:g}"
+        raise DataError("frames", f"floats must be in [0, 1], got {found}", hint)
+    return frames.astype(np.float32)

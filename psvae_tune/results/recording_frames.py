@@ -1,0 +1,132 @@
+"""The frames of a recording of any kind, in batches that a fitted model takes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from psvae_tune.data.session import Session
+from psvae_tune.data.session_file import read_session
+from psvae_tune.data.video import VideoInfo, View, iterate_frames, probe_video
+from psvae_tune.errors import DataError
+from psvae_tune.models.batch import Batch
+from psvae_tune.models.encoding import N_FRAMES_AT_ONCE, iter_batches, split_frames
+from psvae_tune.models.model import Model
+
+Recording = ArrayLike | Session | Path
+"""Frames, (frame, channel, height, width), uint8 or floats in [0, 1]; a session; or the path of an
+HDF5 file in the BehaveNet layout or of a video."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFrames:
+    """A recording whose frames can be read in chunks; `open_recording` makes one."""
+
+    source: NDArray[Any] | Session | VideoInfo
+    labels_sc: NDArray[np.floating] | None = None
+    """(frame, label) in pixels, all x, then all y."""
+
+    @property
+    def session(self) -> Session | None:
+        """The recording as a session; None for frames alone and for videos."""
+        return self.source if isinstance(self.source, Session) else None
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        if isinstance(self.source, VideoInfo):
+            return self.source.n_frames
+        return len(self.source.frames if isinstance(self.source, Session) else self.source)
+
+    @property
+    def labels(self) -> NDArray[np.float32] | None:
+        """(frame, label) in the user's units, NaN where the tracker lost the point."""
+        if self.session is None or self.session.labels is None:
+            return None
+        masks = self.session.label_masks
+        labels = self.session.labels
+        return labels if masks is None else np.where(masks, labels, np.float32(np.nan))
+
+    def iter_batches(
+        self,
+        model: Model,
+        session_index: int = 0,
+        labels: NDArray[np.floating] | None = None,
+    ) -> Iterator[Batch]:
+        """Yield all frames as batches on the device of a model.
+
+        The frames of a video are made grey and scaled to the size that the model was fitted to.
+
+        Parameters
+        ----------
+        model
+            The model that takes the batches.
+        session_index
+            The session of the fit whose layers are used.
+        labels
+            (frame, label), standardised; only a conditional model needs them.
+
+        Raises
+        ------
+        DataError
+            If the recording cannot be read, or does not fit the model.
+        """
+        return iter_batches(model, self._read(model), session_index, labels, self.labels_sc)
+
+    def _read(self, model: Model) -> Iterator[NDArray[Any]]:
+        if isinstance(self.source, VideoInfo):
+            return _read_video(self.source, model)
+        if isinstance(self.source, Session):
+            return split_frames(self.source.frames)
+        return split_frames(self.source)
+
+
+def _read_video(info: VideoInfo, model: Model) -> Iterator[NDArray[np.uint8]]:
+    """Yield chunks of a video as (frame, 1, height, width)."""
+    shape = model.shape
+    if shape.n_channels != 1:
+        raise DataError(
+            str(info.path), f"a video has 1 channel, the model was fitted on {shape.n_channels}"
+        )
+    view = View(info.whole, shape.width, shape.height)
+    frames = iterate_frames(info, view, range(info.n_frames))
+    while chunk := list(islice(frames, N_FRAMES_AT_ONCE)):
+        yield np.stack(chunk)
+
+
+def open_recording(recording: Recording, labels_sc: ArrayLike | None = None) -> RecordingFrames:
+    """Open a recording; an HDF5 file is read and checked as a whole.
+
+    Parameters
+    ----------
+    recording
+        Frames, a session, or a path.
+    labels_sc
+        (frame, label) in pixels, all x, then all y; by default those of the session.
+
+    Raises
+    ------
+    DataError
+        If it is no recording, or its file cannot be read.
+    """
+    points = None if labels_sc is None else np.asarray(labels_sc, np.float32)
+    if isinstance(recording, str | Path):
+        path = Path(recording)
+        if not h5py.is_hdf5(path):
+            return RecordingFrames(probe_video(path), points)
+        recording = read_session(path, needs_labels=False)
+    if isinstance(recording, Session):
+        return RecordingFrames(recording, recording.labels_sc if points is None else points)
+    try:
+        frames = np.asarray(recording)
+    except ValueError as error:  # frames of unequal shapes
+        raise DataError("frames", f"are no array: {error}") from error
+    if not frames.ndim:
+        kind = type(recording).__name__
+        raise DataError("recording", f"must be frames, a session or a path, got {kind}")
+    return RecordingFrames(frames, points)
