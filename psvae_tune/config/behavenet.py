@@ -1,8 +1,8 @@
-"""The published JSON files of a BehaveNet fit, as a search-space file.
+"""Turn the published JSON files of a BehaveNet fit into a search-space file.
 
-The published files are JSON with comments (``#`` or ``//`` to the end of a line), one each for
-the model, the training, the computer and the data. Their settings never share a name, so the
-files may come in any order.
+There is one file each for the model, the training, the computer and the data. They are JSON with
+comments (``#`` or ``//`` to the end of a line). Their settings never share a name, so the files
+may come in any order.
 """
 
 import json
@@ -19,13 +19,14 @@ from psvae_tune.config.study import parse_study
 from psvae_tune.config.trial import TrainingConfig, TrialConfig
 from psvae_tune.errors import ConfigError
 
-# A string, which may hold what looks like a comment, or a comment.
+# Matches a string, which may hold a text like a comment, or a comment.
 _STRING_OR_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|(?:#|//)[^\n]*')
 _COMMA_BEFORE_END = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
 
 DATA_NAMES = ("trial_splits", "rng_seed_data")
+"""Settings of the section ``data`` under the same names."""
 ONLY_FILES = ("sessions_csv", *FIELDS)
-# Known, and without a meaning here: what they did is done otherwise, or follows from the data.
+"""Settings that name recordings."""
 WITHOUT_MEANING = {
     "all_source": "sessions are listed one by one",
     "approx_batch_size": "a batch is a clip",
@@ -52,16 +53,17 @@ WITHOUT_MEANING = {
     "x_pixels": "follows from the recording",
     "y_pixels": "follows from the recording",
 }
+"""Settings that this project has no use for, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedStudy:
-    """A search space made of published settings, and what became of the rest."""
+    """Search space made of published settings."""
 
     raw: dict[str, Any]
-    """As a search-space file holds it."""
+    """Contents of a search-space file."""
     notes: tuple[str, ...]
-    """A sentence for every setting that was left out or changed."""
+    """Sentences, one for every setting that was left out or changed."""
 
 
 def read_json_with_comments(path: Path) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def read_json_with_comments(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If it cannot be read, is no JSON even without its comments, or holds no settings.
+        If the file cannot be read, is not JSON with comments, or holds no settings.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -92,19 +94,19 @@ def read_json_with_comments(path: Path) -> dict[str, Any]:
 def import_settings(paths: Sequence[Path], data_folder: Path | None = None) -> ImportedStudy:
     """Turn the published settings files of a fit into a search space.
 
-    A hyperparameter with a list of values becomes a grid, several lists their product.
+    Hyperparameters with lists of values become a grid, the product of all lists.
 
     Parameters
     ----------
     paths
-        The JSON files, in any order.
+        JSON files, in any order.
     data_folder
-        Holds ``lab/expt/animal/session/data.hdf5``; None for the working folder.
+        Folder that holds ``lab/expt/animal/session/data.hdf5``; None for the working folder.
 
     Raises
     ------
     ConfigError
-        If a file cannot be read, two files contradict each other, or there is no known model.
+        If a file cannot be read, two files contradict each other, or the model is unknown.
     DataError
         If a sessions CSV cannot be used.
     """
@@ -115,7 +117,7 @@ def import_settings(paths: Sequence[Path], data_folder: Path | None = None) -> I
         raise ConfigError(
             where,
             f"model_class must be one of {', '.join(MODEL_CONFIGS)}, got {name!r}",
-            hint="the model file, ae_model.json, says it",
+            hint="give the model file, ae_model.json, too",
         )
     notes: list[str] = []
     given = dict(_given(published, name, notes))
@@ -146,13 +148,13 @@ def import_settings(paths: Sequence[Path], data_folder: Path | None = None) -> I
             "objectives": _objectives(MODEL_CONFIGS[name].capabilities),
         },
     }
-    # What cannot be searched is told now and not by the first `check`.
+    # A study that cannot run is refused here, before a file is written.
     parse_study(raw, where)
     return ImportedStudy(raw, tuple(notes))
 
 
 def _merge(paths: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Return all settings, and which file each is from."""
+    """Return the settings of all files, and the file of each."""
     merged: dict[str, Any] = {}
     origin: dict[str, Path] = {}
     problems = []
@@ -173,7 +175,7 @@ def _merge(paths: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Path]]:
 def _given(
     published: Mapping[str, Any], model_class: str, notes: list[str]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what this project has a place for; add a note for everything else."""
+    """Yield the settings that this project has, too. Side effects: adds a note for each other."""
     known = {*setting_names(MODEL_CONFIGS[model_class]), *setting_names(TrainingConfig)}
     elsewhere = {name for config in MODEL_CONFIGS.values() for name in setting_names(config)}
     for key, value in published.items():
@@ -197,7 +199,7 @@ def _given(
 def _sessions(
     published: Mapping[str, Any], origin: Mapping[str, Path], data_folder: Path | None
 ) -> list[str]:
-    """Return the recordings that the data file names."""
+    """Return the paths of the recordings that the data file names."""
     root = (data_folder or Path()).resolve()
     if listed := published.get("sessions_csv"):
         folder = origin["sessions_csv"].parent
@@ -209,7 +211,7 @@ def _sessions(
             f"must name {', '.join(FIELDS)} or a sessions_csv, got {fields}",
             hint="give the data JSON too",
         )
-    # "all" stands for every folder there, as in the reference implementation.
+    # "all" stands for every folder at its place, as in the reference implementation.
     pattern = "/".join("*" if value == "all" else str(value) for value in fields)
     if "all" not in fields:
         return [str(root / pattern / FILE_NAME)]
@@ -227,7 +229,7 @@ def _experiment_name(published: Mapping[str, Any], model_class: str) -> str:
 
 
 def _objectives(capabilities: frozenset[str]) -> dict[str, str]:
-    """Return what trials are compared by: frames, and labels where they are predicted."""
+    """Return the objectives: the error of the frames, and R2 of labels that are predicted."""
     return {"val/frame_mse": "min"} | (
         {"val/label_r2": "max"} if "labels_hat" in capabilities else {}
     )

@@ -1,4 +1,4 @@
-"""Ranges of hyperparameters, in the words of Ray Tune."""
+"""Ranges of hyperparameters, under the names that Ray Tune gives them."""
 
 import math
 from collections.abc import Mapping
@@ -18,13 +18,16 @@ RANGES = {
     "randint": "[low, high], high excluded",
     "lograndint": "[low, high], high excluded",
 }
+"""Arguments of each kind of range."""
 
 
 class Domain(Settings):
-    """The values that one hyperparameter may take: one of Ray Tune's words and its arguments."""
+    """Values that one hyperparameter may take, written ``{kind: arguments}`` in a file."""
 
     kind: str
+    """Name of a range, one of `RANGES`."""
     values: tuple[Any, ...]
+    """Values of a list, or the ends and the step of a range."""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,14 +69,14 @@ class Domain(Settings):
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """Values which are all valid only if every value of the domain is."""
+        """The listed values, or the two ends of a range; if they are valid, all values are."""
         if self.kind in ("grid_search", "choice"):
             return self.values
         low, high = self.values[:2]
         return (low, high - 1) if "randint" in self.kind else (low, high)
 
     def contains(self, value: Any) -> bool:
-        """Tell whether a value is one that the domain may take."""
+        """Return whether the hyperparameter may take a value."""
         if self.kind in ("grid_search", "choice"):
             return any(type(value) is type(own) and value == own for own in self.values)
         low, high, *step = self.values
@@ -87,7 +90,7 @@ class Domain(Settings):
         return bool(low <= value <= high and is_on_grid)
 
     def to_yaml(self) -> dict[str, list[Any]]:
-        """Return the form that a search-space file holds."""
+        """Return the domain as a search-space file holds it."""
         return {self.kind: list(self.values)}
 
 

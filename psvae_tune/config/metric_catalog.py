@@ -1,7 +1,7 @@
-"""The numbers that may be compared between trials, and what each means.
+"""Catalogue of the metrics that may be compared between trials.
 
-The weighted loss is absent on purpose: it contains the very weights that are searched, so a
-trial could win by its weights alone.
+The weighted loss is absent on purpose: it contains the weights that are searched, so a trial
+could win by its weights alone.
 """
 
 from collections.abc import Iterable
@@ -17,13 +17,16 @@ Goal = Literal["min", "max"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One comparable number: which way is better, what it means and what it takes to have it."""
+    """Metric of a trial that may be compared with those of other trials."""
 
     goal: Goal
+    """Direction that is better."""
     meaning: str
+    """Definition in a few words."""
     requires: frozenset[Capability] = frozenset()
+    """Capabilities of model and recordings without which the metric does not exist."""
     is_at_end: bool = False
-    """Whether it is known only once a trial has ended, so that it cannot stop one."""
+    """Whether the metric is computed only when a trial has ended, so that it can stop none."""
 
 
 def _metric(goal: Goal, meaning: str, *requires: Capability, is_at_end: bool = False) -> Metric:
@@ -76,6 +79,7 @@ METRICS: dict[str, Metric] = {
     "triplet": _metric("min", "triplet loss of the background latents", "background"),
     "projection": _metric("min", "matrix-subspace-projection error", "projection"),
 }
+"""Metrics of a trial by name; a key such as ``val/frame_mse`` puts the split before the name."""
 
 SPLITS = ("train", "val", "test")
 CAPABILITIES: dict[Capability, str] = {
@@ -88,34 +92,37 @@ CAPABILITIES: dict[Capability, str] = {
     "recorded_labels": "recorded labels",
     "sessions": "several sessions",
 }
-"""What each capability is called in an error."""
+"""Name of each capability in an error."""
 OFFERED_BY_DATA: frozenset[Capability] = frozenset({"recorded_labels", "sessions"})
-"""Capabilities that recordings bring along; all others are those of a model."""
+"""Capabilities of recordings; all others are capabilities of a model."""
 
-# Of all fits of a stage together, so without a split; known once the stage has ended.
 STAGE_METRICS: dict[str, Metric] = {
     "udr": Metric("max", "agreement with fits of other seeds", frozenset({"posterior"})),
 }
+"""Metrics of all fits of a stage together, known once it has ended; their keys have no split."""
 
 
 def is_metric(key: str) -> bool:
-    """Tell a metric from a hyperparameter, known or not: a metric has a split or is of a stage."""
+    """Return whether a key names a metric, known or not, rather than a hyperparameter.
+
+    The key of a metric begins with a split, or is one of `STAGE_METRICS`.
+    """
     return key.partition("/")[0] in SPLITS or key in STAGE_METRICS
 
 
 def find_metric(key: str) -> Metric | None:
-    """Return the metric of a key such as ``val/frame_mse`` or ``udr``; None if it is not known."""
+    """Return the metric of a key such as ``val/frame_mse`` or ``udr``; None if it is unknown."""
     split, _, name = key.partition("/")
     return METRICS.get(name) if split in SPLITS else STAGE_METRICS.get(key)
 
 
 def goal_of(key: str) -> Goal:
-    """Return which way a metric is better.
+    """Return the goal of a metric.
 
     Raises
     ------
     ConfigError
-        If there is no such metric.
+        If the metric is unknown.
     """
     metric = find_metric(key)
     if metric is None:
@@ -124,21 +131,21 @@ def goal_of(key: str) -> Goal:
 
 
 def sign(goal: Goal) -> int:
-    """Return the factor that makes less the better: 1 for ``min``, -1 for ``max``."""
+    """Return the factor that turns a goal into minimisation: 1 for ``min``, -1 for ``max``."""
     return 1 if goal == "min" else -1
 
 
 def metric_problem(key: str, model: ModelConfig, *, of_stage: bool = False) -> str | None:
-    """Say why ``key`` cannot be compared between trials of a model, or return None.
+    """Return why a metric cannot be compared between trials of a model; None if it can.
 
     Parameters
     ----------
     key
-        A metric with its split, for example ``val/frame_mse``.
+        Metric with its split, for example ``val/frame_mse``.
     model
-        The model of the trials; its capabilities decide which metrics there are.
+        Model of the trials; its capabilities decide which metrics there are.
     of_stage
-        Whether `STAGE_METRICS` count, which are known once all trials of a stage have ended.
+        Whether `STAGE_METRICS` are allowed, too.
     """
     metric = find_metric(key)
     if metric is None or (key in STAGE_METRICS and not of_stage):
@@ -159,16 +166,16 @@ def _unknown_metric(key: str, of_stage: bool) -> str:
 
 
 def recording_problem(key: str, model: ModelConfig, n_sessions: int, n_labels: int) -> str | None:
-    """Say why recordings cannot give a known metric of a model, or return None.
+    """Return why recordings cannot give a metric of a model; None if they can.
 
     Parameters
     ----------
     key
-        A metric that `metric_problem` finds nothing wrong with.
+        Metric in which `metric_problem` finds no problem.
     model
-        The model of the trials.
+        Model of the trials.
     n_sessions, n_labels
-        How many sessions the study has, and how many labels each of them.
+        Number of sessions of the study, and of labels in each of them.
     """
     metric = find_metric(key)
     offered: set[Capability] = set(model.capabilities)
@@ -190,7 +197,7 @@ def _name(capabilities: Iterable[Capability]) -> str:
 
 
 def end_problem(key: str) -> str | None:
-    """Say why a known metric cannot be compared while trials run, or return None."""
+    """Return why a known metric cannot be compared while trials run; None if it can."""
     metric = find_metric(key)
     if metric and metric.is_at_end:
         return f"known only when a trial has ended, got {key!r}"

@@ -1,6 +1,6 @@
-"""The settings of each model: one class a model, with its published names.
+"""Settings of the models, one class for each.
 
-Published names may hold a dot (``ps_vae.alpha``); they are aliases of typed fields.
+Published names, which may hold a dot (``ps_vae.alpha``), are aliases of the fields.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +14,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 MAX_LATENTS = 1000
+"""Largest number of latents; a larger one is taken for a slip."""
 
 Capability = Literal[
     "background",
@@ -25,27 +26,37 @@ Capability = Literal[
     "recorded_labels",
     "sessions",
 ]
-"""What a metric may require of a model or of recordings."""
+"""Capability of a model, or of recordings, that a metric may require."""
 
 
 class ModelConfig(Settings):
-    """What every model has."""
+    """Settings that every model has."""
 
     model_class: str
+    """Published name of the model."""
     model_type: Literal["conv"] = "conv"
+    """Kind of encoder and decoder."""
     n_ae_latents: Annotated[int, Field(ge=1, le=MAX_LATENTS)]
+    """Number of all latents together."""
     l2_reg: NonNegative = 0.0
+    """Weight decay of the optimiser."""
     rng_seed_model: Seed = 0
+    """Seed of the initial weights, and of the rotation of the latents."""
     fit_sess_io_layers: bool = False
+    """Whether each session has its own first layer of the encoder and last of the decoder."""
     conditional_encoder: Literal[False] = False
+    """Whether the encoder sees the labels, as one image for each tracked point."""
     ae_arch_json: Architecture = Architecture()
+    """Layers of a convolutional network; by default the published five."""
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
-    """What this model has beyond frames, in the words of `metric_catalog.Metric.requires`."""
+    """Capabilities that metrics may require of this model."""
     needs_labels: ClassVar[bool] = False
+    """Whether every recording must have labels."""
     needs_centred_labels: ClassVar[bool] = False
+    """Whether labels must have mean 0, because the model has no bias for them."""
     needs_sessions: ClassVar[bool] = False
-    """Whether the model is one for several sessions."""
+    """Whether a study needs several sessions."""
     anneal_setting: ClassVar[str | None] = None
     """Published name of the number of epochs of annealing; None for models without annealing."""
 
@@ -56,7 +67,7 @@ class ModelConfig(Settings):
 
     @property
     def n_anneal_epochs(self) -> int:
-        """Epochs over which annealed weights rise to what was asked for; 0 without annealing."""
+        """Number of epochs over which annealed weights rise to their values; 0 without any."""
         return 0
 
     @property
@@ -66,31 +77,32 @@ class ModelConfig(Settings):
 
     @property
     def label_weight(self) -> float | None:
-        """The weight on the log-likelihood of the labels; None without one."""
+        """Weight of the log-likelihood of the labels; None for models without one."""
         return None
 
     def count_supervised(self, n_labels: int) -> int:
-        """Return how many latents are supervised: one a label where labels are predicted."""
+        """Return the number of supervised latents: one for each label that is predicted."""
         return n_labels if "labels_hat" in self.capabilities else 0
 
     def count_unsupervised(self, n_labels: int) -> int:
-        """Return how many latents are neither supervised nor background."""
+        """Return the number of latents that are neither supervised nor background."""
         return self.n_ae_latents - self.count_supervised(n_labels) - self.count_background()
 
     def count_background(self) -> int:
-        """Return how many latents are for what differs between sessions."""
+        """Return the number of background latents, which hold differences between sessions."""
         return 0
 
 
 class AEConfig(ModelConfig):
-    """Autoencoder."""
+    """Settings of the autoencoder."""
 
     model_class: Literal["ae"]
     model_type: Literal["conv", "linear"] = "conv"  # type: ignore[assignment]
+    """Kind of encoder and decoder: convolutional, or one linear layer each."""
 
 
 class CondAEConfig(ModelConfig):
-    """Conditional autoencoder: the decoder (and on request the encoder) sees the labels."""
+    """Settings of the conditional autoencoder, whose decoder sees the labels."""
 
     model_class: Literal["cond-ae"]
     conditional_encoder: bool = False  # type: ignore[assignment]
@@ -99,10 +111,11 @@ class CondAEConfig(ModelConfig):
 
 
 class CondAEMSPConfig(ModelConfig):
-    """Matrix-subspace-projection autoencoder."""
+    """Settings of the matrix-subspace-projection autoencoder."""
 
     model_class: Literal["cond-ae-msp"]
     alpha: NonNegative = Field(alias="msp.alpha")
+    """Weight of the errors of the labels and of the projection."""
 
     capabilities = frozenset({"labels_hat", "projection"})
     needs_labels = True
@@ -110,25 +123,27 @@ class CondAEMSPConfig(ModelConfig):
 
 
 class VAEConfig(ModelConfig):
-    """Variational autoencoder with a weight on the KL."""
+    """Settings of the variational autoencoder with a weight on the KL."""
 
     model_class: Literal["vae"]
     beta: NonNegative = Field(default=1.0, alias="vae.beta")
+    """Weight of the KL of the posterior to the standard normal."""
     beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
         default=0, alias="vae.beta_anneal_epochs"
     )
+    """Number of epochs over which the weight of the KL rises to its value."""
 
     capabilities = frozenset({"posterior", "kl"})
     anneal_setting = "vae.beta_anneal_epochs"
 
     @property
     def n_anneal_epochs(self) -> int:
-        """Epochs over which the weight of the KL rises."""
+        """Number of epochs over which the weight of the KL rises."""
         return self.beta_anneal_epochs
 
 
 class CondVAEConfig(VAEConfig):
-    """Variational autoencoder whose decoder (and on request encoder) sees the labels."""
+    """Settings of the conditional variational autoencoder, whose decoder sees the labels."""
 
     model_class: Literal["cond-vae"]  # type: ignore[assignment]
     conditional_encoder: bool = False  # type: ignore[assignment]
@@ -137,30 +152,35 @@ class CondVAEConfig(VAEConfig):
 
 
 class BetaTCVAEConfig(ModelConfig):
-    """Variational autoencoder with a weight on the total correlation."""
+    """Settings of the variational autoencoder with a weight on the total correlation."""
 
     model_class: Literal["beta-tcvae"]
     beta: NonNegative = Field(alias="beta_tcvae.beta")
+    """Weight of the total correlation of the latents."""
     beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
         default=0, alias="beta_tcvae.beta_anneal_epochs"
     )
+    """Number of epochs over which the decomposed KL is switched on."""
 
     capabilities = frozenset({"posterior", "decomposition"})
     anneal_setting = "beta_tcvae.beta_anneal_epochs"
 
     @property
     def n_anneal_epochs(self) -> int:
-        """Epochs over which the decomposed KL is switched on."""
+        """Number of epochs over which the decomposed KL is switched on."""
         return self.beta_anneal_epochs
 
 
 class PSVAEConfig(ModelConfig):
-    """Partitioned-subspace VAE."""
+    """Settings of the partitioned-subspace VAE."""
 
     model_class: Literal["ps-vae"]
     alpha: NonNegative = Field(alias="ps_vae.alpha")
+    """Weight of the log-likelihood of the labels."""
     beta: NonNegative = Field(alias="ps_vae.beta")
+    """Weight of the total correlation of the unsupervised latents."""
     anneal_epochs: Annotated[int, Field(ge=0)] = Field(default=100, alias="ps_vae.anneal_epochs")
+    """Number of epochs over which the decomposed KL is switched on."""
 
     capabilities = frozenset({"posterior", "decomposition", "labels_hat"})
     needs_labels = True
@@ -168,22 +188,25 @@ class PSVAEConfig(ModelConfig):
 
     @property
     def n_anneal_epochs(self) -> int:
-        """Epochs over which the decomposed KL is switched on."""
+        """Number of epochs over which the decomposed KL is switched on."""
         return self.anneal_epochs
 
     @property
     def label_weight(self) -> float:
-        """The weight on the log-likelihood of the labels."""
+        """Weight of the log-likelihood of the labels."""
         return self.alpha
 
 
 class MSPSVAEConfig(PSVAEConfig):
-    """Partitioned-subspace VAE for several sessions, with background latents."""
+    """Settings of the partitioned-subspace VAE for several sessions, with background latents."""
 
     model_class: Literal["msps-vae"]  # type: ignore[assignment]
     delta: NonNegative = Field(alias="ps_vae.delta")
+    """Weight of the triplet loss of the background latents."""
     n_background: Annotated[int, Field(ge=1)]
+    """Number of background latents, which hold differences between sessions."""
     n_sessions_per_batch: Annotated[int, Field(ge=2)] = 2
+    """Number of sessions that the clips of a batch come from."""
 
     capabilities = PSVAEConfig.capabilities | {"background"}
     needs_sessions = True
@@ -194,7 +217,7 @@ class MSPSVAEConfig(PSVAEConfig):
         return self.n_sessions_per_batch
 
     def count_background(self) -> int:
-        """Return how many latents are for what differs between sessions."""
+        """Return the number of background latents."""
         return self.n_background
 
 
@@ -211,3 +234,4 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
         MSPSVAEConfig,
     )
 }
+"""Class of the settings of each model, by the published name of the model."""

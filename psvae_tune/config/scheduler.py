@@ -1,4 +1,4 @@
-"""Settings of the early stopping of trials."""
+"""Settings that stop trials early."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -8,26 +8,33 @@ from pydantic import Field, model_validator
 from psvae_tune.config.settings import Settings
 
 GracePeriod = Annotated[int, Field(ge=1)] | Literal["anneal_end"]
+"""Number of epochs; ``anneal_end`` stands for those of the annealing."""
 
 
 class Asha(Settings):
     """Asynchronous successive halving: at each rung the best fraction of the trials goes on."""
 
     grace_period: GracePeriod = "anneal_end"
-    """Epochs before the first rung."""
+    """Number of epochs before the first rung."""
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+    """Factor by which each rung has more epochs and fewer trials than the one before."""
 
 
 class Schedule(Settings):
-    """Successive halving by complete trainings whose epochs, annealing included, are fewer."""
+    """Successive halving whose cheap trials are complete trainings with fewer epochs.
+
+    The epochs of the annealing are divided alike.
+    """
 
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+    """Factor by which each round has longer trainings and fewer trials than the one before."""
 
 
 class Fidelity(Settings):
-    """What a cheap trial is."""
+    """Kind of the cheap trials that a stage begins with; written ``schedule`` in short."""
 
     schedule: Schedule
+    """Settings of trials that are cheap because their whole schedule is shorter."""
 
     @model_validator(mode="before")
     @classmethod
@@ -35,29 +42,34 @@ class Fidelity(Settings):
         return {"schedule": {}} if raw == "schedule" else raw
 
 
-# Other schedulers of Ray Tune, and why their comparisons would not be fair here.
 REJECTED_SCHEDULERS = {
     "hyperband": "it compares trials inside the annealing, and pausing them loses epochs",
     "bohb": "it compares trials inside the annealing, and pausing them loses epochs",
     "pbt": "it changes hyperparameters while a trial runs, so no trial stands for its own",
     "pb2": "it changes hyperparameters while a trial runs, so no trial stands for its own",
 }
+"""Other schedulers of Ray Tune, and the reason why their comparisons are not fair here."""
 
 
 class MedianStopping(Settings):
-    """A trial ends when its best value is worse than the median of the others' means so far."""
+    """Median rule: a trial ends when its best value is worse than the others' median.
+
+    The median is that of the means of the other trials up to the same epoch.
+    """
 
     grace_period: GracePeriod = "anneal_end"
-    """Epochs that neither stop a trial nor count in a mean."""
+    """Number of first epochs in which no trial is stopped, and which count in no mean."""
     min_trials: Annotated[int, Field(ge=1)] = 3
-    """Other trials that must have got as far."""
+    """Number of other trials that must have reached an epoch before a trial is stopped there."""
 
 
 class Scheduler(Settings):
-    """What stops trials early; exactly one is given."""
+    """Scheduler of a stage, which stops trials early; exactly one is given."""
 
     asha: Asha | None = None
+    """Asynchronous successive halving."""
     median_stopping: MedianStopping | None = None
+    """Median rule, for stages with one objective."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +88,7 @@ class Scheduler(Settings):
 
     @property
     def grace_period(self) -> int | Literal["anneal_end"]:
-        """Epochs before trials are compared."""
+        """Number of epochs before trials are compared."""
         chosen = self.asha or self.median_stopping
         assert chosen is not None
         return chosen.grace_period

@@ -1,4 +1,4 @@
-"""Rules, as they stand in a search-space file, that say which trial of a stage to take.
+"""Rules that choose one trial of a stage, as they stand in a search-space file.
 
 ::
 
@@ -24,17 +24,18 @@ from psvae_tune.config.wording import and_list, quote
 from psvae_tune.errors import nearest
 
 SEED_PARAMETER = "rng_seed_model"
-
+"""Hyperparameter whose values are fits of the same settings."""
 
 _BOUND = re.compile(r"(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 
 
 class Bound(Settings):
-    """A floor or a ceiling of a metric, written ``">= 0.8"``, ``"<= 0.1"`` or ``all``."""
+    """Lower or upper bound of a metric, written ``">= 0.8"``, ``"<= 0.1"`` or ``all``."""
 
     side: Literal[">=", "<="]
+    """Side of the limit on which values meet the bound."""
     limit: float | Literal["all"]
-    """``all``: the number of unsupervised latents of the trial."""
+    """Limit of the metric; ``all`` stands for the trial's number of unsupervised latents."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,23 +60,28 @@ class Bound(Settings):
         return None
 
     def shortfall(self, value: float, limit: float) -> float:
-        """Return by how much a value misses a limit on this side; 0 or less where it is met."""
+        """Return the distance of a value from meeting a limit; 0 or less if it meets it."""
         return limit - value if self.side == ">=" else value - limit
 
 
 def shortfalls(
     bounds: Mapping[str, Bound], metrics: Mapping[str, float], n_unsupervised: int
 ) -> dict[str, float]:
-    """Return by how much a trial misses each bound; 0 or less where it is met, nan if unknown.
+    """Return the distance of a trial from meeting each bound.
 
     Parameters
     ----------
     bounds
-        Of metrics.
+        Bounds by the names of their metrics.
     metrics
-        Of the trial.
+        Metrics of the trial.
     n_unsupervised
-        Its unsupervised latents, which `all` stands for.
+        Number of the trial's unsupervised latents, which ``all`` stands for.
+
+    Returns
+    -------
+    dict of str to float
+        Distances by metric: 0 or less for a bound that is met, nan for an unknown metric.
     """
     return {
         key: bound.shortfall(
@@ -88,12 +94,12 @@ def shortfalls(
 def total_shortfall(
     bounds: Mapping[str, Bound], metrics: Mapping[str, float], n_unsupervised: int
 ) -> float:
-    r"""Return how far a trial is from meeting all bounds together, 0 where it meets them.
+    r"""Return the relative distance of a trial from meeting all bounds; 0 if it meets them.
 
     .. math:: \sum_k \max(0, s_k) / |b_k|
 
-    with :math:`s_k` its `shortfalls` and :math:`b_k` the bounds, those of 0 not divided by. A
-    metric that is not known is infinitely far.
+    with :math:`s_k` the `shortfalls` and :math:`b_k` the limits. A limit of 0 is taken as 1. An
+    unknown metric makes the distance infinite. The parameters are those of `shortfalls`.
     """
     total = 0.0
     for key, missed in shortfalls(bounds, metrics, n_unsupervised).items():
@@ -104,11 +110,12 @@ def total_shortfall(
 
 
 class Within(Settings):
-    """All trials that are about as good as the best."""
+    """Trials whose metric is about as good as the best."""
 
     metric: str
+    """Metric with its split, for example ``val/label_r2``."""
     tolerance: float | Literal["one_standard_error"]
-    """A fraction of the best value, or the standard error over seeds."""
+    """Distance from the best value: a fraction of it, or its standard error over seeds."""
 
     @field_validator("tolerance", mode="before")
     @classmethod
@@ -121,24 +128,27 @@ class Within(Settings):
 
 
 class SelectionRule(Settings):
-    """Which trial of a stage to take; exactly one of the first five is given."""
+    """Rule that chooses one trial of a stage; exactly one of the first five fields is given."""
 
     best: str | None = None
-    """The trial with the best value."""
+    """Metric whose best trial is chosen."""
     within: Within | None = None
-    """Of the trials about as good as the best, the one that ``then`` says."""
+    """Trials about as good as the best, among which ``then`` decides."""
     knee: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)] | None = None
-    """The trial of the front farthest from the line between its two ends."""
+    """Two metrics; the trial on their front farthest from the line between its ends is chosen."""
     pareto: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    """Of the trials that no other dominates, the one that ``then`` says."""
+    """Metrics; among the trials that no other dominates in them, ``then`` decides."""
     chebyshev: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=2)] | None = (
         None
     )
-    """The trial whose largest weighted distance to the best of each metric is smallest."""
+    """Weights of metrics; the trial with the smallest largest weighted distance is chosen.
+
+    The distance in a metric is that from the best value of all trials.
+    """
     then: dict[str, Goal] = Field(default_factory=dict)
-    """Metrics or hyperparameters, compared in this order."""
+    """Metrics or hyperparameters that decide between trials, compared in this order."""
     require: dict[str, Bound] = Field(default_factory=dict)
-    """What a trial must meet to be considered."""
+    """Bounds of metrics that a trial must meet to be considered."""
 
     @model_validator(mode="after")
     def _is_one_rule(self) -> Self:
@@ -158,12 +168,12 @@ class SelectionRule(Settings):
 
     @property
     def kind(self) -> str:
-        """Which of the five rules it is."""
+        """Name of the rule, one of `KINDS`."""
         return next(name for name in KINDS if getattr(self, name) is not None)
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The metrics that the rule compares first."""
+        """Metrics that the rule compares first."""
         if self.within is not None:
             return (self.within.metric,)
         if self.best is not None:
@@ -178,15 +188,16 @@ class SelectionRule(Settings):
 
 
 KINDS = ("best", "within", "knee", "pareto", "chebyshev")
+"""Names of the rules, which are fields of `SelectionRule`."""
 
 
 def parse_rule(raw: Any) -> SelectionRule:
-    """Return the rule that a search-space file holds.
+    """Return the selection rule for the contents of ``select`` in a search-space file.
 
     Raises
     ------
     ValueError
-        With every problem of it.
+        If the rule is invalid; the message names every problem.
     """
     problems: list[str] = []
     rule = (
@@ -198,10 +209,10 @@ def parse_rule(raw: Any) -> SelectionRule:
 
 
 def default_rule(objectives: Any) -> dict[str, Any]:
-    """Return the rule of a stage that gives none: what its objectives alone suggest.
+    """Return the contents of ``select`` for a stage that has none.
 
-    One objective takes its best trial, two the knee of their front, more the trial that is
-    nearest to the best in all of them alike.
+    With one objective the best trial is chosen, with two the knee of their front, with more the
+    trial nearest to the best in all of them alike.
     """
     names = list(objectives) if isinstance(objectives, Mapping) else []
     if len(names) < 2:
@@ -210,21 +221,21 @@ def default_rule(objectives: Any) -> dict[str, Any]:
 
 
 def check_rule(rule: SelectionRule, model: ModelConfig, varied: set[str]) -> list[str]:
-    """Return what is wrong with a rule for a model and the hyperparameters that a stage varies.
+    """Return the problems of a rule with a model and the hyperparameters that a stage varies.
 
     Parameters
     ----------
     rule
-        As parsed.
+        Rule of the stage.
     model
-        The model, which tells what metrics there are.
+        Model of the trials; its capabilities decide which metrics there are.
     varied
-        Names of the hyperparameters in the stage's space.
+        Published names of the hyperparameters in the stage's space.
 
     Returns
     -------
     list of str
-        One sentence a problem, beginning with its place in the rule
+        A sentence for each problem, which begins with its place in the rule.
     """
     return list(_rule_problems(rule, model, varied))
 

@@ -1,7 +1,7 @@
-"""Which files the sessions of a study are: recordings, the demo ones, or a list in a CSV file.
+"""List the recordings of a study, which may be files, URLs, the demo, or rows of a CSV file.
 
-A sessions CSV has a row a session and either a column ``path``, relative to the CSV, or the
-published columns ``lab,expt,animal,session``; then each session is the file
+A sessions CSV has a row for each session. Its column ``path`` is relative to the CSV. Instead it
+may have the published columns ``lab,expt,animal,session``; a session is then the file
 ``lab/expt/animal/session/data.hdf5`` below a data folder.
 """
 
@@ -14,8 +14,11 @@ from psvae_tune.errors import DataError
 from psvae_tune.files import check_public, is_url
 
 DEMO = re.compile(r"demo(?::(\d{1,9}))?")
+"""Pattern of the names of generated recordings, ``demo`` or ``demo:SEED``."""
 FIELDS = ("lab", "expt", "animal", "session")
+"""Published columns of a sessions CSV."""
 FILE_NAME = "data.hdf5"
+"""Published name of the file of a session."""
 
 
 def list_sessions(
@@ -26,16 +29,16 @@ def list_sessions(
     Parameters
     ----------
     names
-        HDF5 files, URLs of some, ``demo``, ``demo:SEED``, or files whose name ends in ``.csv``.
+        Paths or URLs of HDF5 files, ``demo``, ``demo:SEED``, or paths that end in ``.csv``.
     folder
-        What relative names are relative to.
+        Folder that relative paths start from.
     data_folder
-        Holds ``lab/expt/animal/session``; None for the folder of the CSV.
+        Folder that holds ``lab/expt/animal/session``; None for the folder of the CSV.
 
     Raises
     ------
     DataError
-        With everything that is wrong with a CSV.
+        If a CSV is invalid; the message names every problem.
     StorageError
         If a URL holds a password.
     """
@@ -51,7 +54,7 @@ def _expand(name: str, folder: Path, data_folder: Path | None) -> list[str]:
 
 
 def _locate(name: str, folder: Path, where: str) -> str:
-    """Return an absolute path, or a URL as it is; see `absolute_path` and `check_public`."""
+    """Return an absolute path, or a URL unchanged if it holds no password."""
     if is_url(name):
         check_public(name)
         return name
@@ -59,30 +62,45 @@ def _locate(name: str, folder: Path, where: str) -> str:
 
 
 def absolute_path(name: str, folder: Path, where: str) -> Path:
-    """Return what a name of a file means, ``~`` included.
+    """Return the absolute path that a user's name of a file stands for.
 
     Parameters
     ----------
     name
-        As a user wrote it.
+        Name of a file; it may begin with ``~``.
     folder
-        What it is relative to.
+        Folder that a relative name starts from.
     where
-        The setting, to be named in an error.
+        Name of the setting in an error.
 
     Raises
     ------
     DataError
-        If nothing can go by that name.
+        If no file can have that name.
     """
     try:
         return (folder / Path(name).expanduser()).resolve()
-    except (ValueError, RuntimeError) as error:  # a NUL; the home of nobody
+    except (ValueError, RuntimeError) as error:  # a NUL, or the home of an unknown user
         raise DataError(where, f"must be a path: {error}, got {name!r}") from error
 
 
 def read_sessions_csv(path: Path, data_folder: Path | None = None) -> list[str]:
-    """Return the absolute paths of the recordings in a sessions CSV; see `list_sessions`."""
+    """Return the absolute paths or URLs of the recordings in a sessions CSV.
+
+    Parameters
+    ----------
+    path
+        CSV file, as the docstring of this module describes it.
+    data_folder
+        Folder that holds ``lab/expt/animal/session``; None for the folder of the CSV.
+
+    Raises
+    ------
+    DataError
+        If the CSV is invalid; the message names every problem.
+    StorageError
+        If a URL holds a password.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)

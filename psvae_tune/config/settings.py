@@ -1,4 +1,4 @@
-"""Frozen settings, and how what is wrong with them is told to a user."""
+"""Define frozen settings, and word the errors of invalid ones for a user."""
 
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from psvae_tune.redaction import hide_passwords
 
 
 class Settings(BaseModel):
-    """Frozen settings that refuse names they do not know."""
+    """Frozen settings that refuse names they do not know, and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -26,7 +26,19 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 def parse_settings(
     settings: type[Parsed], raw: Any, place: str, problems: list[str]
 ) -> Parsed | None:
-    """Validate ``raw``; on failure return None and add a line a problem, with its place."""
+    """Return validated settings, or None if there are problems.
+
+    Parameters
+    ----------
+    settings
+        Class of the settings.
+    raw
+        Values by published names, as they stand in a file.
+    place
+        Dotted place of ``raw`` in the file, to be named in each problem; may be empty.
+    problems
+        Side effects: gets a line for each problem, ``place: what is wrong, got value``.
+    """
     try:
         return settings.model_validate(raw)
     except ValidationError as error:
@@ -45,6 +57,6 @@ def _describe(item: ErrorDetails, settings: type[BaseModel], place: str) -> str:
         return f"{where}: is required"
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    text = hide_passwords(repr(value))  # before a part of one is cut off
+    text = hide_passwords(repr(value))  # before shortening, which could cut a URL in two
     short = text if len(text) <= 60 else f"{text[:57]}..."
     return f"{where}: {message}, got {short}"

@@ -1,4 +1,4 @@
-"""One stage of a study: what is varied, by which algorithm, and judged by what."""
+"""One stage of a study: its space, its algorithm, its objectives and its rule of choice."""
 
 import itertools
 import math
@@ -18,35 +18,42 @@ Algorithm = Literal["grid", "random", "optuna"]
 Sampler = Literal["tpe", "nsga2", "gp"]
 
 BUDGETS = ("num_trials", "num_epochs", "time_budget_h")
-# What only an algorithm that samples can make use of.
+"""Settings that limit a stage; algorithms that sample need at least one of them."""
 SAMPLER_ONLY = ("num_epochs", "time_budget_h", "points_to_evaluate", "constraints")
+"""Settings that a grid has no use for."""
 
 
 class Stage(Settings):
-    """One search: a space, an algorithm, objectives, early stopping and a rule that chooses."""
+    """One search of a space, which ends with the choice of one trial."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "search"
+    """Name of the stage, unique in its study."""
     algorithm: Algorithm = "grid"
+    """Algorithm that proposes trials: every point of a grid, random draws, or Optuna."""
     sampler: Sampler | None = None
-    """Of Optuna; None: ``tpe``."""
+    """Sampler of Optuna; None stands for ``tpe``."""
     num_trials: Annotated[int, Field(ge=1)] | None = None
-    """Different trials at most."""
+    """Largest number of different trials; None for no limit."""
     num_epochs: Annotated[int, Field(ge=1)] | None = None
-    """Epochs trained in this stage at most."""
+    """Largest number of epochs that all trials of the stage train together; None for no limit."""
     time_budget_h: Annotated[float, Field(gt=0)] | None = None
-    """Hours after which no trial begins; those that run then go on to their end."""
+    """Hours after which no trial begins; trials that run by then go on. None for no limit."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    """Of what the algorithm draws."""
+    """Seed of the algorithm's random draws."""
     space: Annotated[dict[str, Domain], Field(min_length=1)]
+    """Values that each varied hyperparameter may take, by its published name."""
     points_to_evaluate: tuple[dict[str, Any], ...] = ()
-    """Tried first; what a point leaves out is sampled."""
+    """Points that are tried first; the algorithm samples the hyperparameters that they omit."""
     objectives: Annotated[dict[str, Goal], Field(min_length=1)]
+    """Metrics that trials are compared by, each with the goal ``min`` or ``max``."""
     constraints: dict[str, Bound] = Field(default_factory=dict)
-    """What the sampler takes for feasible."""
+    """Bounds of metrics that make a trial feasible for the sampler."""
     scheduler: Scheduler | None = None
+    """Scheduler that stops trials early; None for none."""
     fidelity: Fidelity | None = None
-    """None: every trial trains in full, unless the scheduler stops it."""
+    """Cheap trials that the stage begins with; None if every trial trains in full."""
     select: SelectionRule
+    """Rule that chooses one trial when the stage has ended."""
 
     @model_validator(mode="before")
     @classmethod
@@ -142,13 +149,13 @@ class Stage(Settings):
 
     @property
     def requirements(self) -> dict[str, Bound]:
-        """What a trial must meet, for the sampler or to be chosen, as far as it alone decides."""
+        """Bounds in ``constraints`` and ``select.require`` that concern one trial by itself."""
         bounds = {**self.constraints, **self.select.require}
         return {key: bound for key, bound in bounds.items() if key not in STAGE_METRICS}
 
     @property
     def n_trials(self) -> int | None:
-        """How many trials the stage holds at most; None if its budget does not count them."""
+        """Largest number of trials; None if the budget of the stage does not count trials."""
         if self.algorithm == "grid":
             return math.prod(len(domain.values) for domain in self.space.values())
         return self.num_trials

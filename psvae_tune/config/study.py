@@ -1,7 +1,7 @@
-"""From a search-space file to a study: what is varied, in which stages, and judged by what.
+"""Parse the contents of a search-space file into a study.
 
-Ranges use Ray Tune's words. Everything wrong with a file is reported together, each problem
-with its place; nothing here opens a recording, imports Ray or imports torch.
+All problems of a file are reported together, each with its place. Nothing here opens a recording
+or imports Ray or torch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,18 +21,23 @@ from psvae_tune.redaction import holds_password
 
 
 class Resources(Settings):
-    """What a trial may use, and how many trials run at a time."""
+    """CPUs and GPUs of each trial, and the number of trials that run at a time."""
 
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1
+    """Number of CPUs that Ray reserves for a trial."""
     gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """Share of a GPU that Ray reserves for a trial; ``auto`` measures how many trials fit."""
     max_concurrent_trials: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Largest number of trials at a time; ``auto`` for as many as the machines have room for."""
 
 
 class Tracking(Settings):
-    """Where runs are logged; null: an SQLite file and a folder beside the study."""
+    """MLflow store of the runs, and the format of their movies."""
 
     uri: str | None = None
+    """Tracking URI of MLflow; None for an SQLite file and a folder beside the study."""
     movies: Literal["mp4", "gif", "none"] = "mp4"
+    """Format of the movies that each trial leaves."""
 
     @field_validator("uri")
     @classmethod
@@ -45,43 +50,49 @@ class Tracking(Settings):
 
 
 class Study(Settings):
-    """All stages of one search-space file, and the settings that they start from."""
+    """All settings of one search-space file."""
 
     experiment_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]+$", min_length=1)]
+    """Name of the experiment in MLflow."""
     base: TrialConfig
+    """Settings of a trial that the first stage starts from."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    """Stages in their order; each starts from the choice of the one before."""
     resources: Resources
+    """CPUs and GPUs of each trial."""
     tracking: Tracking
+    """MLflow store of the runs."""
 
 
-SECTIONS = {
-    "experiment_name": "the experiment in MLflow",
-    "data": "recordings",
-    "model": "the model",
-    "training": "how it is fitted",
-    "search": "what is varied",
-    "resources": "what a trial may use",
-    "tracking": "where runs are logged",
-}
+SECTIONS = (
+    "experiment_name",
+    "data",
+    "model",
+    "training",
+    "search",
+    "resources",
+    "tracking",
+)
+"""Sections of a search-space file."""
 
 
 def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None) -> Study:
-    """Validate a search space.
+    """Validate the contents of a search-space file.
 
     Parameters
     ----------
     raw
-        The contents of a search-space file.
+        Contents of the file.
     where
-        The file, to be named in an error.
+        Name of the file in an error.
     n_labels
-        Labels of the recordings; None if not known yet, then numbers of latents that are
-        given relative to it are taken as if there were none.
+        Number of labels of the recordings. With None, which is for recordings that are not read
+        yet, ``n_labels`` in the file counts as 0.
 
     Raises
     ------
     ConfigError
-        With every problem of the file.
+        If the contents are invalid; the message names every problem.
     """
     problems = [
         f"{name}: not a known section"
@@ -120,7 +131,7 @@ def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None)
 
 
 def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
-    """Return the valid stages, each with its place in the file."""
+    """Return the valid stages, each with its place in the file. Side effects: adds problems."""
     if not isinstance(raw, Mapping) or not raw:
         problems.append(f"search: must be a stage or `stages`, a list of stages, got {raw!r}")
         return []
@@ -151,7 +162,7 @@ def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
 def _with_first_values(
     sections: dict[str, Any], stages: list[tuple[Stage, str]]
 ) -> dict[str, Any]:
-    """Fill hyperparameters that only a space gives with the first value there."""
+    """Fill in hyperparameters that only a space gives, with the first value there."""
     model = dict(sections["model"]) if isinstance(sections["model"], Mapping) else {}
     known = MODEL_CONFIGS.get(str(model.get("model_class")))
     for stage, _ in stages:
@@ -162,7 +173,7 @@ def _with_first_values(
 
 
 def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
-    """Yield what is wrong with a stage for the model that it varies."""
+    """Yield the problems of a stage with the model that it varies."""
     for name, domain in stage.space.items():
         if name not in base.hyperparameters:
             problem = f"not a hyperparameter of `{base.model.model_class}`"
@@ -185,7 +196,7 @@ def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
 
 
 def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) -> Iterator[str]:
-    """Yield what the model refuses of the values of one hyperparameter."""
+    """Yield the problems of the model with the values of one hyperparameter."""
     for value in domain.extremes:
         try:
             base.with_params({name: value})
@@ -195,8 +206,8 @@ def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) ->
 
 
 def _budget_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
-    """Yield why not even one trial could be run."""
-    n_epochs = longest(stage, base)
+    """Yield the problems of a budget that is too small for one trial."""
+    n_epochs = max_trial_epochs(stage, base)
     if stage.num_epochs is not None and stage.num_epochs < n_epochs:
         yield (
             f"{place}.num_epochs: must be at least the {n_epochs} epochs of one trial, "
@@ -204,14 +215,14 @@ def _budget_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[st
         )
 
 
-def longest(stage: Stage, base: TrialConfig) -> int:
-    """Return the epochs that the longest trial of a stage may train."""
+def max_trial_epochs(stage: Stage, base: TrialConfig) -> int:
+    """Return the number of epochs of the longest trial of a stage."""
     domain = stage.space.get("max_n_epochs")
     return int(max(domain.extremes)) if domain else base.training.max_n_epochs
 
 
 def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
-    """Yield why a rung would compare fits whose weights are not fully on yet."""
+    """Yield the problems of a rung that compares fits whose weights are still annealed."""
     if stage.fidelity is not None:
         for varied in sorted(set(stage.space) & set(epoch_settings(base))):
             yield f"{place}.fidelity: the schedule sets {varied}, which the space varies"
@@ -229,7 +240,7 @@ def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
 
 
 def _latent_problems(stage: Stage, place: str, base: TrialConfig, n_labels: int) -> Iterator[str]:
-    """Yield numbers of latents that do not hold a supervised latent for every label."""
+    """Yield the problems of numbers of latents that are too small for the labels."""
     background = stage.space.get("n_background")
     needed = base.model.count_supervised(n_labels)
     needed += max(background.extremes) if background else base.model.count_background()
@@ -245,7 +256,15 @@ def _latent_problems(stage: Stage, place: str, base: TrialConfig, n_labels: int)
 
 
 def resolve_counts(raw: Any, n_labels: int | None) -> Any:
-    """Replace ``n_labels + k``, anywhere in a part of a file, by the number it stands for."""
+    """Replace ``n_labels + k`` by the number that it stands for, anywhere in a part of a file.
+
+    Parameters
+    ----------
+    raw
+        Part of the contents of a search-space file.
+    n_labels
+        Number of labels; None counts as 0.
+    """
     if isinstance(raw, Mapping):
         return {name: resolve_counts(value, n_labels) for name, value in raw.items()}
     if isinstance(raw, list):

@@ -1,4 +1,4 @@
-"""Reading a search-space file, with what the command line changes in it."""
+"""Read a search-space file, and change settings in its contents."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,15 @@ from psvae_tune.config.session_list import absolute_path, list_sessions
 from psvae_tune.config.study import SECTIONS
 from psvae_tune.errors import ConfigError
 
-# Below these, the rest of a dotted path is one name, because published names hold dots.
 LEAF_SECTIONS = frozenset(SECTIONS) - {"search"} | {"space", "objectives"}
+"""Sections below which the rest of a dotted place is one name: published names hold dots."""
 
 MAX_BYTES = 2**20
+"""Largest size of a file."""
 MAX_VALUES = 100_000
+"""Largest number of values in a file, counted as often as they are referred to."""
 MAX_DEPTH = 100
+"""Largest number of sections inside each other."""
 
 
 def read_study_file(
@@ -31,11 +34,11 @@ def read_study_file(
     Parameters
     ----------
     path
-        A YAML file.
+        YAML file.
     settings
         Values by their dotted places, as `apply_settings` takes them.
     sessions
-        Recordings, or sessions CSVs, that replace those of the file.
+        Recordings or sessions CSVs that replace those of the file.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def apply_settings(raw: dict[str, Any], settings: Mapping[str, Any]) -> None:
     Parameters
     ----------
     raw
-        Contents of a search-space file. Side effects: modified in place.
+        Contents of a search-space file. Side effects: are modified in place.
     settings
         Plain values by their dotted places, for example ``training.max_n_epochs``. The last part
         may be a published name with dots of its own.
@@ -122,19 +125,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what a YAML text says.
+    """Return the contents of a YAML text.
 
     Parameters
     ----------
     text
-        Of unknown origin.
+        Text of any origin; it may be hostile.
     where
-        Its place, to be named in an error.
+        Name of the text in an error.
 
     Raises
     ------
     ConfigError
-        If it is not YAML, or stands for far more than it seems to.
+        If the text is not YAML, or is larger, nested more deeply or of more values than allowed.
     """
     if len(text) > MAX_BYTES:
         raise ConfigError(where, f"must be shorter than {MAX_BYTES // 2**20} MB")
@@ -154,7 +157,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def _check_size(raw: Any, where: str) -> None:
-    """Refuse few lines that stand for any number of values, by naming each other."""
+    """Refuse short texts that stand for very many values by references to each other."""
     left, n_values = [(raw, 0)], 0
     while left:
         node, depth = left.pop()
@@ -198,7 +201,7 @@ def _read_architecture(path: Path) -> Any:
 
 
 def _set(node: Any, path: str, value: Any, where: str, is_leaf: bool = False) -> None:
-    """Set the place that a dotted path names, making the sections on the way to it."""
+    """Set the value at a dotted place, and make the sections on the way to it."""
     head, dot, rest = path.partition(".")
     if isinstance(node, list):
         named = [item for item in node if isinstance(item, dict)]

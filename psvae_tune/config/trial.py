@@ -1,7 +1,6 @@
-"""The settings of one training run: frozen, validated, under their published names.
+"""Settings of one trial: frozen, validated, under their published names.
 
-A raw dict from a YAML file or a sampler becomes a `TrialConfig` at once and is never used
-again.
+Values from a YAML file or a sampler become a `TrialConfig` at once; nothing uses them raw.
 """
 
 import hashlib
@@ -21,56 +20,71 @@ LabelScaling = Literal["zscore", "center", "none"]
 
 
 class TrainingConfig(Settings):
-    """How a model is fitted."""
+    """Settings of the optimisation of a model."""
 
     learning_rate: Positive = 1e-4
+    """Learning rate of Adam."""
     max_n_epochs: Annotated[int, Field(ge=1)] = 200
+    """Largest number of epochs of a trial."""
     min_n_epochs: Annotated[int, Field(ge=0)] = 0
+    """Number of epochs before which ``enable_early_stop`` does not end a trial."""
     enable_early_stop: bool = False
+    """Whether a trial ends when its best-epoch metric no longer improves."""
     early_stop_history: Annotated[int, Field(ge=1)] = 10
-    """Validations without improvement after which a fit ends."""
+    """Number of validations without improvement after which ``enable_early_stop`` ends a trial."""
     val_check_interval: Annotated[int, Field(ge=1)] = 1
-    """Epochs from one validation to the next."""
+    """Number of epochs from one validation to the next."""
     precision: Precision = "auto"
-    """Of the convolutions while training; ``auto``: bfloat16 where products are quicker in it."""
-    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Frames whose activations are held at a time, for batches too large for the memory.
+    """Number format of the convolutions in training.
 
-    The loss is of the whole batch all the same; a step takes about a third longer. None for all.
+    ``auto`` takes bfloat16 on hardware that multiplies matrices faster in it: GPUs since Ampere,
+    and processors with AMX. Losses, latents, validation and the kept model are always float32.
+    """
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Number of frames whose activations are in memory at a time; None for the whole batch.
+
+    The loss is still that of the whole batch. A step takes about a third longer.
     """
     rng_seed_train: Seed = 0
+    """Seed of the order of the clips, and of the latents that are sampled in training."""
     train_frac: Positive = 1.0
-    """Fraction of the training clips, or their number where above 1."""
+    """Fraction of the training clips that is used; a value above 1 is a number of clips."""
     best_epoch_metric: str = "val/frame_mse"
-    """What decides, after the annealing, which epoch of a fit is its best."""
+    """Metric by which the best epoch of a trial is chosen among those after the annealing."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
-    """Epochs from one checkpoint to the next: the most, of those logged, that a crash can cost."""
+    """Number of epochs from one checkpoint to the next; a crash repeats at most as many."""
 
 
 class DataConfig(Settings):
-    """Which recordings, and how their clips and labels are used."""
+    """Recordings of a study, and the use of their clips and labels."""
 
     sessions: Annotated[tuple[str, ...], Field(min_length=1)] = ("demo",)
+    """Paths or URLs of HDF5 files, or ``demo``."""
     trial_splits: Annotated[str, Field(pattern=r"^\d+;\d+;\d+;\d+$")] = "8;1;1;0"
+    """Numbers of clips in a block, ``train;val;test;gap``; gaps lie between different splits."""
     rng_seed_data: Seed = 0
+    """Seed of the assignment of clips to splits, and of the choice of ``train_frac``."""
     label_scaling: LabelScaling = "zscore"
-    """What is done to the labels, with statistics of the valid entries of the training clips."""
+    """Scaling of the labels, by statistics of the valid entries of the training clips."""
 
 
-# Settings that cannot change the numbers of a trial; all others are part of its identity.
 NOT_IN_FINGERPRINT = frozenset({"checkpoint_every"})
+"""Settings that cannot change the numbers of a trial; all others are part of its identity."""
 
 
 class TrialConfig(Settings):
-    """Everything that decides the numbers of one trial, except the contents of its data."""
+    """All settings that decide the numbers of one trial, beside the contents of its data."""
 
     model: SerializeAsAny[ModelConfig]
+    """Settings of the model."""
     training: TrainingConfig
+    """Settings of the optimisation."""
     data: DataConfig
+    """Settings of the recordings."""
 
     @property
     def params(self) -> dict[str, Any]:
-        """Every setting under its published name; nested ones as JSON."""
+        """All settings by their published names; nested ones are JSON texts."""
         dumped = self.model_dump(mode="json", by_alias=True)
         flat = {name: value for section in dumped.values() for name, value in section.items()}
         return {
@@ -90,7 +104,13 @@ class TrialConfig(Settings):
         return "training" if name in TrainingConfig.model_fields else "model"
 
     def fingerprint(self, digests: Sequence[str]) -> str:
-        """Return the identity of a trial: a hash of its settings and of its sessions' contents."""
+        """Return the identity of a trial, a hash of its settings and its sessions' contents.
+
+        Parameters
+        ----------
+        digests
+            Digest of the contents of each session, in the order of the sessions.
+        """
         settings = {
             name: value
             for name, value in self.params.items()
@@ -100,12 +120,17 @@ class TrialConfig(Settings):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def with_params(self, params: Mapping[str, Any]) -> "TrialConfig":
-        """Return these settings with some hyperparameters changed, validated anew.
+        """Return these settings with some hyperparameters changed.
+
+        Parameters
+        ----------
+        params
+            Values of hyperparameters by their published names.
 
         Raises
         ------
         ConfigError
-            If a name or a value is refused.
+            If a name is unknown or a value invalid.
         """
         raw = self.model_dump(mode="json", by_alias=True)
         for name, value in params.items():
@@ -114,19 +139,19 @@ class TrialConfig(Settings):
 
 
 def parse_trial_config(raw: Mapping[str, Any], where: str) -> TrialConfig:
-    """Validate the settings of one training run.
+    """Validate the settings of one trial.
 
     Parameters
     ----------
     raw
-        Sections ``model``, ``training`` and ``data``, keyed by published names.
+        Sections ``model``, ``training`` and ``data``, each with values by published names.
     where
-        The file or object to name in an error.
+        Name of the file or object in an error.
 
     Raises
     ------
     ConfigError
-        With every problem of the three sections.
+        If a section is invalid; the message names every problem.
     """
     problems: list[str] = []
     model = _parse_model(raw.get("model"), problems)
@@ -155,7 +180,7 @@ def _parse_model(raw: Any, problems: list[str]) -> ModelConfig | None:
 def _contradictions(
     model: ModelConfig, training: TrainingConfig, data: DataConfig
 ) -> Iterator[str]:
-    """Yield what is wrong between settings that are each right."""
+    """Yield the problems of settings that are valid alone but not together."""
     if model.n_anneal_epochs > training.max_n_epochs:
         yield (
             f"training.max_n_epochs: must be at least the {model.n_anneal_epochs} epochs of "
@@ -182,9 +207,16 @@ def _contradictions(
 
 
 def with_fewer_epochs(config: TrialConfig, reduction: float) -> TrialConfig:
-    """Return settings with all numbers of epochs divided, those of the annealing included.
+    """Return settings with every number of epochs divided, those of the annealing included.
 
-    The weights that are annealed then reach their full values before the shorter fit ends.
+    Annealed weights therefore reach their full values before the shorter trial ends.
+
+    Parameters
+    ----------
+    config
+        Settings of a trial of full length.
+    reduction
+        Divisor of the numbers of epochs.
     """
     names = {name for name in epoch_settings(config) if config.params[name]}
     shorter = {name: max(1, round(config.params[name] / reduction)) for name in names}
@@ -192,6 +224,6 @@ def with_fewer_epochs(config: TrialConfig, reduction: float) -> TrialConfig:
 
 
 def epoch_settings(config: TrialConfig) -> list[str]:
-    """Return the hyperparameters that a shorter training changes."""
+    """Return the published names of the settings that `with_fewer_epochs` changes."""
     annealing = config.model.anneal_setting
     return ["max_n_epochs", "min_n_epochs", *([annealing] if annealing else [])]

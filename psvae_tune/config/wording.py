@@ -1,13 +1,18 @@
-"""How trials and numbers of things are called."""
+"""Word names of trials, numbers and lists for people."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 
 def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
-    """Return a short name for what varies in a trial, for example ``alpha=500 seed=0``.
+    """Return the short name of a trial, for example ``alpha=500 seed=0``.
 
-    ``rung`` is how much shorter than others it is, for example ``1/3``.
+    Parameters
+    ----------
+    params
+        Hyperparameters that the stage of the trial varies.
+    rung
+        Share of the epochs that a shorter trial trains, for example ``1/3``; None for all.
     """
     short = {"rng_seed_model": "seed", "n_ae_latents": "latents"}
     name = " ".join(
@@ -19,13 +24,13 @@ def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
     return f"{name} at {rung} of the epochs" if rung else name
 
 
-def pluralise(to_digits: float, what: str) -> str:
-    """Return how many there are of something, for example ``1 trial`` or ``2 trials``."""
-    return f"{to_digits:.12g} {what}{'' if to_digits == 1 else 's'}"
+def pluralise(number: float, what: str) -> str:
+    """Return a number of things, for example ``1 trial`` or ``2 trials``."""
+    return f"{number:.12g} {what}{'' if number == 1 else 's'}"
 
 
 def to_digits(value: float) -> str:
-    """Return a number to four digits."""
+    """Return a number with four digits."""
     return f"{value:.4g}"
 
 
@@ -35,6 +40,6 @@ def quote(name: str) -> str:
 
 
 def and_list(items: Iterable[str]) -> str:
-    """Return ``a, b and c``."""
+    """Return items as a list in words, for example ``a, b and c``."""
     *most, last = items
     return f"{', '.join(most)} and {last}" if most else last

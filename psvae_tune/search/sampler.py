@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.selection_rule import shortfalls
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.study import longest
+from psvae_tune.config.study import max_trial_epochs
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.search.trial_spec import Origin, TrialSpec
 
@@ -150,7 +150,8 @@ class StageSampler:
             own = (end for end in seen.ends.values() if end.stage == stage.name)
             n_trained = sum(end.epoch for end in own)
             n_running = len(seen.unfinished)
-            if n_trained + (n_running + 1) * longest(stage, self.origin.base) > stage.num_epochs:
+            n_each = max_trial_epochs(stage, self.origin.base)
+            if n_trained + (n_running + 1) * n_each > stage.num_epochs:
                 return "waiting" if n_running else "spent"
         return "left"
 

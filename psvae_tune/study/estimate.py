@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.study import Study, longest
+from psvae_tune.config.study import Study, max_trial_epochs
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
 from psvae_tune.search.successive_halving import epoch_divisors
 
@@ -38,7 +38,7 @@ def estimate_epochs(study: Study, n_slots: int = 1) -> Estimate:
     if any(domain.kind not in ("grid_search", "choice") for domain in domains.values()):
         return Estimate(n_epochs, None)
     n_points = math.prod(len(domain.values) for domain in domains.values())
-    n_longest = max(longest(stage, study.base) for stage in study.stages)
+    n_longest = max(max_trial_epochs(stage, study.base) for stage in study.stages)
     return Estimate(n_epochs, n_points * n_longest)
 
 
@@ -60,7 +60,7 @@ def count_epochs(
         Trials that run beside each other.
     """
     n_trials = stage.n_trials
-    per_trial = longest(stage, base)
+    per_trial = max_trial_epochs(stage, base)
     n_granted = None
     if stage.num_epochs is not None:
         n_rounds = math.ceil(stage.num_epochs / (per_trial * n_slots))
