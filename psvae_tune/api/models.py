@@ -35,6 +35,13 @@ class FitResult:
         metrics are NaN in epochs without validation.
     metrics
         Metrics of the model on the validation and the test split, ``val/…`` and ``test/…``.
+
+    Examples
+    --------
+    >>> found = pt.fit("mouse.h5", config)  # doctest: +SKIP
+    >>> found.history["val/frame_mse"].plot()  # doctest: +SKIP
+    >>> found.model.transform("mouse.h5").shape  # doctest: +SKIP
+    (2000, 6)
     """
 
     model: "FittedModel"

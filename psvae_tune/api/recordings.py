@@ -43,7 +43,7 @@ def read_session(path: Path | str) -> "Session":
     >>> session.frames.shape
     (1600, 1, 32, 32)
     >>> session.header.label_names
-    ('left_paw_x', 'right_paw_x', 'left_paw_y', 'right_paw_y')
+    ('paw_left_x', 'paw_right_x', 'paw_left_y', 'paw_right_y')
     """
     from psvae_tune.data.demo import session_path
     from psvae_tune.data.session_file import read_session as read
