@@ -1,4 +1,4 @@
-"""``psvae-tune import-behavenet``: settings and fitted models of the reference implementation."""
+"""``psvae-tune import-behavenet``: import settings or a fitted model from BehaveNet."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from psvae_tune.cli import options
 from psvae_tune.config.behavenet import import_settings
 from psvae_tune.errors import ConfigError
 from psvae_tune.files import write_bytes
-from psvae_tune.tracking.folders import OutputFolder
 
 EXAMPLES = """\b
 Examples:
@@ -24,13 +23,15 @@ Examples:
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="The folder that holds LAB/EXPT/ANIMAL/SESSION/data.hdf5.",
+    help="Folder that holds LAB/EXPT/ANIMAL/SESSION/data.hdf5.",
 )
-@click.option("--to", type=click.Path(path_type=Path), help="Write the search space to this file.")
+@click.option("--to", type=click.Path(path_type=Path), help="File to write the search space to.")
 @options.sessions
 @options.output
 @options.tracking_uri
-@click.option("--name", default="behavenet", show_default=True, help="The study of the run.")
+@click.option(
+    "--name", default="behavenet", show_default=True, help="Name of the study of the run."
+)
 @options.verbose
 def import_behavenet(
     paths: tuple[Path, ...],
@@ -41,10 +42,10 @@ def import_behavenet(
     tracking_uri: str | None,
     name: str,
 ) -> None:
-    """Bring settings or a fitted model from BehaveNet.
+    """Import settings or a fitted model from BehaveNet.
 
-    PATHS are the JSON files of a fit, which become a search-space file, or one fitted version
-    folder, which is scored on the recordings of --data and becomes a run in MLflow.
+    PATHS are the JSON files of a fit, which become a search-space file. Or PATHS is the folder
+    of one fitted version, which is scored on the recordings of --data and becomes a run in MLflow.
     """
     if not any(path.is_dir() for path in paths):
         _import_settings(paths, data_dir, to)
@@ -75,28 +76,10 @@ def _import_settings(paths: tuple[Path, ...], data_dir: Path | None, to: Path | 
 def _import_version(
     path: Path, names: tuple[str, ...], output: Path, tracking_uri: str | None, name: str
 ) -> None:
-    import torch
-
     from psvae_tune.config.session_list import list_sessions
-    from psvae_tune.data.demo import session_path
-    from psvae_tune.data.session_file import read_session
-    from psvae_tune.results.behavenet import import_version, needs_labels, read_version
-    from psvae_tune.tracking.client import open_target
+    from psvae_tune.results.behavenet import import_folder
 
-    version = read_version(path)
-    sessions = [
-        read_session(session_path(item), needs_labels=needs_labels(version))
-        for item in list_sessions(names, Path.cwd())
-    ]
-    folder = OutputFolder(output.resolve())
-    folder.prepare()
-    target = open_target(
-        tracking_uri or folder.default_tracking_uri,
-        str(version.meta.get("experiment_name") or name),
-        name,
-        folder.artifacts if tracking_uri is None else None,
-    )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for key, value in import_version(version, sessions, target, device).items():
+    sessions = list_sessions(names, Path.cwd())
+    for key, value in import_folder(path, sessions, output, tracking_uri, name).items():
         click.echo(f"{key} {value:.5g}")
     click.echo("clips that it was trained on may be among those it was scored on", err=True)

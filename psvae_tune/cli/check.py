@@ -1,4 +1,4 @@
-"""``psvae-tune check``: what a study would do, without doing it."""
+"""``psvae-tune check``: print what a study would do, without doing it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,12 @@ from psvae_tune.study.plan import StudyPlan
 @options.study_file
 @options.sessions
 @options.settings
-@click.option("--probe", "has_probe", is_flag=True, help="Time a few batches: hours and memory.")
+@click.option(
+    "--probe",
+    "has_probe",
+    is_flag=True,
+    help="Train a few batches, and print the hours and the memory of the study.",
+)
 @options.verbose
 def check(
     file: Path, sessions: tuple[str, ...], settings: tuple[str, ...], has_probe: bool
@@ -29,12 +34,12 @@ def check(
     for line in describe_plan(plan):
         click.echo(line)
     if has_probe:
-        for line in _describe_probe(plan):
+        for line in _describe_cost(plan):
             click.echo(line)
 
 
 def describe_plan(plan: StudyPlan) -> Iterator[str]:
-    """Yield the lines that tell a plan to a person."""
+    """Yield the lines that describe a plan to a person."""
     study = plan.study
     training = study.base.training
     n_each = [stage.n_trials for stage in study.stages]
@@ -65,25 +70,16 @@ def _describe_epochs(estimate: Estimate) -> str:
     return text
 
 
-def _describe_probe(plan: StudyPlan) -> Iterator[str]:
-    from psvae_tune.cluster.nodes import count_local_slots
-    from psvae_tune.study.load_sessions import check_buildable, choose_streamed, read_sessions
-    from psvae_tune.training.cost import measure_cost
+def _describe_cost(plan: StudyPlan) -> Iterator[str]:
+    from psvae_tune.study.study_cost import measure_study
 
-    sessions = read_sessions(plan, choose_streamed(plan))
-    check_buildable(plan.study, sessions)
-    found = measure_cost(
-        sessions, plan.study.base, max(1, int(plan.study.resources.cpus_per_trial))
-    )
-    n_slots = count_local_slots(plan.study.resources)
-    n_epochs = estimate_epochs(plan.study, n_slots).n_epochs
-    total = "" if n_epochs is None else f", up to {_time(found.epoch_s * n_epochs)}"
-    at_once = pluralise(n_slots, "trial")
-    yield f"time       {found.epoch_s:.2g} s an epoch, {at_once} at a time{total}"
-    n_bytes = sum(session.frames.nbytes for session in sessions)
+    cost = measure_study(plan)
+    total = "" if cost.n_epochs is None else f", up to {_time(cost.epoch_s * cost.n_epochs)}"
+    at_once = pluralise(cost.n_slots, "trial")
+    yield f"time       {cost.epoch_s:.2g} s an epoch, {at_once} at a time{total}"
     yield (
-        f"memory     {n_bytes / 2**20:.0f} MB of recordings, about "
-        f"{found.memory_bytes / 2**20:.0f} MB a trial"
+        f"memory     {cost.recording_bytes / 2**20:.0f} MB of recordings, about "
+        f"{cost.trial_bytes / 2**20:.0f} MB a trial"
     )
 
 

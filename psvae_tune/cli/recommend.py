@@ -1,4 +1,4 @@
-"""``psvae-tune recommend``: a search-space file for a recording."""
+"""``psvae-tune recommend``: write a search-space file for a recording."""
 
 from pathlib import Path
 
@@ -13,15 +13,20 @@ from psvae_tune.files import write_bytes
 
 @click.command()
 @click.argument("session", type=click.Path())
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file instead.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File to write instead of printing."
+)
 @click.option(
     "--hours",
     type=click.FloatRange(0, min_open=True),
-    help="End within so many on this machine: fewer epochs a fit.",
+    help="Hours that the study may take on this machine; fits get fewer epochs.",
 )
 @options.verbose
 def recommend(session: str, output: Path | None, hours: float | None) -> None:
-    """Propose a search-space file for a session, with a reason beside each value."""
+    """Write a search-space file for a recording, with the reason beside each value.
+
+    SESSION is the HDF5 file of a recording with labels. A short fit measures the cost.
+    """
     if output is not None and output.exists():
         raise StorageError(str(output), "exists", "choose another with --output")
     with Console(stderr=True).status("") as status:

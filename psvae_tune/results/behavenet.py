@@ -20,13 +20,16 @@ from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import DataConfig, TrainingConfig, TrialConfig, parse_trial_config
 from psvae_tune.config.wording import name_trial
+from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import Session
+from psvae_tune.data.session_file import read_session
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.files import sha256
 from psvae_tune.models.behavenet import model_from_reference
 from psvae_tune.models.model import Model
 from psvae_tune.results.keep_model import describe_session, keep_model, scaled_weights
-from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.client import TrackingTarget, open_target
+from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.trial_run import TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 
@@ -98,6 +101,45 @@ def _read_value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text or None
+
+
+def import_folder(
+    path: Path, sessions: Sequence[str], output: Path, tracking_uri: str | None, study: str
+) -> dict[str, float]:
+    """Import the version folder of a fit, as `import_version` does.
+
+    Parameters
+    ----------
+    path
+        Version folder.
+    sessions
+        Paths or URLs of the recordings to score the model on, in the order of its fit.
+    output
+        Output folder, which holds the MLflow store if there is no ``tracking_uri``.
+    tracking_uri
+        MLflow server or store; None for that of the output folder.
+    study
+        Name of the study of the run.
+
+    Returns
+    -------
+    dict
+        Metrics of the run.
+    """
+    version = read_version(path)
+    read = [
+        read_session(session_path(name), needs_labels=needs_labels(version)) for name in sessions
+    ]
+    folder = OutputFolder(output.resolve())
+    folder.prepare()
+    target = open_target(
+        tracking_uri or folder.default_tracking_uri,
+        str(version.meta.get("experiment_name") or study),
+        study,
+        folder.artifacts if tracking_uri is None else None,
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return import_version(version, read, target, device)
 
 
 def import_version(

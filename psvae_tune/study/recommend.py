@@ -14,7 +14,7 @@ import torch
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from psvae_tune.cluster.nodes import count_cpus, count_local_slots
+from psvae_tune.cluster.nodes import count_cpus
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import pluralise
 from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
@@ -24,9 +24,8 @@ from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.files import is_url
 from psvae_tune.study.estimate import estimate_epochs
-from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.plan import make_plan
-from psvae_tune.training.cost import measure_cost
+from psvae_tune.study.study_cost import measure_study
 from psvae_tune.training.fit import pick_dtype
 
 NORMALISED_ALPHAS = (0.01, 0.03, 0.1, 0.3)
@@ -236,12 +235,9 @@ def render(
 
 def _measure_cost(text: str) -> Cost:
     plan = make_plan(yaml.safe_load(text), "recommendation")
-    sessions = read_sessions(plan, choose_streamed(plan))
-    resources = plan.study.resources
-    epoch_s = measure_cost(sessions, plan.study.base, int(resources.cpus_per_trial)).epoch_s
-    n_slots = count_local_slots(resources)
-    n_fits, n_rounds = (_count_fits(plan.study, n) for n in (1, n_slots))
-    return Cost(epoch_s, n_fits, n_slots, n_rounds)
+    found = measure_study(plan)
+    n_fits, n_rounds = (_count_fits(plan.study, n) for n in (1, found.n_slots))
+    return Cost(found.epoch_s, n_fits, found.n_slots, n_rounds)
 
 
 def _count_fits(study: Study, n_slots: int) -> int:
