@@ -113,6 +113,7 @@ def fit(
 
     from psvae_tune.config.study import resolve_counts
     from psvae_tune.config.trial import DataConfig, TrainingConfig, parse_trial_config
+    from psvae_tune.data.label_scaler import LabelScaler
     from psvae_tune.data.session import Session
     from psvae_tune.models.model_file import SavedModel
     from psvae_tune.results.fitted_model import FittedModel
@@ -142,7 +143,8 @@ def fit(
         if callback is not None:
             callback(report)
     model = best_model(state)
-    saved = SavedModel(model, data.label_scaling, {"label_names": list(data.label_names)})
+    scaler = data.label_scaler or LabelScaler.identity(0)
+    saved = SavedModel(model, scaler, {"label_names": list(data.label_names)})
     history = DataFrame.from_dict(rows, orient="index").rename_axis("epoch")
     return FitResult(FittedModel(saved), history, final_metrics(model, data, device))
 

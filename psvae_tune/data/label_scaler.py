@@ -11,41 +11,66 @@ from psvae_tune.config.trial import LabelScaling
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError
 
+Floats = NDArray[np.float64]
+Labels = NDArray[np.float32]
+MAX_UNITS = 1e30
+"""Bound of a mean and a std, so that labels in the user's units fit float32."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelScaler:
-    """A shift and a scale for each label: (labels - mean) / std."""
+    """A shift and a scale for the labels of each session: (labels - mean) / std."""
 
-    names: tuple[str, ...]
-    mean: NDArray[np.float64]
-    """(label,), in the user's units."""
-    std: NDArray[np.float64]
-    """(label,), in the user's units."""
-
-    def transform(self, labels: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return standardised labels of shape (frame, label); masked entries mean nothing."""
-        return ((labels - self.mean) / self.std).astype(np.float32)
-
-    def inverse(self, labels: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return labels of shape (frame, label) in the user's units again."""
-        return (labels * self.std + self.mean).astype(np.float32)
-
-    def to_dict(self) -> dict[str, list[Any]]:
-        """Return plain lists, as JSON can hold them."""
-        return {
-            "names": list(self.names),
-            "mean": self.mean.tolist(),
-            "std": self.std.tolist(),
-        }
+    mean: Floats
+    """(session, label), in the user's units; a single row holds for every session."""
+    std: Floats
+    """(session, label), in the user's units."""
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Sequence[Any]]) -> Self:
-        """Rebuild a scaler from what `to_dict` returned."""
-        return cls(
-            names=tuple(values["names"]),
-            mean=np.array(values["mean"], dtype=np.float64),
-            std=np.array(values["std"], dtype=np.float64),
+    def identity(cls, n_labels: int) -> Self:
+        """Return a scaler that leaves labels as they are."""
+        return cls(np.zeros((1, n_labels)), np.ones((1, n_labels)))
+
+    @classmethod
+    def join(cls, scalers: Sequence[Self]) -> Self:
+        """Return one scaler for all sessions."""
+        mean, std = (
+            np.concatenate([getattr(scaler, name) for scaler in scalers])
+            for name in ("mean", "std")
         )
+        return cls(mean, std)
+
+    def transform(self, labels: NDArray[np.floating], session_index: int = 0) -> Labels:
+        """Return standardised labels of shape (frame, label); masked entries mean nothing."""
+        row = self._row(session_index)
+        return ((labels - self.mean[row]) / self.std[row]).astype(np.float32)
+
+    def inverse(self, labels: NDArray[np.floating], session_index: int = 0) -> Labels:
+        """Return standardised labels of shape (frame, label) in the user's units again."""
+        row = self._row(session_index)
+        return (labels * self.std[row] + self.mean[row]).astype(np.float32)
+
+    def _row(self, session_index: int) -> int:
+        return session_index if len(self.mean) > 1 else 0
+
+    def to_dict(self) -> dict[str, list[list[float]]]:
+        """Return plain lists ``mean`` and ``std``, as JSON can hold them."""
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a scaler from lists (session, label) or, for a single row, (label,).
+
+        Raises
+        ------
+        ValueError
+            If they are no table of a mean and a positive std for each label.
+        """
+        mean, std = (np.atleast_2d(np.array(values[name], np.float64)) for name in ("mean", "std"))
+        is_usable = np.abs([mean, std]).max(initial=0) < MAX_UNITS and (std > 0).all()
+        if not is_usable:
+            raise ValueError(f"needs numbers below {MAX_UNITS:g}, and a positive std")
+        return cls(mean, std)
 
 
 def fit_label_scaler(
@@ -85,7 +110,7 @@ def fit_label_scaler(
         std = np.ones_like(std)
     if scaling == "none":
         mean = np.zeros_like(mean)
-    return LabelScaler(session.header.label_names, mean, std)
+    return LabelScaler(mean[None], std[None])
 
 
 def flat_label_problems(

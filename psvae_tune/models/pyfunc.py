@@ -43,7 +43,7 @@ class FramesToLatents:
         seen = encode(model, iter_batches(model, split_frames(frames), session_index))
         found = {"latents": seen.latents}
         if seen.labels_hat is not None:
-            found["labels"] = self.saved.in_units(seen.labels_hat, session_index)
+            found["labels"] = self.saved.label_scaler.inverse(seen.labels_hat, session_index)
         return found
 
 

@@ -129,7 +129,9 @@ def promote(study: LoggedStudy, name: str) -> str:
         "psvae_tune.study_run": study.run_id,
         "psvae_tune.trial": study.label(trial),
         "psvae_tune.label_names": json.dumps(saved.extra.get("label_names", [])),
-        "psvae_tune.label_scaler": json.dumps(saved.label_scaler),
+        "psvae_tune.label_scaler": json.dumps(
+            saved.label_scaler.to_dict() if saved.label_names else None
+        ),
     }
     return register_model(study.target, trial.run_id, model_uri, name, tags)
 

@@ -122,7 +122,7 @@ def standardise_labels(
         raise DataError("labels", f"must be {expected} (frame, label), got {given.shape}")
     if np.isinf(given).any():
         raise DataError("labels", "must be finite or NaN, got infinity")
-    return saved.standardise(given, session_index)
+    return saved.label_scaler.transform(given, session_index)
 
 
 def check_steps(values: ArrayLike) -> Floats:
@@ -163,7 +163,7 @@ def label_steps(
     labels = np.zeros((len(steps), saved.model.shape.n_labels), np.float32)
     labels[:, column] = steps
     if values is not None:
-        labels = saved.standardise(labels, session_index)
+        labels = saved.label_scaler.transform(labels, session_index)
     given = torch.from_numpy(labels).to(saved.model.net.mean.weight)
     return saved.model.latents_for_labels(given)[:, column].cpu().numpy()
 

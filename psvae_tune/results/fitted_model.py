@@ -153,7 +153,7 @@ class FittedModel:
             raise ConfigError("model", f"`{self.model.config.model_class}` predicts no labels")
         labels_hat = self._encode(recording, session_index).labels_hat
         assert labels_hat is not None
-        return self.saved.in_units(labels_hat, session_index)
+        return self.saved.label_scaler.inverse(labels_hat, session_index)
 
     def reconstruct(
         self, recording: Recording, session_index: int = 0, labels: ArrayLike | None = None

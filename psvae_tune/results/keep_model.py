@@ -50,7 +50,7 @@ def keep_model(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"
         names = {"label_names": list(data.label_names)}
-        save_model(path, model, data.label_scaling, names)
+        save_model(path, model, data.label_scaler, names)
         run.log_folder(path.parent)
     finished = FinishedTrial(
         model, data, device, metrics, run.history(), epoch, model.config.n_anneal_epochs

@@ -61,8 +61,8 @@ def predict_sessions(
         seen = encode(model, clips)
         labels_hat = None
         if seen.labels_hat is not None:
-            assert item.scaler is not None
-            labels_hat = item.scaler.inverse(seen.labels_hat)
+            assert data.label_scaler is not None
+            labels_hat = data.label_scaler.inverse(seen.labels_hat, index)
         found.append(
             Predictions(
                 latent_names=model.partition.name_latents(header.label_names),
@@ -139,7 +139,7 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
         clip_names, clip_lengths = header.clip_names, header.clip_lengths
     labels_hat = seen.labels_hat
     if labels_hat is not None:
-        labels_hat = saved.in_units(labels_hat, session_index)
+        labels_hat = saved.label_scaler.inverse(labels_hat, session_index)
     return Predictions(
         latent_names=saved.model.partition.name_latents(saved.label_names),
         label_names=() if labels_hat is None else saved.label_names,

@@ -31,7 +31,6 @@ class PreparedSession:
 
     session: Session
     splits: Splits
-    scaler: LabelScaler | None
     labels: np.ndarray[Any, np.dtype[np.float32]] | None
     """(frame, label), scaled."""
     resident: Mapping[str, Tensor] | None = None
@@ -56,6 +55,8 @@ class PreparedData:
     """All sessions of a trial, ready to be cut into batches."""
 
     sessions: tuple[PreparedSession, ...]
+    label_scaler: LabelScaler | None
+    """The units of the labels, session by session; None without labels."""
     n_sessions_per_batch: int = 1
 
     @property
@@ -68,14 +69,6 @@ class PreparedData:
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels, empty without labels."""
         return self.sessions[0].session.header.label_names
-
-    @property
-    def label_scaling(self) -> dict[str, Any] | None:
-        """What takes scaled labels back to the user's units, a row a session; None without."""
-        scalers = [item.scaler.to_dict() for item in self.sessions if item.scaler is not None]
-        if not scalers:
-            return None
-        return {name: [scaler[name] for scaler in scalers] for name in ("mean", "std")}
 
     def clips(self, split: SplitName) -> list[tuple[int, int]]:
         """Return the (session, clip) pairs of a split in order."""
@@ -265,17 +258,19 @@ def prepare_data(sessions: Sequence[Session], config: TrialConfig) -> PreparedDa
     DataError
         If a session has too few clips, or a label that cannot be scaled.
     """
-    prepared = []
+    prepared, scalers = [], []
     for session in sessions:
         data, training = config.data, config.training
         splits = split_clips(session.header.n_clips, data.trial_splits, data.rng_seed_data)
         train = take_fraction(splits.train, training.train_frac, data.rng_seed_data)
         splits = Splits(train, splits.val, splits.test)
-        scaler = labels = None
+        labels = None
         if session.labels is not None and session.label_masks is not None:
             scaler = fit_label_scaler(session, train, data.label_scaling)
+            scalers.append(scaler)
             labels = scaler.transform(session.labels)
             # What stands under the mask must not reach a model, not even as a distant outlier.
             labels[~session.label_masks] = 0
-        prepared.append(PreparedSession(session, splits, scaler, labels))
-    return PreparedData(tuple(prepared), config.model.n_sessions_in_batch)
+        prepared.append(PreparedSession(session, splits, labels))
+    label_scaler = LabelScaler.join(scalers) if scalers else None
+    return PreparedData(tuple(prepared), label_scaler, config.model.n_sessions_in_batch)

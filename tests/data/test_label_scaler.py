@@ -33,9 +33,8 @@ def test_statistics_of_valid_entries_of_training_clips():
         [2, 1, 1],
     )
     scaler = fit_label_scaler(session, (0, 2), "zscore")
-    np.testing.assert_allclose(scaler.mean, [3, 20])
-    np.testing.assert_allclose(scaler.std, [np.sqrt(8 / 3), 10])
-    assert scaler.names == ("label_0", "label_1")
+    np.testing.assert_allclose(scaler.mean, [[3, 20]])
+    np.testing.assert_allclose(scaler.std, [[np.sqrt(8 / 3), 10]])
 
 
 def test_without_masks_equals_the_reference_library():
@@ -53,22 +52,30 @@ def test_without_masks_equals_the_reference_library():
 def test_scalings(scaling, mean, std):
     session = make_session([[1], [5]], [[1], [1]], [2])
     scaler = fit_label_scaler(session, (0,), scaling)
-    assert scaler.mean == [mean]
-    assert scaler.std == [std]
+    assert scaler.to_dict() == {"mean": [[mean]], "std": [[std]]}
 
 
 def test_inverse_undoes_transform():
     rng = np.random.default_rng(0)
     labels = rng.normal(100, [1, 50], (40, 2)).astype(np.float32)
-    scaler = LabelScaler(("a", "b"), np.array([90.0, 110.0]), np.array([2.0, 40.0]))
+    scaler = LabelScaler(np.array([[90.0, 110.0]]), np.array([[2.0, 40.0]]))
     np.testing.assert_allclose(scaler.inverse(scaler.transform(labels)), labels, rtol=1e-5)
     assert scaler.transform(labels).dtype == scaler.inverse(labels).dtype == np.float32
 
 
+def test_every_session_has_its_own_row():
+    one, two = (LabelScaler(np.array([[mean]]), np.array([[2.0]])) for mean in (1.0, 5.0))
+    both = LabelScaler.join([one, two])
+    labels = np.array([[7.0]])
+    assert [both.transform(labels, index).item() for index in (0, 1)] == [3, 1]
+    assert [both.inverse(labels, index).item() for index in (0, 1)] == [15, 19]
+    # A single row is that of all sessions.
+    assert one.transform(labels, 1) == one.transform(labels)
+
+
 def test_json_round_trip_is_exact():
-    scaler = LabelScaler(("a", "b"), np.array([1 / 3, 1e-9]), np.array([2 / 3, 1e9]))
+    scaler = LabelScaler(np.array([[1 / 3, 1e-9]]), np.array([[2 / 3, 1e9]]))
     again = LabelScaler.from_dict(json.loads(json.dumps(scaler.to_dict())))
-    assert again.names == scaler.names
     np.testing.assert_array_equal(again.mean, scaler.mean)
     np.testing.assert_array_equal(again.std, scaler.std)
 

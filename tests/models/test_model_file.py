@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from psvae_tune.data.label_scaler import LabelScaler
 from psvae_tune.errors import DataError, StorageError
 from psvae_tune.models.encoding import N_FRAMES_AT_ONCE
 from psvae_tune.models.model_file import load_model, save_model
@@ -14,7 +15,7 @@ from psvae_tune.models.pyfunc import _load_pyfunc
 from psvae_tune.models.registry import build_model
 from tests.support.small_models import SHAPE, VARIANTS, make_batch, make_config
 
-SCALER = {"mean": [10.0, 20.0, 30.0, 40.0], "std": [1.0, 2.0, 3.0, 4.0]}
+SCALER = LabelScaler(np.array([[10.0, 20.0, 30.0, 40.0]]), np.array([[1.0, 2.0, 3.0, 4.0]]))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -27,7 +28,7 @@ def test_model_is_the_same_after_a_round_trip(variant: str, tmp_path: Path) -> N
     saved = load_model(tmp_path / "model.pt")
     assert saved.model.config == model.config
     assert saved.model.shape == model.shape
-    assert saved.label_scaler == SCALER
+    assert saved.label_scaler.to_dict() == SCALER.to_dict()
     assert saved.extra == {"label_names": ["paw", "ü"]}
     assert not saved.model.training
     batch = make_batch()
@@ -119,14 +120,14 @@ def test_served_model_gives_latents_and_labels_in_users_units(tmp_path: Path) ->
         "labels": ((len(frames), 4), np.float32),
     }
     np.testing.assert_allclose(found["latents"], said.mean, atol=1e-5)
-    expected = said.labels.numpy() * SCALER["std"] + SCALER["mean"]
+    expected = said.labels.numpy() * SCALER.std + SCALER.mean
     np.testing.assert_allclose(found["labels"], expected, rtol=1e-5)
     np.testing.assert_allclose(floats["labels"], found["labels"], rtol=1e-5)
 
 
 def test_served_model_has_the_units_of_every_session(tmp_path: Path) -> None:
     model = build_model(make_config("msps-vae"), SHAPE).eval()
-    scaler = {"mean": [[0.0] * 4, [100.0] * 4], "std": [[1.0] * 4, [2.0] * 4]}
+    scaler = LabelScaler(np.array([[0.0] * 4, [100.0] * 4]), np.array([[1.0] * 4, [2.0] * 4]))
     save_model(tmp_path / "model.pt", model, scaler)
     served = _load_pyfunc(str(tmp_path / "model.pt"))
     frames = make_batch().frames.numpy()
@@ -149,11 +150,35 @@ def test_served_model_refuses_other_frames(frames: np.ndarray, tmp_path: Path) -
         _load_pyfunc(str(tmp_path / "model.pt")).predict(frames)
 
 
+def rewrite_scaler(path: Path, scaler: object) -> None:
+    """Put other units into a model file."""
+    content = torch.load(path, weights_only=True)
+    description = json.loads(content["description"]) | {"label_scaler": scaler}
+    torch.save({**content, "description": json.dumps(description)}, path)
+
+
 @pytest.mark.parametrize(
     "std", [[1, 1, 1, 0], [1, -1, 1, 1], [1, 1, 1e300, 1], [1, 1, 1], [1, 1, 1, "x"]]
 )
 def test_units_that_no_label_has_are_refused(tmp_path: Path, std: list[object]) -> None:
     path = tmp_path / "model.pt"
-    save_model(path, build_model(make_config("ps-vae"), SHAPE), {**SCALER, "std": std})
+    save_model(path, build_model(make_config("ps-vae"), SHAPE))
+    rewrite_scaler(path, {"mean": [1, 2, 3, 4], "std": std})
     with pytest.raises(StorageError, match="label_scaler must hold a mean and a positive std"):
         load_model(path)
+
+
+def test_units_that_all_sessions_share_may_be_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_model(path, build_model(make_config("ps-vae"), SHAPE))
+    rewrite_scaler(path, {"mean": [1, 2, 3, 4], "std": [1, 1, 2, 2]})
+    scaler = load_model(path).label_scaler
+    for session in (0, 1):
+        np.testing.assert_array_equal(scaler.inverse(np.ones((1, 4)), session), [[2, 3, 5, 6]])
+
+
+def test_labels_without_units_are_as_recorded(tmp_path: Path) -> None:
+    save_model(tmp_path / "model.pt", build_model(make_config("ps-vae"), SHAPE))
+    scaler = load_model(tmp_path / "model.pt").label_scaler
+    labels = np.arange(8.0).reshape(2, 4)
+    np.testing.assert_array_equal(scaler.inverse(scaler.transform(labels, 1), 1), labels)

@@ -10,6 +10,7 @@ import torch
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.trial import parse_trial_config
+from psvae_tune.data.label_scaler import LabelScaler
 from psvae_tune.data.session_file import write_session
 from psvae_tune.errors import ConfigError, DataError, UserError
 from psvae_tune.models.encoding import N_FRAMES_AT_ONCE
@@ -48,7 +49,7 @@ def load(name, tmp_path, **settings) -> FittedModel:
     data = prepare_data(SESSIONS, config)
     model = build_model(config.model, data.shape)
     names = {"label_names": list(data.label_names)}
-    save_model(tmp_path / "model.pt", model, data.label_scaling, names)
+    save_model(tmp_path / "model.pt", model, data.label_scaler, names)
     return FittedModel.load(tmp_path / "model.pt")
 
 
@@ -72,7 +73,7 @@ def test_a_whole_session(fitted, index):
             fitted.predict_labels(session, index)
     else:
         scale = fitted.saved.label_scaler
-        expected = said.labels.numpy() * scale["std"][index] + scale["mean"][index]
+        expected = said.labels.numpy() * scale.std[index] + scale.mean[index]
         labels = fitted.predict_labels(session, index)
         np.testing.assert_allclose(labels, expected, rtol=1e-4, atol=1e-4)
 
@@ -83,7 +84,7 @@ def test_the_latents_of_labels_are_the_labels(tmp_path):
     latents = fitted.transform(SESSIONS[0])
     labels = fitted.predict_labels(SESSIONS[0])
     assert fitted.latent_names == ("label_0", "label_1", *(f"unsupervised {i}" for i in range(3)))
-    scaled = fitted.saved.standardise(labels)
+    scaled = fitted.saved.label_scaler.transform(labels)
     np.testing.assert_allclose(latents[:, :2], scaled, rtol=1e-4, atol=1e-5)
 
 
@@ -111,7 +112,7 @@ def test_frames_sessions_and_files_are_the_same_recording(tmp_path):
 def test_reconstructions_are_those_of_the_model(fitted):
     session = SESSIONS[1]
     labels = None if not fitted.model.is_conditional else session.labels
-    scaled = None if labels is None else fitted.saved.standardise(labels, 1)
+    scaled = None if labels is None else fitted.saved.label_scaler.transform(labels, 1)
     said = fitted.model.predict(session.frames / 255, scaled, session.labels_sc, 1)
     for found in (fitted.reconstruct(session, 1), fitted.reconstruct(session, 1, labels)):
         np.testing.assert_allclose(found, said.frames, atol=1e-5)
@@ -121,7 +122,7 @@ def test_a_lost_point_is_decoded_as_the_mean_as_in_the_fit(tmp_path):
     fitted = load("cond-vae", tmp_path)
     lost = np.zeros_like(SESSIONS[1].label_masks)
     session = replace(SESSIONS[1], label_masks=lost)
-    mean = np.tile(fitted.saved.label_scaler["mean"][1], (len(lost), 1))
+    mean = np.tile(fitted.saved.label_scaler.mean[1], (len(lost), 1))
     expected = fitted.reconstruct(SESSIONS[1], 1, mean)
     np.testing.assert_allclose(fitted.reconstruct(session, 1), expected, atol=1e-6)
 
@@ -142,7 +143,7 @@ def test_a_traversal_of_a_label_is_in_the_units_of_the_user(tmp_path):
     expected = [fitted.set_labels(frame[None], [[np.nan, value]], 1)[0] for value in values]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     scale = fitted.saved.label_scaler
-    usual = scale["mean"][1][1] + scale["std"][1][1] * np.linspace(-2, 2, 5)
+    usual = scale.mean[1, 1] + scale.std[1, 1] * np.linspace(-2, 2, 5)
     expected = fitted.traverse(frame, "label_1", usual, 1)
     np.testing.assert_allclose(
         fitted.traverse(frame, "label_1", session_index=1), expected, atol=1e-5
@@ -218,7 +219,7 @@ def test_the_examples(tmp_path, demo_session):
     data = prepare_data([demo_session], config)
     path = tmp_path / "model.pt"
     names = {"label_names": list(data.label_names)}
-    save_model(path, build_model(config.model, data.shape), data.label_scaling, names)
+    save_model(path, build_model(config.model, data.shape), data.label_scaler, names)
     two = replace(data.shape, n_sessions=2)
     settings = {"model_class": "msps-vae", "n_background": 1, "ps_vae.delta": 1}
     pair = build_model(make_config({**settings, "n_ae_latents": 6}).model, two)
@@ -227,7 +228,7 @@ def test_the_examples(tmp_path, demo_session):
         "path": path,
         "session": demo_session,
         "model": FittedModel.load(path),
-        "pair": FittedModel(SavedModel(pair, None, {})),
+        "pair": FittedModel(SavedModel(pair, LabelScaler.identity(4), {})),
     }
     n_failed, n_tried = doctest.testmod(fitted_model, extraglobs=known)
     assert n_tried > 10
@@ -236,8 +237,8 @@ def test_the_examples(tmp_path, demo_session):
 
 def test_units_there_and_back(fitted):
     labels = SESSIONS[1].labels
-    scaled = fitted.saved.standardise(labels, 1)
-    np.testing.assert_allclose(fitted.saved.in_units(scaled, 1), labels, rtol=1e-5)
+    scaled = fitted.saved.label_scaler.transform(labels, 1)
+    np.testing.assert_allclose(fitted.saved.label_scaler.inverse(scaled, 1), labels, rtol=1e-5)
     np.testing.assert_allclose(scaled.mean(0), 0, atol=0.2)
 
 
@@ -252,11 +253,12 @@ def test_a_label_that_is_set_is_what_the_latents_then_say(tmp_path, name):
     np.testing.assert_allclose(unchanged, said.frames, atol=1e-4)
     wanted = np.array([[4.0, np.nan]] * 3)
     expected = fitted.model.with_labels(
-        said.mean, torch.tensor(fitted.saved.standardise(np.c_[[4.0] * 3, seen[:, 1]], 1))
+        said.mean,
+        torch.tensor(fitted.saved.label_scaler.transform(np.c_[[4.0] * 3, seen[:, 1]], 1)),
     )
     decoded = fitted.model.decode(expected).numpy()
     np.testing.assert_allclose(fitted.set_labels(frames, wanted, 1), decoded, atol=1e-4)
-    read = fitted.saved.in_units(fitted.model.predict_labels(expected).numpy(), 1)
+    read = fitted.saved.label_scaler.inverse(fitted.model.predict_labels(expected).numpy(), 1)
     np.testing.assert_allclose(read, np.c_[[4.0] * 3, seen[:, 1]], rtol=1e-3)
     assert abs(decoded - unchanged).max() > 1e-4
 
@@ -266,7 +268,9 @@ def test_a_conditional_decoder_is_told_labels(tmp_path, name):
     fitted = load(name, tmp_path)
     frames, points = SESSIONS[0].frames[:3], SESSIONS[0].labels_sc[:3]
     labels = SESSIONS[0].labels[:3]
-    said = fitted.model.predict(frames / 255, fitted.saved.standardise(labels), points, 0)
+    said = fitted.model.predict(
+        frames / 255, fitted.saved.label_scaler.transform(labels), points, 0
+    )
     found = fitted.set_labels(frames, labels, labels_sc=points)
     np.testing.assert_allclose(found, said.frames, atol=1e-5)
     assert not np.allclose(found, fitted.set_labels(frames, labels + 3, labels_sc=points))

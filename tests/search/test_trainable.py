@@ -76,7 +76,7 @@ def test_its_run_holds_params_metrics_and_files(job, tmp_path):
         assert yaml.safe_load(file)["model"]["ps_vae.alpha"] == 20
     saved = load_model(client.download_artifacts(run.info.run_id, "model.pt", str(tmp_path)))
     assert saved.model.config.alpha == 20
-    assert len(saved.label_scaler["mean"][0]) == 2
+    assert saved.label_scaler.mean.shape == (1, 2)
 
 
 @pytest.mark.parametrize("n_before", [1, 3, 4])

@@ -11,8 +11,6 @@ NAMES = '["paw_x", "paw_y"]'
 
 
 def write_model(path):
-    state = start(
-        make_config(), prepare_data([make_session()], make_config()), torch.device("cpu")
-    )
-    scaler = {"mean": [[1.0, 2.0]], "std": [[1.0, 2.0]]}
-    save_model(path, state.model, scaler, {"label_names": ["paw_x", "paw_y"]})
+    data = prepare_data([make_session()], make_config())
+    state = start(make_config(), data, torch.device("cpu"))
+    save_model(path, state.model, data.label_scaler, {"label_names": ["paw_x", "paw_y"]})

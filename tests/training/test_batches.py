@@ -120,8 +120,9 @@ def test_labels_are_scaled_by_session():
 
 def test_statistics_go_with_the_model():
     data = prepare([make_session(), make_session(1)])
-    assert np.shape(data.label_scaling["mean"]) == (2, 2)
-    assert prepare([make_session()], data={"label_scaling": "none"}).label_scaling == {
+    assert data.label_scaler.mean.shape == (2, 2)
+    scaler = prepare([make_session()], data={"label_scaling": "none"}).label_scaler
+    assert scaler.to_dict() == {
         "mean": [[0, 0]],
         "std": [[1, 1]],
     }

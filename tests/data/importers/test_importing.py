@@ -11,6 +11,7 @@ from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.importers.plan import cut_clips, plan_import
 from psvae_tune.data.importers.request import FrameRange, ImportRequest, Source
 from psvae_tune.data.importers.write import import_session
+from psvae_tune.data.label_scaler import LabelScaler
 from psvae_tune.data.session_file import read_session
 from psvae_tune.data.video import Crop
 from psvae_tune.errors import ConfigError, DataError, StorageError
@@ -96,7 +97,9 @@ def test_a_model_is_shown_the_frames_of_a_video_that_an_import_stores(tmp_path, 
     video = turn(write_video(tmp_path / "turned.mp4", draw(centres)), 270)
     _plan, session = run(ImportRequest((Source(video),), size=(24, 32)), tmp_path / "s.h5")
     config = parse_trial_config({"model": {"model_class": "vae", "n_ae_latents": 3}}, "x").model
-    saved = SavedModel(build_model(config, DataShape(1, 32, 24)).eval(), None, {})
+    saved = SavedModel(
+        build_model(config, DataShape(1, 32, 24)).eval(), LabelScaler.identity(0), {}
+    )
     found = predict_recording(saved, video)
     assert found.clip_lengths == (N,)
     expected = predict_recording(saved, tmp_path / "s.h5")

@@ -170,7 +170,7 @@ def test_the_point_of_a_traversed_label_is_where_the_label_is(ps_vae):
     seen = traverse_places(model, data, [(0, 17)], latent_values(predictions, data), CPU)
     # The labels of the demo are pixels already, so points are labels in the user's units.
     scaled = seen.values[1] * model.readout.weight[1].item() + model.readout.bias[1].item()
-    expected = data.sessions[0].scaler.mean[1] + data.sessions[0].scaler.std[1] * scaled
+    expected = data.label_scaler.mean[0, 1] + data.label_scaler.std[0, 1] * scaled
     np.testing.assert_allclose(seen.points[0, 1, :, 1], expected, rtol=1e-3)
 
 
