@@ -16,12 +16,7 @@ import h5py
 import numpy as np
 
 from psvae_tune.data.session import SessionHeader
-from psvae_tune.data.untrusted_hdf5 import (
-    HDF5_ERRORS,
-    open_hdf5,
-    piece_problem,
-    rehearse_texts,
-)
+from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, open_hdf5, piece_problem, rehearse_texts
 from psvae_tune.errors import DataError, StorageError
 
 MAX_LABELS = 10_000

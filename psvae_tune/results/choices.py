@@ -1,4 +1,4 @@
-"""Choosing otherwise than the rule did, and handing on what was chosen."""
+"""A person overrides the rule's choice, promotes the chosen model, or exports a trial."""
 
 import io
 import json
@@ -13,31 +13,35 @@ import numpy as np
 from psvae_tune.errors import StorageError, StudyError, TrackingError
 from psvae_tune.files import replace_when_whole, write_bytes
 from psvae_tune.results.figures.images import COMPARISON
-from psvae_tune.results.logged_study import CHOICES, LoggedStudy, TrialRecord, open_study
+from psvae_tune.results.logged_study import CHOICES, LoggedStudy, open_study
 from psvae_tune.results.publish import publish
+from psvae_tune.results.trial_record import TrialRecord
 from psvae_tune.tracking.client import SELECTED, reason_of, writing
 from psvae_tune.tracking.model_registry import find_model, log_model, register_model
 from psvae_tune.tracking.study_run import StudyRun
 
 
 def override(study: LoggedStudy, trial: TrialRecord, user: str, reason: str) -> LoggedStudy:
-    """Choose another trial of a study, and keep who did it and why beside all earlier choices.
+    """Choose another trial of a study, and keep the person and the reason.
+
+    Earlier choices stay in the study's history. Side effects: writes to the study's run, moves a
+    tag, and makes the report again.
 
     Parameters
     ----------
     study
-        As MLflow knows it.
+        Study to choose in.
     trial
-        A finished one.
-    user, reason
-        Who, and why.
-
-    Side effects: writes to the study's run, moves a tag, and makes the report again.
+        Finished trial to choose.
+    user
+        Name of the person who chooses.
+    reason
+        Reason for the choice; may be empty.
 
     Returns
     -------
-    StudyResult
-        As it is now.
+    LoggedStudy
+        The study after the choice.
 
     Raises
     ------
@@ -149,9 +153,9 @@ def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
     Parameters
     ----------
     study, trial
-        Where from.
+        Study, and the trial of it to copy.
     folder
-        Where to; must not exist, and appears whole or not at all.
+        New folder, which appears whole or not at all.
 
     Raises
     ------
@@ -179,7 +183,7 @@ def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
 
 
 def _card(study: LoggedStudy, trial: TrialRecord) -> dict[str, Any]:
-    """Return what a person must know of a model who has its file only."""
+    """Return the description of a model for a person who has only its file."""
     return {
         "study": study.name,
         "trial": study.label(trial),

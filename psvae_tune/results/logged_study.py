@@ -1,85 +1,44 @@
-"""Studies as MLflow knows them: read back from tags, params, metrics and artifacts alone."""
+"""A study is read back from MLflow: from tags, params, metrics and artifacts alone."""
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import yaml
 
-from psvae_tune.config.metric_catalog import METRICS, STAGE_METRICS, Goal
+from psvae_tune.config.metric_catalog import METRICS, Goal
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.wording import name_trial
 from psvae_tune.errors import StorageError, StudyError, TrackingError, UserError, nearest
-from psvae_tune.metrics.pareto import non_dominated
+from psvae_tune.results.trial_record import (
+    MAX_TRIALS,
+    TrialRecord,
+    pareto_front,
+    parse_param,
+    read_trials,
+)
 from psvae_tune.tracking.client import (
     KIND,
-    RUNG,
-    SELECTED,
-    STAGE,
-    STOP_REASON,
     STUDY,
-    TRIAL,
     TrackingTarget,
     find_database,
     local_folder,
     reason_of,
 )
-from psvae_tune.tracking.trial_result import TrialResult
 
 SELECTION, CHOICES = "selection.json", "choices.json"
-MAX_TRIALS = 5000
 _FRONT_METRICS = ("frame_mse", "label_r2", "latent_correlation", "gaussian_tc", "frames_nll")
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRecord:
-    """What the run of one trial says."""
-
-    run_id: str
-    trial_id: str
-    name: str
-    stage: str
-    status: str
-    stop_reason: str
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    """As in MLflow: ``best/…``, ``test/…`` and the last ``train/…`` and ``val/…``."""
-    is_selected: bool
-    rung: str = ""
-    """Of a training on a shorter schedule, how much shorter."""
-    artifacts: str = ""
-    """URI of the folder of its files."""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it was trained to the full; what was stopped, cut short or failed is not."""
-        # Only a trial that was scored at its end has this number.
-        return self.status == "FINISHED" and "best/epoch" in self.metrics and not self.rung
-
-    def result(self) -> TrialResult:
-        """Return what a selection needs to know of it."""
-        metrics = {
-            f"val/{key.removeprefix('best/')}" if key.startswith("best/") else key: value
-            for key, value in self.metrics.items()
-            if key.startswith(("best/", "test/"))
-        }
-        for name in STAGE_METRICS:
-            if f"val/{name}" in metrics:
-                metrics[name] = metrics.pop(f"val/{name}")
-        return TrialResult(self.trial_id, self.name, self.params, metrics, self.is_finished)
 
 
 @dataclass(frozen=True)
 class LoggedStudy:
-    """One study, its run and its trials' runs."""
+    """One study: its run, and the runs of its trials."""
 
     target: TrackingTarget
     run_id: str
@@ -87,18 +46,18 @@ class LoggedStudy:
     experiment_name: str
     params: Mapping[str, Any]
     trials: tuple[TrialRecord, ...]
-    """In the order in which they began."""
+    """Trials in the order in which they began."""
     artifacts: str = ""
-    """URI of the folder of its own files."""
+    """URI of the folder that holds the files of the study's run."""
 
     @property
     def name(self) -> str:
-        """Of the study."""
+        """Name of the study."""
         return self.target.study
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """Its stages, from the search-space file among its artifacts."""
+        """Stages of the search-space file that the study's run holds."""
         raw = self.read_artifact(self.run_id, "study.yaml")
         if raw is None:
             return ()
@@ -106,30 +65,30 @@ class LoggedStudy:
 
     @cached_property
     def selection(self) -> Mapping[str, Any]:
-        """What each stage chose and why; empty while it is not over."""
+        """Choice of each stage with its reasons; empty until the study has ended."""
         raw = self.read_artifact(self.run_id, SELECTION)
         return {} if raw is None else dict(json.loads(raw))
 
     @cached_property
     def choices(self) -> list[dict[str, Any]]:
-        """Every choice of the study's trial, the latest last: by the rule, then by people."""
+        """Every choice of a trial, the latest last: first the rule's, then those of people."""
         raw = self.read_artifact(self.run_id, CHOICES)
         return [] if raw is None else list(json.loads(raw))
 
     @property
     def override(self) -> Mapping[str, Any] | None:
-        """The latest choice, if a person made it and not the rule."""
+        """Latest choice if a person made it, None if the rule did."""
         last = self.choices[-1] if self.choices else None
         return None if last is None or last["by"] == "rule" else last
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:
-        """Trials that were trained to their end."""
+        """Trials that were trained to their end, on the full schedule."""
         return tuple(trial for trial in self.trials if trial.is_finished)
 
     @property
     def chosen(self) -> TrialRecord | None:
-        """The trial that is chosen now."""
+        """Trial that is chosen now; None until the study has ended."""
         return next((trial for trial in self.trials if trial.is_selected), None)
 
     @property
@@ -145,13 +104,13 @@ class LoggedStudy:
         return [name for name, values in params.items() if len(values) > 1]
 
     def label(self, trial: TrialRecord) -> str:
-        """Return what tells a trial from all others of the study, stages aside."""
+        """Return a name that no other setting of the study has, built of what varied."""
         params = {name: trial.params[name] for name in self.varied if name in trial.params}
         return name_trial(params) or trial.name
 
     @property
     def front_metrics(self) -> tuple[str, ...]:
-        """The two metrics, or the one, that trials of this study are laid out by."""
+        """Names of the one or two metrics in which trials are compared."""
         present = [
             name
             for name in _FRONT_METRICS
@@ -161,7 +120,7 @@ class LoggedStudy:
 
     @cached_property
     def sessions(self) -> list[dict[str, Any]]:
-        """The recordings: name, n_frames, n_clips, shape, labels and digest."""
+        """Recordings, each with name, n_frames, n_clips, shape, labels and digest."""
         if not self.trials:
             return []
         run = self._client.get_run(self.trials[0].run_id)
@@ -250,9 +209,9 @@ def open_study(uri: str, name: str) -> LoggedStudy:
     Parameters
     ----------
     uri
-        A store or server of MLflow.
+        Tracking store or server of MLflow.
     name
-        Of the study.
+        Name of the study.
 
     Raises
     ------
@@ -288,8 +247,8 @@ def open_study(uri: str, name: str) -> LoggedStudy:
         run_id=run.info.run_id,
         status=run.info.status,
         experiment_name=experiments[run.info.experiment_id],
-        params={key: _parse(value) for key, value in run.data.params.items()},
-        trials=_read_trials(target),
+        params={key: parse_param(value) for key, value in run.data.params.items()},
+        trials=read_trials(target),
         artifacts=run.info.artifact_uri,
     )
 
@@ -298,67 +257,6 @@ def _list_some(names: Sequence[str | None]) -> str | None:
     return f"there are {', '.join(str(name) for name in names[:10])}" if names else None
 
 
-def _read_trials(target: TrackingTarget) -> tuple[TrialRecord, ...]:
-    runs = target.client().search_runs(
-        [target.experiment_id],
-        f"tags.`{STUDY}` = '{target.study}' AND tags.`{KIND}` = 'trial'",
-        max_results=MAX_TRIALS,
-        order_by=["attributes.start_time ASC"],
-    )
-    return tuple(
-        TrialRecord(
-            run_id=run.info.run_id,
-            trial_id=run.data.tags.get(TRIAL, run.info.run_id),
-            name=run.info.run_name,
-            stage=run.data.tags.get(STAGE, ""),
-            status=run.info.status,
-            stop_reason=run.data.tags.get(STOP_REASON, ""),
-            params={key: _parse(value) for key, value in run.data.params.items()},
-            metrics=dict(run.data.metrics),
-            is_selected=run.data.tags.get(SELECTED) == "true",
-            rung=run.data.tags.get(RUNG, ""),
-            artifacts=run.info.artifact_uri,
-        )
-        for run in runs
-    )
-
-
-def _parse(text: str) -> Any:
-    """Return a param as it was before MLflow made a text of it."""
-    if text in ("True", "False", "None"):
-        return {"True": True, "False": False, "None": None}[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
 def without_seed(names: Sequence[str]) -> list[str]:
-    """Return hyperparameters but for the seed, which only repeats a setting."""
+    """Return names of hyperparameters without the seed, which only repeats a setting."""
     return [name for name in names if name != SEED_PARAMETER]
-
-
-def pareto_front(
-    trials: Iterable[TrialResult], objectives: Mapping[str, Goal]
-) -> list[TrialResult]:
-    """Return the completed trials that no other dominates, in the given order; ties are kept.
-
-    Parameters
-    ----------
-    trials
-        Those without finite values of all objectives are left out.
-    objectives
-        Metrics, with which way each is better.
-    """
-    usable = [
-        trial
-        for trial in trials
-        if trial.completed and all(math.isfinite(trial.metrics.get(m, np.nan)) for m in objectives)
-    ]
-    if not usable:
-        return []
-    signs = [1.0 if goal == "min" else -1.0 for goal in objectives.values()]
-    table = np.array([[trial.metrics[m] for m in objectives] for trial in usable]) * signs
-    return [trial for trial, keep in zip(usable, non_dominated(table), strict=True) if keep]

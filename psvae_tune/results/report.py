@@ -11,8 +11,9 @@ from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import StudyError
 from psvae_tune.results.figures.images import Pixels, encode_image, resize
-from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
+from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report_data import Comparison, explain_choice, read_comparison, trial_rows
+from psvae_tune.results.trial_record import TrialRecord
 
 MAX_PICTURED = 100  # trials: a server is asked several times for the pictures of each
 STRIPS_BUDGET = 8_000_000  # bytes of the traversals of all trials on the front

@@ -17,8 +17,9 @@ from psvae_tune.results.figures.study_figures import (
     draw_parallel,
     draw_progress,
 )
-from psvae_tune.results.logged_study import LoggedStudy, TrialRecord, without_seed
+from psvae_tune.results.logged_study import LoggedStudy, without_seed
 from psvae_tune.results.study_measures import measure_importance, measure_progress
+from psvae_tune.results.trial_record import TrialRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
+from psvae_tune.results.logged_study import LoggedStudy
+from psvae_tune.results.trial_record import TrialRecord
 
 
 def measure_importance(

@@ -12,10 +12,11 @@ from psvae_tune.errors import StorageError, StudyError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.results.choices import override, promote
 from psvae_tune.results.fitted_model import FittedModel
-from psvae_tune.results.logged_study import LoggedStudy, TrialRecord
+from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import explain_choice, make_study_figures, trial_rows
+from psvae_tune.results.trial_record import TrialRecord
 
 if TYPE_CHECKING:
     from pandas import DataFrame

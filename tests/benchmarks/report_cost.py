@@ -22,9 +22,10 @@ from psvae_tune.data.demo import session_path
 from psvae_tune.data.session_file import read_session
 from psvae_tune.models.model_file import load_model
 from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
-from psvae_tune.results.logged_study import LoggedStudy, TrialRecord, open_study
+from psvae_tune.results.logged_study import LoggedStudy, open_study
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import make_study_figures
+from psvae_tune.results.trial_record import TrialRecord
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.trial_run import fetch_file
 from psvae_tune.training.batches import prepare_data

@@ -35,7 +35,8 @@ from psvae_tune.data.demo import demo_path, read_truth
 from psvae_tune.data.session_file import read_session
 from psvae_tune.metrics.disentanglement import mig
 from psvae_tune.models.model_file import load_model
-from psvae_tune.results.logged_study import TrialRecord, open_study
+from psvae_tune.results.logged_study import open_study
+from psvae_tune.results.trial_record import TrialRecord
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.trial_run import fetch_file

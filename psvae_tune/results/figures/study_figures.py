@@ -25,7 +25,8 @@ from psvae_tune.results.figures.style import (
     tidy,
     to_png,
 )
-from psvae_tune.results.logged_study import TrialRecord, without_seed
+from psvae_tune.results.logged_study import without_seed
+from psvae_tune.results.trial_record import TrialRecord
 
 PANEL_METRICS = (
     "frame_mse",

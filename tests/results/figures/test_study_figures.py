@@ -18,11 +18,12 @@ from psvae_tune.errors import StudyError, TrackingError, UserError
 from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.results.choices import override
 from psvae_tune.results.figures.study_figures import draw_front, hypervolumes
-from psvae_tune.results.logged_study import LoggedStudy, TrialRecord, open_study
+from psvae_tune.results.logged_study import LoggedStudy, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import make_study_figures
 from psvae_tune.results.study_measures import measure_importance, measure_progress
+from psvae_tune.results.trial_record import TrialRecord
 from tests.support.logged_studies import log_study, with_space
 
 

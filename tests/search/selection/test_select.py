@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from psvae_tune.config.selection_rule import parse_rule
 from psvae_tune.errors import ConfigError, StudyError
-from psvae_tune.results.logged_study import pareto_front
+from psvae_tune.results.trial_record import pareto_front
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.select import select
 from psvae_tune.tracking.trial_result import TrialResult
