@@ -64,7 +64,7 @@ def _train_inline(
 
     with show_progress(plan) as table:
         for report in start_inline(plan, output, name, table, tracking_uri=tracking_uri):
-            numbers = "  ".join(f"{k} {v:.4g}" for k, v in report.metrics.items())
+            numbers = "  ".join(f"{k} {v:.4g}" for k, v in report.best_metrics.items())
             click.echo(f"epoch {report.epoch}  {report.failure or numbers}")
 
 

@@ -68,7 +68,7 @@ class DataConfig(Settings):
     """Scaling of the labels, by statistics of the valid entries of the training clips."""
 
 
-NOT_IN_FINGERPRINT = frozenset({"checkpoint_every"})
+NOT_IN_TRIAL_ID = frozenset({"checkpoint_every"})
 """Settings that cannot change the numbers of a trial; all others are part of its identity."""
 
 
@@ -103,7 +103,7 @@ class TrialConfig(Settings):
         """Return the section of a search-space file that holds a hyperparameter."""
         return "training" if name in TrainingConfig.model_fields else "model"
 
-    def fingerprint(self, digests: Sequence[str]) -> str:
+    def trial_id(self, digests: Sequence[str]) -> str:
         """Return the identity of a trial, a hash of its settings and its sessions' contents.
 
         Parameters
@@ -114,7 +114,7 @@ class TrialConfig(Settings):
         settings = {
             name: value
             for name, value in self.params.items()
-            if name not in NOT_IN_FINGERPRINT and name != "sessions"
+            if name not in NOT_IN_TRIAL_ID and name != "sessions"
         }
         text = json.dumps([settings, list(digests)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -178,7 +178,7 @@ def import_version(
     config = _read_config(version.meta, model, sessions)
     data = prepare_data(sessions, config)
     trial_id = hashlib.sha256(
-        f"{version.digest} {config.fingerprint([item.digest for item in sessions])}".encode()
+        f"{version.digest} {config.trial_id([item.digest for item in sessions])}".encode()
     ).hexdigest()[:16]
     weights = {
         name: value

@@ -1,4 +1,4 @@
-"""What the driver does when Ray Tune tells it of a trial."""
+"""The driver's reaction to what Ray Tune says of a trial: note it, log it, show it."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.search.progress import RemoteObserver, StudyObserver, TrialReport, from_result
 from psvae_tune.search.stage_journal import Outcome, StageJournal
+from psvae_tune.search.trial_spec import TrialSpec
 from psvae_tune.tracking.client import RunStatus, TrackingTarget
 from psvae_tune.tracking.outbox import Outbox
 
@@ -17,19 +18,19 @@ logger = logging.getLogger(__name__)
 
 
 class JournalCallback(tune.Callback):
-    """Keeps what Ray Tune learns of trials: in the journal, in MLflow and before the user.
+    """Keeps the end of every trial in the journal and in MLflow, and tells the observer.
 
-    An exception in a callback ends the whole study. What is raised here is that the study cannot
-    be kept; what the tracking server does not take only waits.
+    An exception in a callback ends the whole study. So an exception means here that the study
+    cannot be kept; what the tracking server does not take waits in the outbox instead.
     """
 
     def __init__(
         self,
-        record: StageJournal,
+        journal: StageJournal,
         target: TrackingTarget,
         observer: StudyObserver | RemoteObserver,
     ) -> None:
-        self.record = record
+        self.journal = journal
         self.target = target
         self.observer: StudyObserver | RemoteObserver | None = observer
         self.latest: dict[str, TrialReport] = {}
@@ -42,55 +43,65 @@ class JournalCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Note the latest numbers of a trial."""
-        progress = from_result(result)
-        if progress.disk_errno is not None:
-            raise OSError(progress.disk_errno, os.strerror(progress.disk_errno))
-        self.latest[progress.trial_id] = progress
+        """Keep the latest report of a trial.
+
+        Raises
+        ------
+        OSError
+            If the trial reports that its disk takes no more.
+        """
+        report = from_result(result)
+        if report.disk_errno is not None:
+            raise OSError(report.disk_errno, os.strerror(report.disk_errno))
+        self.latest[report.trial_id] = report
         if self.observer:
-            self.observer.trial_progressed(trial.config["point"]["name"], progress)
+            self.observer.trial_progressed(TrialSpec.from_ray(trial.config).name, report)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
         """Close a trial that finished, was stopped early, or diverged."""
-        trial_id = trial.config["point"]["trial_id"]
-        progress = self.latest.get(trial_id, TrialReport(trial_id, 0, {}))
-        if progress.failure:
-            self._end(trial, progress, "failed", progress.failure)
-        elif progress.is_finished:
-            self._end(trial, progress, "finished", "trained to the end")
+        report = self._latest_report(trial)
+        if report.failure:
+            self._close(trial, "failed", report.failure)
+        elif report.is_finished:
+            self._close(trial, "finished", "trained to the end")
         else:
-            reason = f"stopped early at epoch {progress.epoch}: behind other trials"
-            self._end(trial, progress, "stopped", reason)
+            reason = f"stopped early at epoch {report.epoch}: behind other trials"
+            self._close(trial, "stopped", reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial whose worker failed for the last time."""
-        trial_id = trial.config["point"]["trial_id"]
-        progress = self.latest.get(trial_id, TrialReport(trial_id, 0, {}))
-        self._end(trial, progress, "failed", _tell(trial.get_error()))
+        self._close(trial, "failed", explain_failure(trial.get_error()))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that a trial was cut off and goes on."""
-        name, why = trial.config["point"]["name"], _tell(trial.get_error())
+        name, why = TrialSpec.from_ray(trial.config).name, explain_failure(trial.get_error())
         logger.warning("%s goes on from its last checkpoint: %s", name, why)
 
-    def _end(self, trial: Any, progress: TrialReport, outcome: Outcome, reason: str) -> None:
-        name, reason = trial.config["point"]["name"], hide_passwords(reason)
+    def _latest_report(self, trial: Any) -> TrialReport:
+        trial_id = TrialSpec.from_ray(trial.config).trial_id
+        return self.latest.get(trial_id, TrialReport(trial_id, 0, {}))
+
+    def _close(self, trial: Any, outcome: Outcome, reason: str) -> None:
+        """Note the end of a trial and close its run. Side effects: journal, outbox, MLflow."""
+        name, reason = TrialSpec.from_ray(trial.config).name, hide_passwords(reason)
+        report = self._latest_report(trial)
         status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
-        spool = Outbox.of(self.record.folder, progress.trial_id)
-        # What waits is delivered whatever dies here; noted first, a run could stay open for ever.
-        spool.add_close(status, reason)
-        self.record.note_end(progress.trial_id, outcome, reason, progress.epoch, progress.metrics)
+        outbox = Outbox.of(self.journal.folder, report.trial_id)
+        # The closing entry goes to the outbox before the journal: if the driver dies between the
+        # two, the run is still closed on resume. In the other order it could stay open for ever.
+        outbox.add_close(status, reason)
+        self.journal.note_end(report.trial_id, outcome, reason, report.epoch, report.best_metrics)
         if outcome == "finished":
-            self.record.folder.checkpoint(progress.trial_id).unlink(missing_ok=True)
-        spool.deliver(self.target)
+            self.journal.folder.checkpoint(report.trial_id).unlink(missing_ok=True)
+        outbox.deliver(self.target)
         if self.observer:
-            self.observer.trial_ended(name, outcome, reason, progress.metrics)
+            self.observer.trial_ended(name, outcome, reason, report.best_metrics)
 
 
-def _tell(error: Any) -> str:
-    """Return why a worker failed, in one line."""
+def explain_failure(error: Any) -> str:
+    """Return one line that says why a worker failed."""
     if error is None or isinstance(error, RayActorError):
         return (
             "its worker died, as it does when memory runs out; fewer trials at a time "

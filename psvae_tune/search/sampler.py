@@ -26,7 +26,7 @@ from psvae_tune.config.selection_rule import shortfalls
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import max_trial_epochs
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
-from psvae_tune.search.trial_spec import Origin, TrialSpec
+from psvae_tune.search.trial_spec import StageContext, TrialSpec
 
 # A generation must be small against the dozens of trials that a budget of fits allows.
 POPULATION_SIZE = 12
@@ -91,21 +91,21 @@ def make_sampler(stage: Stage, number: int, n_repeats: int) -> optuna.samplers.B
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What the journal held at one moment."""
+    """Contents of the journal at one moment."""
 
     suggestions: list[Suggestion]
-    """Those that start from the same settings as the stage does now."""
-    points: list[TrialSpec]
-    """The different ones among them."""
+    """Suggestions from the settings that the stage starts from now."""
+    specs: list[TrialSpec]
+    """The different trials among them."""
     ends: dict[str, TrialEnd]
 
     @property
     def unfinished(self) -> list[TrialSpec]:
-        return [point for point in self.points if point.trial_id not in self.ends]
+        return [spec for spec in self.specs if spec.trial_id not in self.ends]
 
     @property
     def n_repeats(self) -> int:
-        """How many suggestions in a row brought nothing new."""
+        """Number of suggestions since the last one that was new."""
         news = [number for number, item in enumerate(self.suggestions) if not item.is_repeat]
         return len(self.suggestions) - 1 - max(news, default=-1)
 
@@ -114,24 +114,28 @@ class _Snapshot:
 class StageSampler:
     """The suggestions of a stage, past and next."""
 
-    stage: Stage
-    origin: Origin
-    record: StageJournal
+    context: StageContext
+    journal: StageJournal
+
+    @property
+    def stage(self) -> Stage:
+        """The stage."""
+        return self.context.stage
 
     def _snapshot(self) -> _Snapshot:
-        pairs = [(item, self.origin.point(item.params)) for item in self.record.suggestions()]
-        pairs = [(item, point) for item, point in pairs if point.trial_id == item.trial_id]
-        points = {point.trial_id: point for _, point in pairs}
+        pairs = [(item, self.context.spec(item.params)) for item in self.journal.suggestions()]
+        pairs = [(item, spec) for item, spec in pairs if spec.trial_id == item.trial_id]
+        specs = {spec.trial_id: spec for _, spec in pairs}
         return _Snapshot(
-            [item for item, _ in pairs], list(points.values()), self.record.trial_ends()
+            [item for item, _ in pairs], list(specs.values()), self.journal.trial_ends()
         )
 
-    def points(self) -> list[TrialSpec]:
-        """Return the different points suggested so far."""
-        return self._snapshot().points
+    def specs(self) -> list[TrialSpec]:
+        """Return the different trials that were suggested so far."""
+        return self._snapshot().specs
 
     def unfinished(self) -> list[TrialSpec]:
-        """Return the points that were suggested and have not ended."""
+        """Return the trials that were suggested and have not ended."""
         return self._snapshot().unfinished
 
     def budget(self) -> Budget:
@@ -141,8 +145,8 @@ class StageSampler:
     def _budget(self, seen: _Snapshot) -> Budget:
         stage = self.stage
         if (
-            (stage.num_trials is not None and len(seen.points) >= stage.num_trials)
-            or (stage.time_budget_h is not None and self.record.hours() >= stage.time_budget_h)
+            (stage.num_trials is not None and len(seen.specs) >= stage.num_trials)
+            or (stage.time_budget_h is not None and self.journal.hours() >= stage.time_budget_h)
             or seen.n_repeats >= N_REPEATS_UNTIL_EXHAUSTED
         ):
             return "spent"
@@ -150,13 +154,13 @@ class StageSampler:
             own = (end for end in seen.ends.values() if end.stage == stage.name)
             n_trained = sum(end.epoch for end in own)
             n_running = len(seen.unfinished)
-            n_each = max_trial_epochs(stage, self.origin.base)
+            n_each = max_trial_epochs(stage, self.context.base)
             if n_trained + (n_running + 1) * n_each > stage.num_epochs:
                 return "waiting" if n_running else "spent"
         return "left"
 
     def ask(self) -> TrialSpec | None:
-        """Return a point to run; None if the budget has no room for one.
+        """Return a trial to run; None if the budget has no room for one.
 
         A trial that has ended already is told to the sampler and not returned.
 
@@ -164,15 +168,15 @@ class StageSampler:
         """
         while self._budget(seen := self._snapshot()) == "left":
             params, system = self._suggest(seen)
-            point = self.origin.point(params)
-            is_repeat = point in seen.points
-            self.record.note_suggestion(Suggestion(params, point.trial_id, is_repeat, system))
-            if not is_repeat and point.trial_id not in seen.ends:
-                return point
+            spec = self.context.spec(params)
+            is_repeat = spec in seen.specs
+            self.journal.note_suggestion(Suggestion(params, spec.trial_id, is_repeat, system))
+            if not is_repeat and spec.trial_id not in seen.ends:
+                return spec
         return None
 
     def _suggest(self, seen: _Snapshot) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return hyperparameters, and what the sampler notes for itself."""
+        """Return hyperparameters, and the notes that the sampler makes for itself."""
         number = len(seen.suggestions)
         study = self._study(seen)
         study.sampler = make_sampler(self.stage, number, seen.n_repeats)
@@ -185,8 +189,8 @@ class StageSampler:
     def study(self) -> optuna.Study:
         """Return all suggestions as an Optuna study in memory.
 
-        Only a trial that finished is complete; one stopped early is pruned, one that failed or
-        lacks a value is failed, any other runs.
+        A trial that finished is complete; one that was stopped early is pruned; one that failed
+        or lacks a value is failed; any other runs.
         """
         return self._study(self._snapshot())
 
@@ -221,7 +225,7 @@ class StageSampler:
             seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}
             return {"state": TrialState.PRUNED, **seen}
         constraints = shortfalls(
-            self.stage.constraints, metrics, self.origin.count_unsupervised(suggestion.params)
+            self.stage.constraints, metrics, self.context.count_unsupervised(suggestion.params)
         )
         is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
         if not (end.is_finished and is_whole):

@@ -48,7 +48,7 @@ class TrialEnd:
 class StageJournal:
     """What the journal of a study knows of one stage.
 
-    Trials are known by their fingerprint, so that one which another stage ran to its end counts
+    Trials are known by their identity, so that one which another stage ran to its end counts
     here as well.
     """
 

@@ -1,8 +1,8 @@
-"""The worker's side of a trial: hyperparameters in, epochs reported, a fitted model kept."""
+"""A trial in its worker: hyperparameters in, reports out, a fitted model kept."""
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -13,12 +13,10 @@ import yaml
 from ray import tune
 
 from psvae_tune.config.trial import TrialConfig
-from psvae_tune.config.wording import name_trial
 from psvae_tune.data.session import Session
-from psvae_tune.errors import DivergedError, StorageError
+from psvae_tune.errors import ClusterError, DivergedError, StorageError
 from psvae_tune.files import Location, is_disk_error, write_bytes
 from psvae_tune.redaction import start_logs
-from psvae_tune.results.figures.movies import MovieFormat
 from psvae_tune.results.keep_model import (
     best_metrics,
     describe_session,
@@ -26,10 +24,9 @@ from psvae_tune.results.keep_model import (
     scaled_weights,
 )
 from psvae_tune.search.progress import TrialReport, to_result
-from psvae_tune.tracking.client import TrackingTarget
-from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.tracking.outbox import BufferedTrialRun
-from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec
+from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from psvae_tune.training.batches import (
     PreparedData,
     cache_on_device,
@@ -37,100 +34,166 @@ from psvae_tune.training.batches import (
     prepare_data,
 )
 from psvae_tune.training.checkpoint import dump_state, load_state
-from psvae_tune.training.fit import TrainState, best_model, fit, start
+from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, start
 
 logger = logging.getLogger(__name__)
 
 HOLD_S = 1.0
-"""From one request of a trial to log epochs to the next."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrialContext:
-    """What every trial of a stage shares."""
-
-    base: TrialConfig
-    stage: str
-    folder: StudyFolder
-    target: TrackingTarget
-    movies: MovieFormat = "mp4"
-    rung: str | None = None
-    """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
-    may_be_stopped: bool = False
-    """Whether a scheduler may end a trial at an epoch that it tells of."""
+"""Seconds between two logging requests of one trial."""
 
 
 def run_trial(
-    params: Mapping[str, Any], sessions: Sequence[Session], job: TrialContext, device: torch.device
+    spec: TrialSpec, sessions: Sequence[Session], context: StageContext, device: torch.device
 ) -> Iterator[TrialReport]:
     """Fit one configuration, from its last checkpoint if it has one.
 
     A loss that is no longer finite ends the trial with `TrialReport.failure`, because trying
     again would give the same numbers.
 
-    The last checkpoint is left to whoever notes the end of the trial: removed before that, a
-    crash in between would have everything trained again.
+    Whoever notes the end of the trial removes its last checkpoint. If the trial removed it, a
+    crash before the note would have everything trained again.
 
     Side effects: logs to MLflow; writes checkpoints.
 
     Raises
     ------
+    ClusterError
+        If the settings and the recordings here are not those that the driver chose.
     OSError
-        If a checkpoint cannot be written; after the next epoch, beside which it was to be.
+        If a checkpoint cannot be written; it is raised one epoch later, because the checkpoint
+        is written while that epoch is trained.
     """
-    config = job.base.with_params(params)
-    trial_id = config.fingerprint([session.digest for session in sessions])
+    config = context.base.with_params(spec.params)
+    _check_identity(spec, config, sessions)
     data = cache_on_device(prepare_data(sessions, config), device, device_cache_bytes(device))
-    checkpoint = job.folder.checkpoint(trial_id)
-    state = _go_on(checkpoint, config, data, device)
+    checkpoint = context.folder.checkpoint(spec.trial_id)
+    state = resume_or_start(checkpoint, config, data, device)
+    run = _open_run(spec, config, sessions, data, context)
+    clocks = _EpochClocks()
+    try:
+        with CheckpointWriter(checkpoint) as checkpoints, _EpochLog(run) as log:
+            for epoch in fit(state, data, config):
+                cost = clocks.restart()
+                # No epoch is reported before the checkpoint of an earlier one is safe.
+                checkpoints.wait()
+                log.add(epoch, cost)
+                is_saved = epoch.epoch % config.training.checkpoint_every == 0
+                if is_saved or (epoch.is_validated and context.may_stop_trials):
+                    # This epoch may not be trained again, so it must be logged now.
+                    log.send()
+                if is_saved:
+                    checkpoints.write(state)
+                if epoch.is_validated:
+                    best = _best_so_far(state, epoch)
+                    yield TrialReport(spec.trial_id, epoch.epoch, best)
+            checkpoints.wait()
+    except DivergedError as error:
+        yield TrialReport(spec.trial_id, state.epoch, {}, failure=str(error))
+        return
+    # The kept model is that of the best epoch, and these are its metrics.
+    n_epochs = state.epoch if state.best is None else state.best.epoch
+    best = keep_model(best_model(state), n_epochs, data, device, run, context.movies)
+    yield TrialReport(spec.trial_id, state.epoch, best, is_finished=True)
+
+
+def _check_identity(spec: TrialSpec, config: TrialConfig, sessions: Sequence[Session]) -> None:
+    """Make sure that driver and worker mean the same trial.
+
+    Raises
+    ------
+    ClusterError
+        If they do not.
+    """
+    trial_id = config.trial_id([session.digest for session in sessions])
+    if trial_id != spec.trial_id:
+        raise ClusterError(
+            f"trial {spec.name}",
+            f"has the identity {spec.trial_id} for the driver, got {trial_id} from the settings "
+            "and recordings of its worker: both need the same version of psvae-tune",
+        )
+
+
+def resume_or_start(
+    checkpoint: Location, config: TrialConfig, data: PreparedData, device: torch.device
+) -> TrainState:
+    """Return the state of a fit from its checkpoint; its start if there is no usable one."""
+    state = start(config, data, device)
+    if checkpoint.exists():
+        try:
+            load_state(state, checkpoint.read_bytes())
+        except (StorageError, OSError) as error:
+            # From the start it will have the same numbers, only later.
+            logger.warning("%s: %s; its trial begins anew", checkpoint, error)
+            return start(config, data, device)
+    return state
+
+
+def _open_run(
+    spec: TrialSpec,
+    config: TrialConfig,
+    sessions: Sequence[Session],
+    data: PreparedData,
+    context: StageContext,
+) -> BufferedTrialRun:
+    """Open the run of a trial. Side effects: creates it, with its settings."""
     run = BufferedTrialRun.open(
-        job.folder,
-        job.target,
+        context.folder,
+        context.target,
         TrialRunSpec(
-            job.stage,
-            trial_id,
-            name_trial(params, job.rung),
+            context.stage.name,
+            spec.trial_id,
+            spec.name,
             config.params | scaled_weights(config, data),
             [describe_session(session) for session in sessions],
-            job.rung,
+            context.rung,
         ),
     )
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
-    epoch = state.epoch
-    clocks = _read_clocks()
-    try:
-        # A disk may be slow, and an object store is: the next epoch is trained meanwhile.
-        with ThreadPoolExecutor(1) as beside, _Log(run) as log:
-            writing: Future[None] = Future()
-            writing.set_result(None)
-            for report in fit(state, data, config):
-                epoch = report.epoch
-                before, clocks = clocks, _read_clocks()
-                cost = {name: value - before[name] for name, value in clocks.items()}
-                best = best_metrics(report.metrics) if report.is_best else {}
-                # No epoch is told of before the last checkpoint is safe.
-                writing.result()
-                log.add(EpochMetrics.now(epoch, report.metrics | best | cost))
-                if epoch % config.training.checkpoint_every == 0:
-                    # What is trained once and for all must be logged before.
-                    log.send()
-                    writing = beside.submit(write_bytes, checkpoint, dump_state(state))
-                if report.is_validated:
-                    if job.may_be_stopped:
-                        # Then nobody trains this epoch again.
-                        log.send()
-                    yield TrialReport(trial_id, epoch, _comparable(state, report.metrics))
-            writing.result()
-    except DivergedError as error:
-        yield TrialReport(trial_id, epoch, {}, failure=str(error))
-        return
-    # The metrics of the best epoch and no later ones, because they are those of the model kept.
-    yield TrialReport(trial_id, epoch, _finish(state, data, run, job.movies), is_finished=True)
+    return run
+
+
+def _best_so_far(state: TrainState, epoch: EpochReport) -> dict[str, float]:
+    """Return the validation metrics of the best epoch; of this one while there is no best."""
+    metrics = epoch.metrics if state.best is None else state.best.metrics
+    return {key: value for key, value in metrics.items() if key.startswith("val/")}
+
+
+class CheckpointWriter:
+    """Writes checkpoints of a fit while its next epoch is trained.
+
+    A disk may be slow, and an object store is.
+    """
+
+    def __init__(self, path: Location) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def write(self, state: TrainState) -> None:
+        """Begin to write a checkpoint of a state. Side effects: writes a file."""
+        self._writing = self._thread.submit(write_bytes, self._path, dump_state(state))
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is safe.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        if self._writing is not None:
+            self._writing.result()
 
 
 @dataclass(slots=True)
-class _Log:
-    """Logs epochs, those that are shorter than `HOLD_S` several at a time.
+class _EpochLog:
+    """Logs epochs. Epochs that end sooner than `HOLD_S` are sent together.
 
     A request costs the trial, and the server, more than the numbers in it.
     """
@@ -143,69 +206,68 @@ class _Log:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # A trial that nobody listens to any more may have been closed; it goes on from its last
-        # checkpoint, if it does, and what is held came after that.
+        # A trial that is no longer listened to may have been closed. If it goes on, it does so
+        # from its last checkpoint, and trains the epochs that are held here again.
         if kind is not GeneratorExit:
             self.send()
 
-    def add(self, epoch: EpochMetrics) -> None:
-        """Take an epoch. Side effects: may log to the run."""
-        self._held.append(epoch)
+    def add(self, epoch: EpochReport, cost: dict[str, float]) -> None:
+        """Take the metrics and the cost of an epoch. Side effects: may log to the run."""
+        best = best_metrics(epoch.metrics) if epoch.is_best else {}
+        self._held.append(EpochMetrics.now(epoch.epoch, epoch.metrics | best | cost))
         if time.monotonic() >= self._next_s:
             self.send()
 
     def send(self) -> None:
-        """Log what is held. Side effects: logs to the run."""
+        """Log the epochs that are held. Side effects: logs to the run."""
         self.run.log(self._held)
         self._held, self._next_s = [], time.monotonic() + HOLD_S
 
 
-def _go_on(
-    checkpoint: Location, config: TrialConfig, data: PreparedData, device: torch.device
-) -> TrainState:
-    """Return where a trial was, or its start if nothing usable was kept."""
-    state = start(config, data, device)
-    if checkpoint.exists():
-        try:
-            load_state(state, checkpoint.read_bytes())
-        except (StorageError, OSError) as error:
-            # From the start it will have the same numbers, only later.
-            logger.warning("%s: %s; its trial begins anew", checkpoint, error)
-            return start(config, data, device)
-    return state
+class _EpochClocks:
+    """Measures what an epoch costs: seconds that pass, and seconds of the processor."""
+
+    def __init__(self) -> None:
+        self._begin = self._read()
+
+    def restart(self) -> dict[str, float]:
+        """Return what was spent since the last restart, and begin anew."""
+        before, self._begin = self._begin, self._read()
+        return {name: value - before[name] for name, value in self._begin.items()}
+
+    @staticmethod
+    def _read() -> dict[str, float]:
+        return {"perf/epoch_seconds": time.perf_counter(), "perf/cpu_seconds": time.process_time()}
 
 
-def _read_clocks() -> dict[str, float]:
-    """Return what an epoch costs, as clocks that run on: on the wall, and of the processor."""
-    return {"perf/epoch_seconds": time.perf_counter(), "perf/cpu_seconds": time.process_time()}
+def train_in_worker(
+    config: dict[str, Any], sessions: Any, context: StageContext, n_threads: int
+) -> None:
+    """Run a trial of Ray Tune in its worker, and report every validation.
 
+    Parameters
+    ----------
+    config
+        The trial, from `TrialSpec.to_ray`.
+    sessions
+        The recordings, which Ray has taken from its object store.
+    context
+        The stage.
+    n_threads
+        Number of threads for the trial: one for each CPU that it was given, because trials
+        beside each other must not fight for the same cores.
 
-def _comparable(state: TrainState, latest: dict[str, float]) -> dict[str, float]:
-    """Return the validation metrics of the best epoch, or the latest while there is none."""
-    metrics = latest if state.best is None else state.best.metrics
-    return {key: value for key, value in metrics.items() if key.startswith("val/")}
-
-
-def _finish(
-    state: TrainState, data: PreparedData, run: TrialRun | BufferedTrialRun, movies: MovieFormat
-) -> dict[str, float]:
-    """Score, keep and picture the best model. Side effects: logs to the run."""
-    epoch = state.epoch if state.best is None else state.best.epoch
-    return keep_model(best_model(state), epoch, data, state.device, run, movies)
-
-
-def _trainable(config: dict[str, Any], sessions: Any, job: TrialContext, n_threads: int) -> None:
-    """Run in a worker of Ray: fit one configuration and report every validation."""
-    start_logs()  # of this worker, which Ray keeps in a file
-    # One thread a CPU given: trials beside each other must not fight for the same cores.
+    Side effects: as those of `run_trial`; sets up the logs of this process.
+    """
+    start_logs()  # Ray keeps the logs of this worker in a file
     torch.set_num_threads(n_threads)
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    point = config["point"]
+    spec = TrialSpec.from_ray(config)
     try:
-        for progress in run_trial(point["params"], sessions, job, device):
-            tune.report(to_result(progress))
+        for report in run_trial(spec, sessions, context, device):
+            tune.report(to_result(report))
     except OSError as error:
         if not is_disk_error(error):
             raise
         # To try again, as Tune would, is of no use before there is room.
-        tune.report(to_result(TrialReport(point["trial_id"], 0, {}, disk_errno=error.errno)))
+        tune.report(to_result(TrialReport(spec.trial_id, 0, {}, disk_errno=error.errno)))

@@ -1,14 +1,21 @@
-"""The configurations of a stage, and the names that they go by."""
+"""The configurations of a stage, and what all trials of a stage share."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
+from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
+from psvae_tune.results.figures.movies import MovieFormat
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.stage_journal import TrialEnd
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.trial_result import TrialResult
+
+SPEC = "spec"
+"""Key of a trial's specification in its configuration for Ray Tune."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,65 +23,84 @@ class TrialSpec:
     """One configuration of a stage."""
 
     params: dict[str, Any]
-    """What varies in the stage."""
+    """The hyperparameters that vary in the stage."""
     trial_id: str
-    """The fingerprint of the whole configuration."""
+    """Identity of the trial; see `TrialConfig.trial_id`."""
     name: str
+
+    def to_ray(self) -> dict[str, Any]:
+        """Return the specification as Ray Tune's configuration of a trial."""
+        return {SPEC: asdict(self)}
+
+    @classmethod
+    def from_ray(cls, config: Mapping[str, Any]) -> Self:
+        """Return the specification that `to_ray` made a configuration of."""
+        return cls(**config[SPEC])
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """What a stage starts from, and so what its points mean."""
+class StageContext:
+    """What all trials of a stage share, in their driver and in their workers."""
 
+    stage: Stage
     base: TrialConfig
+    """The settings that the stage starts from."""
+    folder: StudyFolder
+    target: TrackingTarget
     digests: tuple[str, ...]
-    """Of the sessions."""
+    """A digest of the contents of each recording."""
     n_labels: int
+    movies: MovieFormat = "mp4"
     rung: str | None = None
-    """As in `TrialContext`."""
+    """For trainings on a shorter schedule, their length as a part of the full one: ``1/3``."""
 
-    def point(self, params: Mapping[str, Any]) -> TrialSpec:
-        """Return the point of some hyperparameters.
+    @property
+    def may_stop_trials(self) -> bool:
+        """Whether a scheduler may end a trial at any epoch that it is told of."""
+        return self.stage.scheduler is not None
+
+    def spec(self, params: Mapping[str, Any]) -> TrialSpec:
+        """Return the specification of the trial with some hyperparameters.
 
         Raises
         ------
         ConfigError
             If the model refuses them.
         """
-        trial_id = self.base.with_params(params).fingerprint(self.digests)
+        trial_id = self.base.with_params(params).trial_id(self.digests)
         return TrialSpec(dict(params), trial_id, name_trial(params, self.rung))
 
-    def points(self, drawn: Iterable[Mapping[str, Any]]) -> list[TrialSpec]:
-        """Return the different points of some hyperparameters, in order."""
-        points = map(self.point, drawn)
-        return list({point.trial_id: point for point in points}.values())
+    def specs(self, drawn: Iterable[Mapping[str, Any]]) -> list[TrialSpec]:
+        """Return the specifications of the different trials among some hyperparameters."""
+        specs = map(self.spec, drawn)
+        return list({spec.trial_id: spec for spec in specs}.values())
 
     def count_unsupervised(self, params: Mapping[str, Any]) -> int:
-        """Return how many unsupervised latents a point has."""
+        """Return the number of unsupervised latents of a trial with some hyperparameters."""
         return self.base.with_params(params).model.count_unsupervised(self.n_labels)
 
     def results(
-        self, points: Sequence[TrialSpec], ends: Mapping[str, TrialEnd]
+        self, specs: Sequence[TrialSpec], ends: Mapping[str, TrialEnd]
     ) -> list[TrialResult]:
-        """Return what a selection needs to know of points that have ended.
+        """Return what a selection needs to know of trials that have ended.
 
         Parameters
         ----------
-        points
-            In the order of the results.
+        specs
+            The trials, in the order of the results.
         ends
-            The end of each, from `StageJournal.trial_ends`.
+            The end of each trial, from `StageJournal.trial_ends`.
         """
         return [
             TrialResult(
-                trial_id=point.trial_id,
-                name=point.name,
+                trial_id=spec.trial_id,
+                name=spec.name,
                 params={
-                    **self.base.with_params(point.params).params,
-                    N_UNSUPERVISED: self.count_unsupervised(point.params),
+                    **self.base.with_params(spec.params).params,
+                    N_UNSUPERVISED: self.count_unsupervised(spec.params),
                 },
-                metrics=ends[point.trial_id].best_metrics,
-                completed=ends[point.trial_id].is_finished,
+                metrics=ends[spec.trial_id].best_metrics,
+                completed=ends[spec.trial_id].is_finished,
             )
-            for point in points
+            for spec in specs
         ]

@@ -1,4 +1,4 @@
-"""The driver's side of Ray Tune: starting it, and training trials on it."""
+"""The trials of a stage are trained with Ray Tune, from their driver."""
 
 import signal
 import threading
@@ -21,24 +21,24 @@ from psvae_tune.files import is_disk_error
 from psvae_tune.search.callback import JournalCallback
 from psvae_tune.search.progress import StudyObserver, relay_reports
 from psvae_tune.search.sampler import StageSampler
+from psvae_tune.search.schedulers import make_scheduler
 from psvae_tune.search.searcher import StudySearcher
 from psvae_tune.search.stage_journal import StageJournal
-from psvae_tune.search.trainable import TrialContext, _trainable
-from psvae_tune.search.trial_spec import TrialSpec
+from psvae_tune.search.trainable import train_in_worker
+from psvae_tune.search.trial_spec import SPEC, StageContext, TrialSpec
 
 MAX_FAILURES = 2
-# On several machines a trial also loses its worker whenever a node goes away.
+"""Number of times that a trial goes on after its worker has failed."""
 MAX_FAILURES_ON_NODES = 10
+"""The same on several machines, where a trial also loses its worker with every lost node."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all stages of a study share."""
+    """What Ray needs to run the trials of any stage of a study."""
 
     sessions: Any
-    """In Ray's object store."""
-    digests: tuple[str, ...]
-    n_labels: int
+    """Reference to the recordings in Ray's object store."""
     resources: Resources
     gpus_per_trial: float
     observer: StudyObserver
@@ -46,63 +46,50 @@ class RunContext:
 
 def train(
     work: Sequence[TrialSpec] | StageSampler,
-    job: TrialContext,
-    shared: RunContext,
-    record: StageJournal,
-    scheduler: TrialScheduler | None,
+    context: StageContext,
+    run: RunContext,
+    journal: StageJournal,
 ) -> None:
-    """Train points, or what is suggested until the budget is spent, as trials of Ray Tune.
+    """Train trials with Ray Tune.
 
-    Ray must have been started. Returns when all have ended, or at Ctrl-C.
+    Ray must have been started. Returns when all trials have ended, or at Ctrl-C.
+
+    Parameters
+    ----------
+    work
+        The trials, or a sampler that suggests them until its budget is spent.
+    context, run
+        The stage, and what Ray needs for it.
+    journal
+        The journal of the stage.
 
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
     """
-    resources, nodes = shared.resources, list_nodes()
-    gpus = shared.gpus_per_trial
-    searcher, space = None, {}
-    n_concurrent = resources.max_concurrent_trials
-    limit = None if n_concurrent == "auto" else n_concurrent
-    if isinstance(work, StageSampler):
-        searcher = StudySearcher(work)
-        # A sampler must not be asked for more than can run: it would know less.
-        limit = limit or max(1, nodes.count_slots(resources.cpus_per_trial, gpus))
-    else:
-        space = {"point": tune.grid_search([asdict(point) for point in work])}
-    trainable = tune.with_parameters(
-        _trainable,
-        sessions=shared.sessions,
-        job=job,
-        n_threads=max(1, int(resources.cpus_per_trial)),
-    )
-    # What Tune keeps for itself is of no use to a study that goes on: the journal is.
+    specs = [] if isinstance(work, StageSampler) else work
+    scheduler = make_scheduler(context, specs, journal)
+    is_one_machine = len(list_nodes().nodes) == 1
     try:
         with (
+            # Tune's own records are of no use to a study that is resumed: it reads the journal.
             TemporaryDirectory() as scratch,
-            relay_reports(shared.observer) as observer,
+            relay_reports(run.observer) as observer,
             _unwrap_tune_error(),
             restore_sigint(),
         ):
             tuner = tune.Tuner(
-                tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
-                param_space=space,
-                tune_config=tune.TuneConfig(
-                    scheduler=scheduler,
-                    search_alg=searcher,
-                    num_samples=1 if searcher is None else -1,
-                    max_concurrent_trials=limit,
-                    reuse_actors=True,
-                    trial_dirname_creator=lambda trial: trial.trial_id,
-                ),
+                _make_trainable(context, run),
+                param_space={SPEC: tune.grid_search([asdict(spec) for spec in specs])}
+                if specs
+                else {},
+                tune_config=_make_tune_config(work, run, scheduler),
                 run_config=tune.RunConfig(
-                    name=job.stage,
+                    name=context.stage.name,
                     storage_path=scratch,
                     verbose=0,
                     failure_config=tune.FailureConfig(
-                        max_failures=MAX_FAILURES
-                        if len(nodes.nodes) == 1
-                        else MAX_FAILURES_ON_NODES
+                        max_failures=MAX_FAILURES if is_one_machine else MAX_FAILURES_ON_NODES
                     ),
-                    callbacks=[JournalCallback(record, job.target, observer)],
+                    callbacks=[JournalCallback(journal, context.target, observer)],
                 ),
             )
             tuner.fit()
@@ -113,9 +100,40 @@ def train(
         ray.shutdown()
 
 
+def _make_trainable(context: StageContext, run: RunContext) -> Any:
+    """Return the function that Ray Tune runs in its workers, with what all trials share."""
+    cpus = run.resources.cpus_per_trial
+    trainable = tune.with_parameters(
+        train_in_worker, sessions=run.sessions, context=context, n_threads=max(1, int(cpus))
+    )
+    return tune.with_resources(trainable, {"cpu": cpus, "gpu": run.gpus_per_trial})
+
+
+def _make_tune_config(
+    work: Sequence[TrialSpec] | StageSampler, run: RunContext, scheduler: TrialScheduler | None
+) -> tune.TuneConfig:
+    """Return how Ray Tune chooses trials, stops them, and how many it runs at a time."""
+    n_concurrent = run.resources.max_concurrent_trials
+    limit = None if n_concurrent == "auto" else n_concurrent
+    searcher = None
+    if isinstance(work, StageSampler):
+        searcher = StudySearcher(work)
+        # A sampler must not be asked for more than can run: it would know less.
+        n_slots = list_nodes().count_slots(run.resources.cpus_per_trial, run.gpus_per_trial)
+        limit = limit or max(1, n_slots)
+    return tune.TuneConfig(
+        scheduler=scheduler,
+        search_alg=searcher,
+        num_samples=1 if searcher is None else -1,
+        max_concurrent_trials=limit,
+        reuse_actors=True,
+        trial_dirname_creator=lambda trial: trial.trial_id,
+    )
+
+
 @contextmanager
 def _unwrap_tune_error() -> Iterator[None]:
-    """Let through what this project, or its disk, raises in a callback: Tune wraps it."""
+    """Raise the errors of this project, and of its disk, without the error Tune wraps them in."""
     try:
         yield
     except TuneError as error:
@@ -129,10 +147,10 @@ def _unwrap_tune_error() -> Iterator[None]:
 
 @contextmanager
 def restore_sigint() -> Iterator[None]:
-    """Put back what Ctrl-C did before.
+    """Restore the effect of Ctrl-C at the end, which Ray Tune leaves changed.
 
-    Tune leaves it changed: whatever comes between two stages could not be stopped by one, and
-    the second stage not by two.
+    Without this, one Ctrl-C would not stop what comes between two stages, and two would not stop
+    the second stage.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -123,7 +123,7 @@ class StudyTable:
     def trial_progressed(self, name: str, progress: TrialReport) -> None:
         """Show the latest numbers of a trial."""
         row = self._rows.setdefault(name, _Row())
-        row.epoch, row.metrics = progress.epoch, progress.metrics
+        row.epoch, row.metrics = progress.epoch, progress.best_metrics
         if self._start is None:
             self._start = time.monotonic()
         self._refresh()

@@ -17,13 +17,14 @@ from psvae_tune.redaction import hide_passwords
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.search.progress import StudyObserver, TrialReport
-from psvae_tune.search.trainable import TrialContext, run_trial
+from psvae_tune.search.trainable import run_trial
+from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.study.interrupt import explain_interruption, sigterm_as_sigint
 from psvae_tune.study.load_sessions import check_buildable
 from psvae_tune.study.location import StudyLocation
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.study.resume_check import check_unchanged, note_what_was_asked
-from psvae_tune.study.stages import StageOutcome, run_study
+from psvae_tune.study.stages import StageOutcome, run_stages
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import SELECTED, RunStatus, TrackingTarget, reason_of, writing
 from psvae_tune.tracking.folders import remove_folder
@@ -117,9 +118,7 @@ def run(
         try:
             # After Ray's start, which would end the process instead.
             with sigterm_as_sigint():
-                stages = run_study(
-                    plan.study, sessions, location.folder, location.target, observer
-                )
+                stages = run_stages(plan.study, sessions, location, observer)
         finally:
             ray.shutdown()
         return _conclude(plan, sessions, location, stages, study_run)
@@ -132,20 +131,26 @@ def run_inline(
 
     Side effects: as those of `run`, but for one trial.
     """
-    job = TrialContext(
-        plan.study.base, "inline", location.folder, location.target, plan.study.tracking.movies
+    context = StageContext(
+        plan.study.stages[0].model_copy(update={"name": "inline", "scheduler": None}),
+        plan.study.base,
+        location.folder,
+        location.target,
+        digests=tuple(session.digest for session in sessions),
+        n_labels=sessions[0].header.n_labels,
+        movies=plan.study.tracking.movies,
     )
+    spec = context.spec({})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
-    trial_id = plan.study.base.fingerprint([session.digest for session in sessions])
     with explain_interruption(location.folder), _claim(plan, sessions, location):
         try:
-            for progress in run_trial({}, sessions, job, device):
-                yield progress
-                status = "FAILED" if progress.failure else "FINISHED"
+            for report in run_trial(spec, sessions, context, device):
+                yield report
+                status = "FAILED" if report.failure else "FINISHED"
         finally:
-            close_trial(location.folder, location.target, trial_id, status, "trained inline")
-        location.folder.checkpoint(trial_id).unlink(missing_ok=True)
+            close_trial(location.folder, location.target, spec.trial_id, status, "trained inline")
+        location.folder.checkpoint(spec.trial_id).unlink(missing_ok=True)
 
 
 @contextmanager

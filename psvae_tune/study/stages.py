@@ -1,7 +1,8 @@
-"""The stages of a study, one after another, each from what the one before chose."""
+"""The stages of a study run one after another, each from what the one before chose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import ray
 
@@ -15,39 +16,32 @@ from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError, StudyInterrupted
 from psvae_tune.search.progress import StudyObserver
 from psvae_tune.search.sampler import StageSampler
-from psvae_tune.search.schedulers import make_scheduler
 from psvae_tune.search.seed_agreement import with_udr
 from psvae_tune.search.selection.select import Selection, select
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.successive_halving import epoch_divisors, select_survivors
-from psvae_tune.search.trainable import TrialContext
-from psvae_tune.search.trial_spec import Origin, TrialSpec
+from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.search.tuner import RunContext, train
-from psvae_tune.tracking.client import TrackingTarget
-from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.study.location import StudyLocation
 from psvae_tune.tracking.outbox import close_trial
 from psvae_tune.tracking.trial_result import TrialResult
 
 
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
-    """How a stage ended."""
+    """The trials of a stage, and its choice."""
 
     stage: Stage
     trials: tuple[TrialResult, ...]
     selection: Selection
 
 
-def run_study(
-    study: Study,
-    sessions: Sequence[Session],
-    folder: StudyFolder,
-    target: TrackingTarget,
-    observer: StudyObserver,
+def run_stages(
+    study: Study, sessions: Sequence[Session], location: StudyLocation, observer: StudyObserver
 ) -> list[StageOutcome]:
     """Run every stage of a study that has not been run, each from what the one before chose.
 
-    Ray must have been started. What the journal of the study holds is not run again.
+    Ray must have been started. Trials whose end is in the journal of the study are not run again.
 
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
 
@@ -56,152 +50,172 @@ def run_study(
     StudyError
         If a stage ends without a trial that can be chosen, or is interrupted.
     """
-    base = study.base
-    digests = tuple(session.digest for session in sessions)
-    n_labels = sessions[0].header.n_labels
     stored, gpus = ray.put(list(sessions)), study.resources.gpus_per_trial
     if gpus == "auto":
         gpus = measure_gpu_share(study, stored, list_nodes())
-    shared = RunContext(stored, digests, n_labels, study.resources, gpus, observer)
-    outcomes: list[StageOutcome] = []
+    run = RunContext(stored, study.resources, gpus, observer)
+    base, outcomes = study.base, []
     for stage in study.stages:
-        job = TrialContext(
+        context = StageContext(
+            stage,
             base,
-            stage.name,
-            folder,
-            target,
-            study.tracking.movies,
-            may_be_stopped=stage.scheduler is not None,
+            location.folder,
+            location.target,
+            digests=tuple(session.digest for session in sessions),
+            n_labels=sessions[0].header.n_labels,
+            movies=study.tracking.movies,
         )
-        origin = Origin(base, digests, n_labels)
-        points, dropped = _run_stage(stage, origin, job, shared)
-        trials = origin.results(points, StageJournal(folder, stage.name).trial_ends())
+        journal = StageJournal(location.folder, stage.name)
+        specs, dropped = _StageRunner(context, run, journal).train_all()
+        trials = context.results(specs, journal.trial_ends())
         if SEED_PARAMETER in stage.space:
-            trials = with_udr(points, trials, origin, sessions, job)
+            trials = with_udr(specs, trials, sessions, context)
         trials += dropped
         selection = select(trials, stage.select)
         observer.stage_selected(stage, selection)
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
-        chosen = next(point for point in points if point.trial_id == selection.chosen.trial_id)
+        chosen = next(spec for spec in specs if spec.trial_id == selection.chosen.trial_id)
         base = base.with_params(chosen.params)
     return outcomes
 
 
-def _run_stage(
-    stage: Stage, origin: Origin, job: TrialContext, shared: RunContext
-) -> tuple[list[TrialSpec], list[TrialResult]]:
-    """Train what the journal does not hold.
+@dataclass(frozen=True, slots=True)
+class _StageRunner:
+    """Trains the trials of a stage whose end is not in the journal."""
 
-    Returns the points that were to train in full, and the short trainings of the others.
-    """
-    record = StageJournal(job.folder, stage.name)
-    dropped: list[TrialResult] = []
-    if stage.fidelity is not None:
-        points = _draw(stage, origin, record)
-        points, dropped = _halve(stage, points, origin, job, shared, record)
-        _run_points(stage, points, job, shared, record)
-    elif stage.algorithm == "grid":
-        points = origin.points(stage.grid())
-        _run_points(stage, points, job, shared, record)
-    else:
-        points = _run_sampling(StageSampler(stage, origin, record), job, shared)
-    ends = record.trial_ends()
-    if not any(ends[point.trial_id].is_finished for point in points):
-        reasons = {ends[point.trial_id].reason for point in points}
-        raise StudyError(
-            f"study {job.folder.name}",
-            [f"no trial of stage `{stage.name}` was finished", *sorted(reasons)],
-        )
-    return points, dropped
+    context: StageContext
+    run: RunContext
+    journal: StageJournal
 
+    def train_all(self) -> tuple[list[TrialSpec], list[TrialResult]]:
+        """Train the stage to its end.
 
-def _draw(stage: Stage, origin: Origin, record: StageJournal) -> list[TrialSpec]:
-    """Return all points of a stage. Side effects: notes those that are drawn at random."""
-    if stage.algorithm == "grid":
-        return origin.points(stage.grid())
-    sampling = StageSampler(stage, origin, record)
-    while sampling.ask() is not None:
-        pass
-    return sampling.points()
+        Returns
+        -------
+        list of TrialSpec
+            The trials that were to train in full.
+        list of TrialResult
+            The results of the others, which trained on shorter schedules only.
 
-
-def _halve(
-    stage: Stage,
-    points: list[TrialSpec],
-    origin: Origin,
-    job: TrialContext,
-    shared: RunContext,
-    record: StageJournal,
-) -> tuple[list[TrialSpec], list[TrialResult]]:
-    """Train on shorter schedules; return the points that survive, and the results of others."""
-    assert stage.fidelity is not None
-    factor = stage.fidelity.schedule.reduction_factor
-    dropped: list[TrialResult] = []
-    for reduction in epoch_divisors(len(points), factor):
-        short = replace(
-            job, base=with_fewer_epochs(job.base, reduction), rung=f"1/{reduction:.3g}"
-        )
-        start = replace(origin, base=short.base, rung=short.rung)
-        trained = [start.point(point.params) for point in points]
-        _run_points(stage, trained, short, shared, record)
-        ends = record.trial_ends()
-        trained_ends = [ends[point.trial_id] for point in trained]
-        missed = [
-            total_shortfall(
-                stage.requirements, end.best_metrics, origin.count_unsupervised(point.params)
+        Raises
+        ------
+        StudyError
+            If no trial was trained to its end, or the stage was interrupted.
+        """
+        stage = self.context.stage
+        dropped: list[TrialResult] = []
+        if stage.fidelity is not None:
+            specs, dropped = self._halve(self._draw())
+            self._train_specs(specs)
+        elif stage.algorithm == "grid":
+            specs = self.context.specs(stage.grid())
+            self._train_specs(specs)
+        else:
+            specs = self._train_suggestions()
+        ends = self.journal.trial_ends()
+        if not any(ends[spec.trial_id].is_finished for spec in specs):
+            reasons = {ends[spec.trial_id].reason for spec in specs}
+            raise StudyError(
+                f"study {self.context.folder.name}",
+                [f"no trial of stage `{stage.name}` was finished", *sorted(reasons)],
             )
-            for point, end in zip(trained, trained_ends, strict=True)
-        ]
-        kept = select_survivors(trained_ends, stage.objectives, factor, missed)
-        results = start.results(trained, ends)
-        dropped += [replace(r, completed=False) for i, r in enumerate(results) if i not in kept]
-        points = [points[i] for i in kept]
-    return points, dropped
+        return specs, dropped
 
+    def _draw(self) -> list[TrialSpec]:
+        """Return all trials of the stage. Side effects: notes those that are drawn at random."""
+        stage = self.context.stage
+        if stage.algorithm == "grid":
+            return self.context.specs(stage.grid())
+        sampler = StageSampler(self.context, self.journal)
+        while sampler.ask() is not None:
+            pass
+        return sampler.specs()
 
-def _run_points(
-    stage: Stage,
-    points: Sequence[TrialSpec],
-    job: TrialContext,
-    shared: RunContext,
-    record: StageJournal,
-) -> None:
-    ended = record.trial_ends()
-    todo = [point for point in points if point.trial_id not in ended]
-    shared.observer.stage_started(stage, len(points), len(points) - len(todo), job.rung)
-    if todo:
-        scheduler = make_scheduler(stage, job, points, record, shared.n_labels)
-        train(todo, job, shared, record, scheduler)
-    ended = record.trial_ends()
-    left = [point for point in points if point.trial_id not in ended]
-    if left:
-        _stop_interrupted(job, left, f"{len(points) - len(left)} of {len(points)} trials")
+    def _halve(self, specs: list[TrialSpec]) -> tuple[list[TrialSpec], list[TrialResult]]:
+        """Train on shorter schedules; return the survivors, and the results of the others."""
+        stage = self.context.stage
+        assert stage.fidelity is not None
+        factor = stage.fidelity.schedule.reduction_factor
+        dropped: list[TrialResult] = []
+        for divisor in epoch_divisors(len(specs), factor):
+            short = replace(
+                self.context,
+                base=with_fewer_epochs(self.context.base, divisor),
+                rung=f"1/{divisor:.3g}",
+            )
+            trained = [short.spec(spec.params) for spec in specs]
+            replace(self, context=short)._train_specs(trained)
+            ends = self.journal.trial_ends()
+            results = short.results(trained, ends)
+            shortfalls = [
+                total_shortfall(
+                    stage.requirements, result.metrics, short.count_unsupervised(spec.params)
+                )
+                for spec, result in zip(trained, results, strict=True)
+            ]
+            kept = select_survivors(
+                [ends[spec.trial_id] for spec in trained], stage.objectives, factor, shortfalls
+            )
+            dropped += [
+                replace(result, completed=False)
+                for i, result in enumerate(results)
+                if i not in kept
+            ]
+            specs = [specs[i] for i in kept]
+        return specs, dropped
 
+    def _train_specs(self, specs: Sequence[TrialSpec]) -> None:
+        """Train given trials.
 
-def _run_sampling(
-    sampling: StageSampler, job: TrialContext, shared: RunContext
-) -> list[TrialSpec]:
-    stage, record = sampling.stage, sampling.record
-    unfinished = sampling.unfinished()
-    n_ended = len(sampling.points()) - len(unfinished)
-    shared.observer.stage_started(stage, stage.n_trials, n_ended)
-    if unfinished or sampling.budget() == "left":
-        scheduler = make_scheduler(stage, job, [], record, shared.n_labels)
-        train(sampling, job, shared, record, scheduler)
-    points, left = sampling.points(), sampling.unfinished()
-    if left or sampling.budget() == "left":
-        of = "" if stage.n_trials is None else f" of {stage.n_trials}"
-        _stop_interrupted(job, left, f"{len(points) - len(left)}{of} trials")
-    return points
+        Raises
+        ------
+        StudyInterrupted
+            If some of them have not ended.
+        """
+        todo = self._without_end(specs)
+        n_done = len(specs) - len(todo)
+        stage, rung = self.context.stage, self.context.rung
+        self.run.observer.stage_started(stage, len(specs), n_done, rung)
+        if todo:
+            train(todo, self.context, self.run, self.journal)
+        if left := self._without_end(specs):
+            self._stop_interrupted(left, f"{len(specs) - len(left)} of {len(specs)} trials")
 
+    def _without_end(self, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
+        ends = self.journal.trial_ends()
+        return [spec for spec in specs if spec.trial_id not in ends]
 
-def _stop_interrupted(job: TrialContext, left: Sequence[TrialSpec], done: str) -> None:
-    """End the runs of trials that were cut off, and say how to go on."""
-    for point in left:
-        close_trial(job.folder, job.target, point.trial_id, "KILLED", "interrupted")
-    raise StudyInterrupted(
-        f"study {job.folder.name}",
-        f"interrupted: {done} of stage `{job.stage}` have ended, those cut off go on from their "
-        "last checkpoint",
-        hint=f"psvae-tune resume {job.folder.root}",
-    )
+    def _train_suggestions(self) -> list[TrialSpec]:
+        """Train the trials that a sampler suggests until the budget is spent.
+
+        Raises
+        ------
+        StudyInterrupted
+            If some of them have not ended, or the budget has room for more.
+        """
+        stage, sampler = self.context.stage, StageSampler(self.context, self.journal)
+        unfinished = sampler.unfinished()
+        n_ended = len(sampler.specs()) - len(unfinished)
+        self.run.observer.stage_started(stage, stage.n_trials, n_ended)
+        if unfinished or sampler.budget() == "left":
+            train(sampler, self.context, self.run, self.journal)
+        specs, left = sampler.specs(), sampler.unfinished()
+        if left or sampler.budget() == "left":
+            total = "" if stage.n_trials is None else f" of {stage.n_trials}"
+            self._stop_interrupted(left, f"{len(specs) - len(left)}{total} trials")
+        return specs
+
+    def _stop_interrupted(self, left: Sequence[TrialSpec], done: str) -> NoReturn:
+        """Close the runs of trials that were cut off, and raise the error that says how to go on.
+
+        Side effects: changes the trials' runs in MLflow.
+        """
+        folder = self.context.folder
+        for spec in left:
+            close_trial(folder, self.context.target, spec.trial_id, "KILLED", "interrupted")
+        raise StudyInterrupted(
+            f"study {folder.name}",
+            f"interrupted: {done} of stage `{self.context.stage.name}` have ended, those cut off "
+            "go on from their last checkpoint",
+            hint=f"psvae-tune resume {folder.root}",
+        )

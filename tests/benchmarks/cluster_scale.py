@@ -23,13 +23,13 @@ from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.stage_journal import StageJournal
-from psvae_tune.search.trainable import TrialContext
-from psvae_tune.search.trial_spec import TrialSpec
+from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.search.tuner import RunContext, train
 from psvae_tune.tracking.client import TrackingTarget, open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec
 from tests.support.loopback import AWAKE, serve_mlflow
+from tests.support.studies import make_stage
 
 N_EPOCHS = 5
 METRICS = [f"{split}/metric_{number}" for split in ("train", "val") for number in range(10)]
@@ -38,51 +38,49 @@ METRICS = [f"{split}/metric_{number}" for split in ("train", "val") for number i
 class Unwatched:
     """Shows nothing."""
 
-    def trial_progressed(self, name, progress):
+    def trial_progressed(self, name, report):
         """Pass."""
 
     def trial_ended(self, name, outcome, reason, metrics):
         """Pass."""
 
 
-def epochs(params, target: TrackingTarget) -> Iterator[TrialReport]:
+def epochs(spec: TrialSpec, target: TrackingTarget) -> Iterator[TrialReport]:
     """Log what a trial would, as fast as the server takes it."""
-    trial_id = f"{params['number']:08}"
-    run = TrialRun.open(
-        target, TrialRunSpec("stage", trial_id, trial_id, {"number": params["number"]}, [])
-    )
+    run = TrialRun.open(target, TrialRunSpec("stage", spec.trial_id, spec.name, spec.params, []))
     for epoch in range(1, N_EPOCHS + 1):
         run.log([EpochMetrics.now(epoch, dict.fromkeys(METRICS, float(epoch)))])
-        yield TrialReport(trial_id, epoch, {"val/frame_mse": 1 / epoch})
-    yield TrialReport(trial_id, N_EPOCHS, {"val/frame_mse": 1.0}, is_finished=True)
+        yield TrialReport(spec.trial_id, epoch, {"val/frame_mse": 1 / epoch})
+    yield TrialReport(spec.trial_id, N_EPOCHS, {"val/frame_mse": 1.0}, is_finished=True)
 
 
-def short_trial(config, sessions, job, n_threads) -> None:
+def short_trial(config, sessions, context, n_threads) -> None:
     """Stand in for the trial that fits a model."""
-    for progress in epochs(config["point"]["params"], job.target):
-        tune.report(to_result(progress))
+    for report in epochs(TrialSpec.from_ray(config), context.target):
+        tune.report(to_result(report))
 
 
 def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -> None:
     """Run a study of trials that do nothing, and print what it cost."""
     base = parse_trial_config({"model": {"model_class": "ae", "n_ae_latents": 2}}, "benchmark")
     study = StudyFolder(folder / "study")
-    record = StageJournal(study, "stage")
-    job = TrialContext(base, "stage", study, target)
-    points = [TrialSpec({"number": n}, f"{n:08}", f"trial {n}") for n in range(n_trials)]
-    shared = RunContext(ray.put([]), (), 0, Resources(), 0.0, Unwatched())
+    stage = make_stage(name="stage")
+    journal = StageJournal(study, stage.name)
+    context = StageContext(stage, base, study, target, (), 0)
+    specs = [TrialSpec({"number": n}, f"{n:08}", f"trial {n}") for n in range(n_trials)]
+    run = RunContext(ray.put([]), Resources(), 0.0, Unwatched())
     # Pickled by value, because this file is run as a script: workers need not know it.
-    psvae_tune.search.trainable._trainable = short_trial
+    psvae_tune.search.tuner.train_in_worker = short_trial
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.perf_counter()
-    train(points, job, shared, record, None)
+    train(specs, context, run, journal)
     seconds = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    ends = record.trial_ends()
+    ends = journal.trial_ends()
     assert len(ends) == n_trials
     begin = time.perf_counter()
-    StageJournal(study, "stage").trial_ends()
+    StageJournal(study, stage.name).trial_ends()
     reading = time.perf_counter() - begin
     runs = target.client().search_runs([target.experiment_id], max_results=n_trials + 1)
     assert len(runs) == n_trials

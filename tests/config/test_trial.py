@@ -101,11 +101,11 @@ def test_identity_holds_every_setting_but_those_without_effect():
         parse(data={"rng_seed_data": 1}),
         parse(model={"ae_arch_json": {"ae_padding_type": "valid"}}),
     ]
-    prints = {config.fingerprint(digests) for config in [base, *changed]}
+    prints = {config.trial_id(digests) for config in [base, *changed]}
     assert len(prints) == len(changed) + 1
-    assert base.fingerprint(["b"]) not in prints
+    assert base.trial_id(["b"]) not in prints
     same = parse(training={"checkpoint_every": 3}, data={"sessions": ["elsewhere.h5"]})
-    assert same.fingerprint(digests) == base.fingerprint(digests)
+    assert same.trial_id(digests) == base.trial_id(digests)
 
 
 @given(st.floats(0, 1e6), st.integers(0, 2**32 - 1))

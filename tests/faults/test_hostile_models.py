@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psvae_tune.files import write_bytes
-from psvae_tune.search.trainable import TrialContext, run_trial
+from psvae_tune.search.trainable import run_trial
+from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.training.batches import prepare_data
@@ -19,7 +20,7 @@ from tests.support.damaged_files import write_model
 from tests.support.hostile import N_INPUTS, attempt, damage, sample, share, text
 from tests.support.hostile_values import places, values
 from tests.support.readers import read_model
-from tests.support.studies import make_config, make_session
+from tests.support.studies import make_config, make_session, make_stage
 
 pytestmark = pytest.mark.timeout(0 if N_INPUTS else 300)
 
@@ -115,7 +116,9 @@ def test_damaged_checkpoints_cost_only_time(tmp_path, checkpoint):
     config, sessions = make_config(), [make_session(lengths=(4,) * 10)]
     target = open_target(f"sqlite:///{tmp_path / 'mlflow.db'}", "experiment", "study", tmp_path)
     folder = OutputFolder(tmp_path).study("study")
-    job = TrialContext(config, "stage", folder, target, "none")
-    trial_id = config.fingerprint([session.digest for session in sessions])
-    write_bytes(folder.checkpoint(trial_id), checkpoint[:-1])
-    assert [progress.epoch for progress in run_trial({}, sessions, job, CPU)] == [1, 2, 3, 4, 4]
+    digests = tuple(session.digest for session in sessions)
+    context = StageContext(make_stage(), config, folder, target, digests, 2, "none")
+    spec = context.spec({})
+    write_bytes(folder.checkpoint(spec.trial_id), checkpoint[:-1])
+    epochs = [report.epoch for report in run_trial(spec, sessions, context, CPU)]
+    assert epochs == [1, 2, 3, 4, 4]

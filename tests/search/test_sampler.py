@@ -1,6 +1,7 @@
 """The suggestions of a stage: what Optuna is told, and that a crash changes nothing."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
 from psvae_tune.search.sampler import StageSampler, to_distribution
 from psvae_tune.search.stage_journal import StageJournal
-from psvae_tune.search.trial_spec import Origin
+from psvae_tune.search.trial_spec import StageContext
+from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support.studies import make_config
 
@@ -29,31 +31,33 @@ SAMPLERS = [
 SAMPLER_NAMES = ["random", "tpe", "nsga2", "gp"]
 
 
-def make_sampling(folder, **stage):
+def make_stage_sampler(folder, **stage):
     raw = {"space": SPACE, "objectives": TWO, "algorithm": "optuna", "num_trials": 20}
+    study = StudyFolder(folder / "study")
+    nowhere = TrackingTarget("", "", "study")
     parsed = Stage.model_validate({**raw, **stage})
-    record = StageJournal(StudyFolder(folder / "study"), parsed.name)
-    return StageSampler(parsed, Origin(make_config(), ("digest",), 2), record)
+    context = StageContext(parsed, make_config(), study, nowhere, ("digest",), 2)
+    return StageSampler(context, StageJournal(study, parsed.name))
 
 
-def end(sampling, point, outcome="finished", epoch=4, **metrics):
+def end(sampler, spec, outcome="finished", epoch=4, **metrics):
     """Note an end, by default with numbers that follow from the hyperparameters."""
-    alpha = point.params.get("ps_vae.alpha", 1)
+    alpha = spec.params.get("ps_vae.alpha", 1)
     found = {
         "val/frame_mse": 0.1 + 0.1 * math.log10(alpha),
         "val/label_r2": 1 - 1 / (1 + alpha),
         "val/active_units": 2.0,
     }
-    sampling.record.note_end(point.trial_id, outcome, "", epoch, found | metrics)
+    sampler.journal.note_end(spec.trial_id, outcome, "", epoch, found | metrics)
 
 
-def run_all(sampling, n=None):
+def run_all(sampler, n=None):
     """Run a stage, or ``n`` trials of it, one trial after another; return what ran."""
-    points = []
-    while (n is None or len(points) < n) and (point := sampling.ask()) is not None:
-        points.append(point)
-        end(sampling, point)
-    return points
+    specs = []
+    while (n is None or len(specs) < n) and (spec := sampler.ask()) is not None:
+        specs.append(spec)
+        end(sampler, spec)
+    return specs
 
 
 @pytest.mark.parametrize(
@@ -79,36 +83,36 @@ def test_domains_become_distributions(words, expected):
 
 @pytest.mark.parametrize("algorithm", SAMPLERS, ids=SAMPLER_NAMES)
 def test_every_suggestion_is_in_the_space_and_runs_once(tmp_path, algorithm):
-    sampling = make_sampling(tmp_path, num_trials=11, **algorithm)
-    points = run_all(sampling)
-    assert len({point.trial_id for point in points}) == len(points) == 11
-    for point in points:
-        for name, value in point.params.items():
-            assert sampling.stage.space[name].contains(value)
-    assert sampling.budget() == "spent"
-    assert sampling.unfinished() == []
+    sampler = make_stage_sampler(tmp_path, num_trials=11, **algorithm)
+    specs = run_all(sampler)
+    assert len({spec.trial_id for spec in specs}) == len(specs) == 11
+    for spec in specs:
+        for name, value in spec.params.items():
+            assert sampler.stage.space[name].contains(value)
+    assert sampler.budget() == "spent"
+    assert sampler.unfinished() == []
 
 
 @pytest.mark.parametrize("algorithm", SAMPLERS, ids=SAMPLER_NAMES)
 def test_a_study_cut_off_anywhere_goes_on_as_if_it_had_not_been(tmp_path, algorithm):
     # Past the ten trials that samplers draw at random before they learn.
-    whole = run_all(make_sampling(tmp_path / "a", num_trials=13, **algorithm))
-    first = run_all(make_sampling(tmp_path / "b", num_trials=13, **algorithm), n=11)
-    make_sampling(tmp_path / "b", num_trials=13, **algorithm).ask()  # cut off while it runs
-    second = make_sampling(tmp_path / "b", num_trials=13, **algorithm)
+    whole = run_all(make_stage_sampler(tmp_path / "a", num_trials=13, **algorithm))
+    first = run_all(make_stage_sampler(tmp_path / "b", num_trials=13, **algorithm), n=11)
+    make_stage_sampler(tmp_path / "b", num_trials=13, **algorithm).ask()  # cut off while it runs
+    second = make_stage_sampler(tmp_path / "b", num_trials=13, **algorithm)
     (cut_off,) = second.unfinished()
     end(second, cut_off)
     assert [*first, cut_off, *run_all(second)] == whole
 
 
 def test_another_seed_suggests_something_else(tmp_path):
-    one = make_sampling(tmp_path / "a", seed=1).ask()
-    two = make_sampling(tmp_path / "b", seed=2).ask()
+    one = make_stage_sampler(tmp_path / "a", seed=1).ask()
+    two = make_stage_sampler(tmp_path / "b", seed=2).ask()
     assert one != two
 
 
 def test_optuna_is_told_the_truth(tmp_path):
-    sampling = make_sampling(tmp_path, constraints={"val/label_r2": ">= 0.5"})
+    sampler = make_stage_sampler(tmp_path, constraints={"val/label_r2": ">= 0.5"})
     outcomes = [
         ({"outcome": "finished"}, TrialState.COMPLETE),
         ({"outcome": "stopped"}, TrialState.PRUNED),
@@ -117,10 +121,10 @@ def test_optuna_is_told_the_truth(tmp_path):
         ({"val/label_r2": math.inf}, TrialState.FAIL),
     ]
     for told, _ in outcomes:
-        point = sampling.ask()
-        end(sampling, point, told.pop("outcome", "finished"), **told)
-    sampling.ask()
-    trials = sampling.study().trials
+        spec = sampler.ask()
+        end(sampler, spec, told.pop("outcome", "finished"), **told)
+    sampler.ask()
+    trials = sampler.study().trials
     assert [trial.state for trial in trials] == [
         *(state for _, state in outcomes),
         TrialState.RUNNING,
@@ -133,35 +137,35 @@ def test_optuna_is_told_the_truth(tmp_path):
 
 
 def test_what_an_unfinished_trial_had_is_no_value(tmp_path):
-    sampling = make_sampling(tmp_path, objectives={"val/frame_mse": "min"})
-    end(sampling, sampling.ask(), "stopped", epoch=3)
-    (trial,) = sampling.study().trials
+    sampler = make_stage_sampler(tmp_path, objectives={"val/frame_mse": "min"})
+    end(sampler, sampler.ask(), "stopped", epoch=3)
+    (trial,) = sampler.study().trials
     assert trial.values is None
     assert list(trial.intermediate_values) == [3]
 
 
 def test_all_units_means_those_of_the_trial(tmp_path):
-    sampling = make_sampling(tmp_path, constraints={"val/active_units": "all"})
-    run_all(sampling, n=6)
-    for trial in sampling.study().trials:
+    sampler = make_stage_sampler(tmp_path, constraints={"val/active_units": "all"})
+    run_all(sampler, n=6)
+    for trial in sampler.study().trials:
         n_unsupervised = trial.params["n_ae_latents"] - 2
         assert trial.constraints["val/active_units"] == n_unsupervised - 2
 
 
 @pytest.mark.parametrize(
-    ("sampler", "n_trials"), [("tpe", 36), ("nsga2", 48), ("gp", 18)], ids=SAMPLER_NAMES[1:]
+    ("name", "n_trials"), [("tpe", 36), ("nsga2", 48), ("gp", 18)], ids=SAMPLER_NAMES[1:]
 )
-def test_samplers_move_to_what_is_feasible_and_good(tmp_path, sampler, n_trials):
+def test_samplers_move_to_what_is_feasible_and_good(tmp_path, name, n_trials):
     # The error falls with alpha, and the constraint forbids alphas below 3.
-    sampling = make_sampling(
+    sampler = make_stage_sampler(
         tmp_path,
         space={name: SPACE[name] for name in ("ps_vae.alpha", "ps_vae.beta")},
         objectives={"val/frame_mse": "min"},
         constraints={"val/label_r2": ">= 0.75"},
-        sampler=sampler,
+        sampler=name,
         num_trials=n_trials,
     )
-    alphas = np.log10([point.params["ps_vae.alpha"] for point in run_all(sampling)])
+    alphas = np.log10([spec.params["ps_vae.alpha"] for spec in run_all(sampler)])
     distance = np.abs(alphas - np.log10(3))
     third = n_trials // 3
     assert np.median(distance[-third:]) < 0.75 * np.median(distance[:third])
@@ -170,61 +174,61 @@ def test_samplers_move_to_what_is_feasible_and_good(tmp_path, sampler, n_trials)
 @pytest.mark.parametrize("algorithm", SAMPLERS, ids=SAMPLER_NAMES)
 def test_given_points_come_first_and_what_they_leave_out_is_sampled(tmp_path, algorithm):
     given = ({"ps_vae.alpha": 50, "ps_vae.beta": 1, "n_ae_latents": 4}, {"ps_vae.beta": 20})
-    sampling = make_sampling(tmp_path, points_to_evaluate=given, **algorithm)
-    first, second, *_ = run_all(sampling, n=3)
+    sampler = make_stage_sampler(tmp_path, points_to_evaluate=given, **algorithm)
+    first, second, *_ = run_all(sampler, n=3)
     assert first.params == given[0]
     assert second.params["ps_vae.beta"] == 20
     assert set(second.params) == set(SPACE)
 
 
 def test_a_small_space_is_searched_once_and_no_further(tmp_path):
-    sampling = make_sampling(tmp_path, space={"ps_vae.beta": {"choice": [1, 5, 10]}})
-    points = run_all(sampling)
-    assert sorted(point.params["ps_vae.beta"] for point in points) == [1, 5, 10]
-    assert sampling.budget() == "spent"
+    sampler = make_stage_sampler(tmp_path, space={"ps_vae.beta": {"choice": [1, 5, 10]}})
+    specs = run_all(sampler)
+    assert sorted(spec.params["ps_vae.beta"] for spec in specs) == [1, 5, 10]
+    assert sampler.budget() == "spent"
 
 
 def test_what_an_earlier_stage_finished_is_told_and_not_run(tmp_path):
     space = {"ps_vae.beta": {"choice": [1, 5, 10]}}
-    earlier = make_sampling(tmp_path, name="earlier", space=space)
+    earlier = make_stage_sampler(tmp_path, name="earlier", space=space)
     known = run_all(earlier, n=2)
-    later = make_sampling(tmp_path, name="later", space=space)
+    later = make_stage_sampler(tmp_path, name="later", space=space)
     ran = run_all(later)
     assert len(ran) == 1
-    assert {point.trial_id for point in [*known, *ran]} == {p.trial_id for p in later.points()}
+    assert {spec.trial_id for spec in [*known, *ran]} == {p.trial_id for p in later.specs()}
     assert {trial.state for trial in later.study().trials} == {TrialState.COMPLETE}
 
 
 def test_suggestions_from_other_settings_do_not_count(tmp_path):
-    sampling = make_sampling(tmp_path)
-    run_all(sampling, n=3)
-    other = Origin(make_config(model={"l2_reg": 0.1}), ("digest",), 2)
-    assert StageSampler(sampling.stage, other, sampling.record).points() == []
+    sampler = make_stage_sampler(tmp_path)
+    run_all(sampler, n=3)
+    other = replace(sampler.context, base=make_config(model={"l2_reg": 0.1}))
+    assert StageSampler(other, sampler.journal).specs() == []
 
 
 def test_a_budget_of_epochs_counts_what_was_trained(tmp_path):
     # Trials of 4 epochs, stopped after 2: ten epochs are four trials, the last of 4.
-    sampling = make_sampling(tmp_path, num_trials=None, num_epochs=10)
+    sampler = make_stage_sampler(tmp_path, num_trials=None, num_epochs=10)
     n_trials = 0
-    while point := sampling.ask():
-        end(sampling, point, "stopped", epoch=2)
+    while spec := sampler.ask():
+        end(sampler, spec, "stopped", epoch=2)
         n_trials += 1
     assert n_trials == 4
 
 
 def test_a_budget_of_epochs_waits_for_trials_that_run(tmp_path):
-    sampling = make_sampling(tmp_path, num_trials=None, num_epochs=10)
-    first, second = sampling.ask(), sampling.ask()
-    assert sampling.ask() is None
-    assert sampling.budget() == "waiting"
-    end(sampling, first, "stopped", epoch=2)
-    assert sampling.budget() == "left"
-    end(sampling, second)
-    assert sampling.budget() == "left"
+    sampler = make_stage_sampler(tmp_path, num_trials=None, num_epochs=10)
+    first, second = sampler.ask(), sampler.ask()
+    assert sampler.ask() is None
+    assert sampler.budget() == "waiting"
+    end(sampler, first, "stopped", epoch=2)
+    assert sampler.budget() == "left"
+    end(sampler, second)
+    assert sampler.budget() == "left"
 
 
 def test_a_budget_of_hours_goes_on_counting_after_a_crash(tmp_path):
-    sampling = make_sampling(tmp_path, num_trials=None, time_budget_h=1)
-    assert sampling.budget() == "left"
-    sampling.record.journal.append({"event": "rung", "stage": "search", "hours": 2.0})
-    assert make_sampling(tmp_path, num_trials=None, time_budget_h=1).budget() == "spent"
+    sampler = make_stage_sampler(tmp_path, num_trials=None, time_budget_h=1)
+    assert sampler.budget() == "left"
+    sampler.journal.journal.append({"event": "rung", "stage": "search", "hours": 2.0})
+    assert make_stage_sampler(tmp_path, num_trials=None, time_budget_h=1).budget() == "spent"

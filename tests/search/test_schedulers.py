@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import MedianStoppingRule
 
 from psvae_tune.config.scheduler import Asha
+from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha, rungs
 
 
@@ -34,16 +35,15 @@ class Recorder(list):
 def scheduler(objectives, epochs=(2, 4), factor=2, seen=None):
     kept = Recorder()
 
-    def missed(trial, metrics):
+    def shortfall(trial, metrics):
         return max(0.0, -metrics.get("val/room", 0))
 
-    return ParetoAsha(objectives, missed, list(epochs), factor, seen or {}, kept), kept
+    return ParetoAsha(objectives, shortfall, list(epochs), factor, seen or {}, kept), kept
 
 
 def report(asha, name, epoch, **metrics):
-    result = {"fingerprint": name, "epoch": epoch, "is_finished": False, "failure": None}
-    result |= {f"val/{key}": value for key, value in metrics.items()}
-    return asha.on_trial_result(None, None, result)
+    metrics = {f"val/{key}": value for key, value in metrics.items()}
+    return asha.on_trial_result(None, None, to_result(TrialReport(name, epoch, metrics)))
 
 
 def test_nothing_is_decided_before_the_first_rung():
@@ -121,8 +121,8 @@ def test_what_was_seen_before_a_crash_counts():
 def test_the_last_report_of_a_finished_or_failed_trial_stops_nothing():
     asha, kept = scheduler({"val/a": "min"}, seen={2: {"other": [0, 0.1], "done": [0, 5.0]}})
     for end in ({"is_finished": True}, {"failure": "diverged"}):
-        result = {"fingerprint": "done", "epoch": 9, "is_finished": False, "failure": None}
-        assert asha.on_trial_result(None, None, result | end) == "CONTINUE"
+        result = to_result(TrialReport("done", 9, {}, **end))
+        assert asha.on_trial_result(None, None, result) == "CONTINUE"
     assert kept == []
 
 
@@ -195,8 +195,8 @@ def test_the_median_knows_what_was_seen_before_a_crash():
 def test_the_median_leaves_the_end_of_a_trial_alone():
     rule, kept = median(seen={2: {"a": [1.0], "b": [1.0]}})
     for end in ({"is_finished": True}, {"failure": "diverged"}):
-        result = {"fingerprint": "c", "epoch": 9, "is_finished": False, "failure": None}
-        assert rule.on_trial_result(None, None, result | end) == "CONTINUE"
+        result = to_result(TrialReport("c", 9, {}, **end))
+        assert rule.on_trial_result(None, None, result) == "CONTINUE"
     assert kept == []
 
 

@@ -9,65 +9,65 @@ import torch
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.search.seed_agreement import with_udr
 from psvae_tune.search.stage_journal import TrialEnd
-from psvae_tune.search.trainable import TrialContext, run_trial
-from psvae_tune.search.trial_spec import Origin
+from psvae_tune.search.trainable import run_trial
+from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import TRIAL, open_target
 from psvae_tune.tracking.folders import StudyFolder
-from tests.support.studies import ARCHITECTURE, make_config, make_session
+from tests.support.studies import ARCHITECTURE, make_config, make_session, make_stage
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def make_job(tmp_path_factory):
+def make_context(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
 
     def make(study, **sections):
         target = open_target(uri, "seeds", study, folder / "artifacts")
         base = make_config(training={"max_n_epochs": 3}, **sections)
-        return TrialContext(base, "seeds", StudyFolder(folder / study), target)
+        study_folder, digests = StudyFolder(folder / study), (make_session().digest,)
+        return StageContext(make_stage(name="seeds"), base, study_folder, target, digests, 2)
 
     return make
 
 
-def run_all(job, drawn, session):
-    """Run trials; return their points, their results and where they started."""
-    origin = Origin(job.base, (session.digest,), 2)
-    points = origin.points(drawn)
+def run_all(context, drawn, session):
+    """Run trials; return their specifications and their results."""
+    specs = context.specs(drawn)
     ends = {}
-    for point in points:
-        *_, last = run_trial(point.params, [session], job, CPU)
-        ends[point.trial_id] = TrialEnd(job.stage, "finished", "", last.epoch, last.metrics)
-    return points, origin.results(points, ends), origin
+    for spec in specs:
+        *_, last = run_trial(spec, [session], context, CPU)
+        ends[spec.trial_id] = TrialEnd("seeds", "finished", "", last.epoch, last.best_metrics)
+    return specs, context.results(specs, ends)
 
 
-def test_fits_of_other_seeds_agree_more_or_less(make_job):
-    job, session = make_job("several"), make_session()
+def test_fits_of_other_seeds_agree_more_or_less(make_context):
+    context, session = make_context("several"), make_session()
     drawn = [{"rng_seed_model": seed, "ps_vae.beta": 1} for seed in range(3)]
     drawn.append({"rng_seed_model": 0, "ps_vae.beta": 9})
-    points, trials, origin = run_all(job, drawn, session)
-    *scored, alone = with_udr(points, trials, origin, [session], job)
+    specs, trials = run_all(context, drawn, session)
+    *scored, alone = with_udr(specs, trials, [session], context)
     assert all(0 <= trial.metrics["udr"] <= 1 for trial in scored)
     assert len({trial.metrics["udr"] for trial in scored}) > 1
     assert "udr" not in alone.metrics
-    client = mlflow.MlflowClient(job.target.uri)
+    client = mlflow.MlflowClient(context.target.uri)
     for trial in scored:
-        logged = client.get_run(job.target.find_run(TRIAL, trial.trial_id)).data.metrics
+        logged = client.get_run(context.target.find_run(TRIAL, trial.trial_id)).data.metrics
         assert logged["best/udr"] == trial.metrics["udr"]
         assert logged["best/udr_spread"] >= 0
     # Without one fit there are fewer pairs, and the numbers that count are the latest.
-    fewer = with_udr(points[:2], trials[:2], origin, [session], job)
-    logged = client.get_run(job.target.find_run(TRIAL, fewer[0].trial_id)).data.metrics
+    fewer = with_udr(specs[:2], trials[:2], [session], context)
+    logged = client.get_run(context.target.find_run(TRIAL, fewer[0].trial_id)).data.metrics
     assert logged["best/udr"] == fewer[0].metrics["udr"]
     assert logged["best/udr_spread"] == 0
 
 
-def test_models_without_a_posterior_have_no_agreement(make_job):
+def test_models_without_a_posterior_have_no_agreement(make_context):
     raw = {"model": {"model_class": "ae", "n_ae_latents": 2, "ae_arch_json": ARCHITECTURE}}
     raw["training"] = {"max_n_epochs": 1}
-    job, session = make_job("points"), make_session()
-    job = replace(job, base=parse_trial_config(raw, "test"))
+    context, session = make_context("points"), make_session()
+    context = replace(context, base=parse_trial_config(raw, "test"))
     drawn = [{"rng_seed_model": seed} for seed in range(2)]
-    points, trials, origin = run_all(job, drawn, session)
-    assert with_udr(points, trials, origin, [session], job) == trials
+    specs, trials = run_all(context, drawn, session)
+    assert with_udr(specs, trials, [session], context) == trials

@@ -1,6 +1,7 @@
 """Trials in this process, against a real store."""
 
 import itertools
+from dataclasses import replace
 
 import mlflow
 import pytest
@@ -8,15 +9,17 @@ import torch
 import yaml
 
 from psvae_tune.config.wording import name_trial
+from psvae_tune.errors import ClusterError
 from psvae_tune.models.model_file import load_model
-from psvae_tune.search.trainable import TrialContext, run_trial
+from psvae_tune.search.trainable import run_trial
+from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import TRIAL, metric_key, open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state
 from psvae_tune.training.fit import start
-from tests.support.studies import make_config, make_session
+from tests.support.studies import make_config, make_session, make_stage
 
 CPU = torch.device("cpu")
 
@@ -29,48 +32,50 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def job(store, tmp_path, request):
-    def make(study="study", may_be_stopped=False, **sections):
+def make_context(store, tmp_path, request):
+    def make(study="study", scheduler=None, **sections):
         target = open_target(store[0], request.node.name, study, store[1])
         folder, config = StudyFolder(tmp_path / study), make_config(**sections)
-        return TrialContext(config, "alpha", folder, target, may_be_stopped=may_be_stopped)
+        stage = make_stage(scheduler=scheduler)
+        return StageContext(stage, config, folder, target, (make_session().digest,), 2)
 
     return make
 
 
-def trial(job, params=None, n=None):
+def trial(context, params=None, n=None):
     """Run a trial, or its first ``n`` reports as if it was cut off there."""
-    return list(itertools.islice(run_trial(params or {}, [make_session()], job, CPU), n))
+    reports = run_trial(context.spec(params or {}), [make_session()], context, CPU)
+    return list(itertools.islice(reports, n))
 
 
-def only_run(job):
-    client = mlflow.MlflowClient(job.target.uri)
-    (run,) = client.search_runs([job.target.experiment_id])
+def only_run(context):
+    client = mlflow.MlflowClient(context.target.uri)
+    (run,) = client.search_runs([context.target.experiment_id])
     return client, run
 
 
-def test_a_trial_reports_every_validation_and_then_its_end(job):
-    job = job()
-    *epochs, last = trial(job, {"ps_vae.alpha": 20})
-    assert [progress.epoch for progress in epochs] == [1, 2, 3, 4]
-    assert not any(progress.is_finished for progress in epochs)
+def test_a_trial_reports_every_validation_and_then_its_end(make_context):
+    context = make_context()
+    *epochs, last = trial(context, {"ps_vae.alpha": 20})
+    assert [report.epoch for report in epochs] == [1, 2, 3, 4]
+    assert not any(report.is_finished for report in epochs)
     assert last.is_finished
-    assert {"val/frame_mse", "test/label_r2", "val/leak_r2", "test/hsic"} <= set(last.metrics)
-    assert last.metrics["val/frame_mse"] == min(
-        progress.metrics["val/frame_mse"] for progress in epochs[1:]
+    assert {"val/frame_mse", "test/label_r2", "val/leak_r2", "test/hsic"} <= set(last.best_metrics)
+    assert last.best_metrics["val/frame_mse"] == min(
+        report.best_metrics["val/frame_mse"] for report in epochs[1:]
     )
 
 
-def test_its_run_holds_params_metrics_and_files(job, tmp_path):
-    job = job()
-    progress = trial(job, {"ps_vae.alpha": 20})[-1]
-    client, run = only_run(job)
+def test_its_run_holds_params_metrics_and_files(make_context, tmp_path):
+    context = make_context()
+    report = trial(context, {"ps_vae.alpha": 20})[-1]
+    client, run = only_run(context)
     assert run.info.run_name == "alpha=20"
-    assert run.data.tags[TRIAL] == progress.trial_id
+    assert run.data.tags[TRIAL] == report.trial_id
     assert run.data.params["ps_vae.alpha"] == "20.0"
     assert float(run.data.params["alpha_normalised"]) == pytest.approx(20 * 2 / 144)
-    assert run.data.metrics["test/label_r2"] == progress.metrics["test/label_r2"]
-    assert run.data.metrics["best/frame_mse"] == progress.metrics["val/frame_mse"]
+    assert run.data.metrics["test/label_r2"] == report.best_metrics["test/label_r2"]
+    assert run.data.metrics["best/frame_mse"] == report.best_metrics["val/frame_mse"]
     path = client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
     with open(path) as file:
         assert yaml.safe_load(file)["model"]["ps_vae.alpha"] == 20
@@ -80,35 +85,35 @@ def test_its_run_holds_params_metrics_and_files(job, tmp_path):
 
 
 @pytest.mark.parametrize("n_before", [1, 3, 4])
-def test_a_trial_that_was_cut_off_goes_on_in_its_own_run(job, n_before):
-    straight = trial(job("straight"))
-    job = job("cut", training={"checkpoint_every": 2})
-    trial(job, n=n_before)
-    rest = trial(job)
-    assert rest[-1].metrics == straight[-1].metrics
-    client = mlflow.MlflowClient(job.target.uri)
-    runs = client.search_runs([job.target.experiment_id], "tags.`psvae_tune.study` = 'cut'")
+def test_a_trial_that_was_cut_off_goes_on_in_its_own_run(make_context, n_before):
+    straight = trial(make_context("straight"))
+    context = make_context("cut", training={"checkpoint_every": 2})
+    trial(context, n=n_before)
+    rest = trial(context)
+    assert rest[-1].best_metrics == straight[-1].best_metrics
+    client = mlflow.MlflowClient(context.target.uri)
+    runs = client.search_runs([context.target.experiment_id], "tags.`psvae_tune.study` = 'cut'")
     assert len(runs) == 1
     for key in ("train/loss", "val/frame_mse"):
         history = client.get_metric_history(runs[0].info.run_id, key)
         assert [item.step for item in history] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("may_be_stopped", [False, True])
+@pytest.mark.parametrize("scheduler", [None, {"asha": {}}])
 def test_an_epoch_that_may_not_be_trained_again_is_logged_before_it_is_told_of(
-    job, may_be_stopped
+    make_context, scheduler
 ):
     def logged():
-        client, run = only_run(job)
+        client, run = only_run(context)
         return [item.step for item in client.get_metric_history(run.info.run_id, "train/loss")]
 
-    job = job(may_be_stopped=may_be_stopped, training={"checkpoint_every": 2})
-    told = run_trial({}, [make_session()], job, CPU)
-    for progress in itertools.islice(told, 3):
-        n_safe = progress.epoch if may_be_stopped else progress.epoch // 2 * 2
+    context = make_context(scheduler=scheduler, training={"checkpoint_every": 2})
+    told = run_trial(context.spec({}), [make_session()], context, CPU)
+    for report in itertools.islice(told, 3):
+        n_safe = report.epoch if scheduler else report.epoch // 2 * 2
         assert logged()[:n_safe] == [*range(1, n_safe + 1)]
     told.close()  # as when the study is interrupted
-    trial(job)
+    trial(context)
     assert logged() == [1, 2, 3, 4]
 
 
@@ -127,51 +132,65 @@ def test_epochs_that_are_too_many_for_one_request_are_all_logged_once(store):
     ]
 
 
-def test_an_epoch_is_told_of_when_the_last_checkpoint_is_safe(job):
-    job = job(training={"checkpoint_every": 1})
-    for progress in run_trial({}, [make_session()], job, CPU):
-        if progress.epoch > 1 and not progress.is_finished:
-            state = start(job.base, prepare_data([make_session()], job.base), CPU)
-            load_state(state, job.folder.checkpoint(progress.trial_id).read_bytes())
-            assert state.epoch >= progress.epoch - 1
+def test_an_epoch_is_told_of_when_the_last_checkpoint_is_safe(make_context):
+    context = make_context(training={"checkpoint_every": 1})
+    for report in run_trial(context.spec({}), [make_session()], context, CPU):
+        if report.epoch > 1 and not report.is_finished:
+            state = start(context.base, prepare_data([make_session()], context.base), CPU)
+            load_state(state, context.folder.checkpoint(report.trial_id).read_bytes())
+            assert state.epoch >= report.epoch - 1
 
 
 @pytest.mark.parametrize("every", [1, 4], ids=["each epoch", "the last epoch"])
-def test_a_checkpoint_that_cannot_be_written_ends_the_trial(job, every):
-    job = job(training={"checkpoint_every": every})
-    job.folder.root.mkdir()
-    (job.folder.root / "checkpoints").write_text("a file in the place of the folder")
+def test_a_checkpoint_that_cannot_be_written_ends_the_trial(make_context, every):
+    context = make_context(training={"checkpoint_every": every})
+    context.folder.root.mkdir()
+    (context.folder.root / "checkpoints").write_text("a file in the place of the folder")
     with pytest.raises(FileExistsError):
-        trial(job)
+        trial(context)
 
 
-def test_a_trial_whose_end_nobody_noted_is_not_trained_again(job):
-    job = job(training={"checkpoint_every": 2})
-    straight = trial(job)
-    (again,) = trial(job)
+def test_a_trial_whose_end_nobody_noted_is_not_trained_again(make_context):
+    context = make_context(training={"checkpoint_every": 2})
+    straight = trial(context)
+    (again,) = trial(context)
     assert again == straight[-1]
 
 
-def test_a_trial_that_diverges_says_so_and_is_not_tried_again(job):
-    job = job(training={"learning_rate": 1e30, "max_n_epochs": 20})
-    last = trial(job)[-1]
+def test_a_trial_that_diverges_says_so_and_is_not_tried_again(make_context):
+    context = make_context(training={"learning_rate": 1e30, "max_n_epochs": 20})
+    last = trial(context)[-1]
     assert "no longer finite in epoch" in last.failure
     assert not last.is_finished
 
 
-def test_a_trial_of_the_same_settings_in_another_study_has_its_own_run(job):
+@pytest.mark.parametrize("changed", ["base", "recordings"])
+def test_a_worker_that_sees_another_trial_than_its_driver_refuses_it(make_context, changed):
+    context = make_context()
+    session = make_session()
+    if changed == "base":
+        spec = replace(context, base=make_config(training={"max_n_epochs": 5})).spec({})
+    else:
+        spec = context.spec({})
+        session = replace(session, digest="another")
+    with pytest.raises(ClusterError, match=f"has the identity {spec.trial_id} for the driver"):
+        next(run_trial(spec, [session], context, CPU))
+    assert not context.folder.root.exists()
+
+
+def test_a_trial_of_the_same_settings_in_another_study_has_its_own_run(make_context):
     for study in ("one", "two"):
-        trial(job(study), n=1)
-    target = job("one").target
+        trial(make_context(study), n=1)
+    target = make_context("one").target
     client = mlflow.MlflowClient(target.uri)
     assert len(client.search_runs([target.experiment_id])) == 2
 
 
-def test_closing_a_trial_sets_why(job):
-    job = job()
-    progress = trial(job, n=1)[-1]
-    close_trial(job.target, progress.trial_id, "FINISHED", "stopped early at epoch 1")
-    _, run = only_run(job)
+def test_closing_a_trial_sets_why(make_context):
+    context = make_context()
+    report = trial(context, n=1)[-1]
+    close_trial(context.target, report.trial_id, "FINISHED", "stopped early at epoch 1")
+    _, run = only_run(context)
     assert run.info.status == "FINISHED"
     assert run.data.tags["psvae_tune.stop_reason"] == "stopped early at epoch 1"
 

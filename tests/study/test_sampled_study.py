@@ -11,7 +11,8 @@ from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
 from psvae_tune.search.sampler import StageSampler
 from psvae_tune.search.stage_journal import StageJournal
-from psvae_tune.search.trial_spec import Origin
+from psvae_tune.search.trial_spec import StageContext
+from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support.tiny_study import STUDY, command, finish, runs_of, wait_for
 
@@ -41,7 +42,9 @@ def suggestions(folder):
     study = parse_study(kept.read_study_file(), "study.yaml", n_labels=4)
     digest = read_session(folder / "demo.h5", needs_labels=True).digest
     (stage,) = study.stages
-    return StageSampler(stage, Origin(study.base, (digest,), 4), StageJournal(kept, stage.name))
+    target = TrackingTarget(**kept.read_tracking(), study="study")
+    context = StageContext(stage, study.base, kept, target, (digest,), 4)
+    return StageSampler(context, StageJournal(kept, stage.name))
 
 
 def test_stopped_trials_are_pruned_and_only_finished_ones_complete(tmp_path):
@@ -50,13 +53,13 @@ def test_stopped_trials_are_pruned_and_only_finished_ones_complete(tmp_path):
     _, err = finish(command(tmp_path, "run", str(file), "--output", "out", "--name", "study"))
     assert "Traceback" not in err
     runs = {run.data.tags["psvae_tune.trial_id"]: run for run in runs_of(tmp_path, "trial")}
-    sampling = suggestions(tmp_path)
-    points, trials = sampling.points(), sampling.study().trials
-    assert len(runs) == len(points) == 10
-    assert points[0].params == SEARCH["points_to_evaluate"][0]
+    sampler = suggestions(tmp_path)
+    specs, trials = sampler.specs(), sampler.study().trials
+    assert len(runs) == len(specs) == 10
+    assert specs[0].params == SEARCH["points_to_evaluate"][0]
     by_trial = {
         suggestion.trial_id: trial
-        for suggestion, trial in zip(sampling.record.suggestions(), trials, strict=True)
+        for suggestion, trial in zip(sampler.journal.suggestions(), trials, strict=True)
     }
     finished = {name for name, run in runs.items() if "test/frame_mse" in run.data.metrics}
     assert 0 < len(finished) < 10
@@ -90,13 +93,13 @@ def test_a_sampled_study_whose_driver_is_killed_ends_as_if_it_had_not_been(tmp_p
             process.communicate()
             process = command(folder, "resume", "out/study")
         finish(process)
-        names[case] = [point.name for point in suggestions(folder).points()]
+        names[case] = [spec.name for spec in suggestions(folder).specs()]
         statuses = [run.info.status for run in runs_of(folder, "trial")]
         assert statuses == ["FINISHED"] * 3
     assert names["killed"] == names["whole"]
     _, err = finish(command(folder, "resume", "out/study", "--set", "search.num_trials=4"))
     assert "stage search: 4 trials, 3 of them known already" in err
-    more = [point.name for point in suggestions(folder).points()]
+    more = [spec.name for spec in suggestions(folder).specs()]
     assert more[:3] == names["whole"]
     assert len(runs_of(folder, "trial")) == len(more) == 4
 

@@ -9,7 +9,8 @@ from psvae_tune.config.study import parse_study
 from psvae_tune.data.session_file import read_session
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.search.selection.select import select
-from psvae_tune.search.trainable import TrialContext, run_trial
+from psvae_tune.search.trainable import run_trial
+from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import SELECTED, open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun
@@ -53,11 +54,19 @@ def log_study(folder: Path, session_path: Path, name: str, raw=RAW, n_cut=0, n_f
         output.default_tracking_uri, study.experiment_name, name, output.artifacts
     )
     run = StudyRun.open(target, study.base.params)
-    job = TrialContext(study.base, stage.name, output.study(name), target, study.tracking.movies)
-    points = stage.grid()
-    for index, params in enumerate(points):
-        last = len(points) - 1 - index
-        reports = run_trial(params, [session], job, CPU)
+    context = StageContext(
+        stage,
+        study.base,
+        output.study(name),
+        target,
+        (session.digest,),
+        session.header.n_labels,
+        study.tracking.movies,
+    )
+    specs = context.specs(stage.grid())
+    for index, spec in enumerate(specs):
+        last = len(specs) - 1 - index
+        reports = run_trial(spec, [session], context, CPU)
         is_cut = last < n_cut + n_failed
         trial_id = (next(reports) if is_cut else [*reports][-1]).trial_id
         if last < n_failed:

@@ -1,7 +1,8 @@
-"""Small recordings and settings for tests of the training side."""
+"""Small recordings, settings and stages for tests."""
 
 import numpy as np
 
+from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.session import Session, SessionHeader
 
@@ -54,3 +55,10 @@ def make_config(model=None, training=None, data=None):
         "data": data or {},
     }
     return parse_trial_config(raw, "test")
+
+
+def make_stage(**settings):
+    """Return a stage that varies the weight on the labels."""
+    space = {"ps_vae.alpha": {"grid_search": [10, 20]}}
+    raw = {"name": "alpha", "space": space, "objectives": {"val/frame_mse": "min"}}
+    return Stage.model_validate(raw | settings)

@@ -233,7 +233,7 @@ def test_both_precisions_learn_the_same(precision):
 
 def test_the_precision_is_part_of_what_a_trial_is():
     names = {
-        make_config(training={"precision": name}).fingerprint(["x"])
+        make_config(training={"precision": name}).trial_id(["x"])
         for name in ("auto", "float32", "bfloat16")
     }
     assert len(names) == 3
