@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from psvae_tune.api.studies import load_study
-from psvae_tune.cli import options
+from psvae_tune.cli import epilogs, options
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study_file import parse_set_options
@@ -15,7 +15,7 @@ from psvae_tune.study.estimate import Estimate, estimate_epochs
 from psvae_tune.study.plan import StudyPlan
 
 
-@click.command()
+@click.command(epilog=epilogs.CHECK)
 @options.study_file
 @options.sessions
 @options.settings

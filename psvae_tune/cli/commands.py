@@ -1,7 +1,7 @@
-"""The command line: the only place that prints.
+"""Group of all commands, which also prints the errors of this project.
 
-Data goes to stdout, talk to stderr. Each command imports what it needs when it runs, so that
-help and checks answer at once.
+Results go to stdout, messages to stderr. Each command imports large libraries only when it runs,
+so that help and checks answer at once.
 """
 
 import errno
@@ -36,10 +36,10 @@ Examples:
 
 
 class Commands(click.Group):
-    """The group of all commands; tells errors of this project in one message."""
+    """Group of all commands, which prints an error of this project as one message."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a mistake of the user ends it with a message and an exit code."""
+        """Run a command; an error of this project ends it with a message and an exit code."""
         try:
             return self._invoke(ctx)
         except PsvaeTuneError as error:
@@ -52,7 +52,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OSError as error:
-            # Raised wherever somebody only asks whether there is a file of that name.
+            # The system raises it even where code only asks whether a file exists.
             if error.errno != errno.ENAMETOOLONG:
                 raise
             name = str(error.filename)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from psvae_tune.api.studies import load_study
-from psvae_tune.cli import options
+from psvae_tune.cli import epilogs, options
 from psvae_tune.config.study_file import parse_set_options
 from psvae_tune.errors import ConfigError, TrackingError
 from psvae_tune.files import locate
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psvae_tune.study.run import StudyOutcome
 
 
-@click.command()
+@click.command(epilog=epilogs.RUN)
 @options.study_file
 @options.sessions
 @options.settings
@@ -95,6 +95,7 @@ def resume(
     """
     root = locate(study)
     output = OutputFolder(root.parent)
+    output.study(root.name).read_study_file()  # a folder without a study is one error, with others
     plan = load_study(study, settings=parse_set_options(settings))
     _run(
         plan,

@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from psvae_tune.cli import options
+from psvae_tune.cli import epilogs, options
 from psvae_tune.cli.jobs import start_job
 from psvae_tune.config.session_list import DEMO
 from psvae_tune.config.study import parse_study
@@ -22,7 +22,7 @@ from psvae_tune.tracking.folders import OutputFolder
 STUDY_FILE = "study.yaml"
 
 
-@click.command()
+@click.command(epilog=epilogs.SUBMIT)
 @options.study_file
 @options.jobs_address
 @options.sessions

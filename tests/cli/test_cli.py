@@ -1,6 +1,7 @@
 """The command line: what it prints, and what it says to bad input."""
 
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -43,12 +45,46 @@ def test_check_prints_the_plan(file, session):
     assert "train 40, val 5, test 5" in result.output
 
 
-def test_every_command_has_help_and_the_examples_parse():
-    result = call("--help")
-    for name, command in main.commands.items():
-        assert name in result.output
+def list_commands(group, *before):
+    """Yield every command below a group: the words that call it, and itself."""
+    for name, command in group.commands.items():
+        yield (*before, name), command
+        if isinstance(command, click.Group):
+            yield from list_commands(command, *before, name)
+
+
+def test_every_command_has_help():
+    for names, command in list_commands(main):
+        assert names[-1] in call(*names[:-1], "--help").output
         assert command.help
-        assert call(name, "--help").exit_code == 0
+        assert call(*names, "--help").exit_code == 0
+
+
+COMMANDS = dict(list_commands(main))
+EPILOGS = [main.epilog, *(command.epilog for command in COMMANDS.values() if command.epilog)]
+EXAMPLES = {
+    line.strip()
+    for epilog in EPILOGS
+    for line in epilog.replace("\\\n", " ").splitlines()
+    if line.strip().startswith("psvae-tune ")
+}
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES))
+def test_the_examples_of_help_parse(example):
+    arguments = shlex.split(example)[1:]
+    command = main
+    while isinstance(command, click.Group):
+        command = command.commands[arguments.pop(0)]
+    with command.make_context("example", arguments) as context:
+        assert set(context.params) == {
+            param.name for param in command.params if param.expose_value
+        }
+
+
+def test_examples_of_help_are_found():
+    assert any("--set" in example for example in EXAMPLES)
+    assert any(example.startswith("psvae-tune data import ") for example in EXAMPLES)
 
 
 def wrong_group(path):

@@ -1,0 +1,57 @@
+r"""Texts that follow the options in the help of a command: examples and details.
+
+A paragraph that begins with a line of ``\b`` keeps its line breaks.
+"""
+
+SETTINGS = """\b
+Settings:
+  psvae-tune check study.yaml --set training.max_n_epochs=30
+  psvae-tune check study.yaml --set model.ps_vae.beta=5
+  psvae-tune check study.yaml \\
+      --set search.stages.alpha.space.ps_vae.alpha='{grid_search: [10, 20]}'
+
+--set takes SECTION.NAME=VALUE. The value is YAML. A published name keeps its dots. After
+search.stages comes the name of a stage.
+"""
+
+RECORDINGS = """\b
+Recordings:
+  psvae-tune check study.yaml --data mouse.h5 --data other.h5
+  psvae-tune check study.yaml --data sessions.csv
+
+A CSV has a column `path`, or the columns lab,expt,animal,session below data.folder. A recording
+that takes more than a third of the free memory stays in its file, and each trial reads a clip
+when it needs it; the numbers are the same. On a cluster the limit is also four fifths of the
+smallest object store, and every node must see the path or reach the URL of such a recording.
+"""
+
+PASSWORDS = """Passwords:
+
+A tracking URL with a password is taken from --tracking-uri or MLFLOW_TRACKING_URI alone, and is
+masked wherever it is shown or kept. Search-space files, recordings, output folders and jobs that
+hold a password are refused.
+"""
+
+CLUSTER = """\b
+On a cluster:
+  psvae-tune submit study.yaml --address http://HEAD:8265 \\
+      --output s3://lab/studies --upload --follow
+
+Recordings are paths on the cluster or URLs. --upload sends those of this machine to the output
+folder, once for the same contents. Before training, every node is asked whether it sees the
+output folder and reaches the tracking server.
+
+This code goes along, but not the packages that it needs: the nodes have them. With --package each
+node installs a wheel or a version of psvae-tune instead.
+
+Tokens, keys and passwords do not go along, because everyone who sees a cluster sees its jobs.
+RAY_AUTH_TOKEN is read here. MLFLOW_TRACKING_PASSWORD and the keys of the output folder belong
+into the environment of the nodes.
+
+A node that is lost costs its trials at most training.checkpoint_every epochs. The trials continue
+on other nodes, in the same runs.
+"""
+
+CHECK = f"{SETTINGS}\n{RECORDINGS}"
+RUN = f"{SETTINGS}\n{RECORDINGS}\n{PASSWORDS}"
+SUBMIT = f"{CLUSTER}\n{SETTINGS}\n{PASSWORDS}"
