@@ -38,10 +38,27 @@ class Batch:
     session_index: Tensor | None = None
     """(frame,) int64; None for a single session."""
 
+    @property
+    def n_valid_pixels(self) -> Tensor:
+        """Number of pixels that the mask leaves, a scalar on the device of the batch."""
+        return _count_valid(self.frames, self.frame_mask)
+
+    @property
+    def n_valid_labels(self) -> Tensor:
+        """Number of entries of the labels that the mask leaves, a scalar as well."""
+        if self.labels is None:
+            return self.frames.new_zeros(())
+        return _count_valid(self.labels, self.label_mask)
+
     def frame(self, row: int) -> Self:
         """Return one frame as a batch."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return replace(self, **{k: v[row : row + 1] for k, v in fields.items() if v is not None})
+
+
+def _count_valid(values: Tensor, mask: Tensor | None) -> Tensor:
+    # Filled where it is needed: a number that is copied to a GPU would wait for it.
+    return values.new_full((), values.numel()) if mask is None else mask.sum()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from psvae_tune.data.session import SplitName
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
 from psvae_tune.metrics.latent_dependence import active_units, gaussian_tc, latent_correlation
-from psvae_tune.models.batch import Batch
+from psvae_tune.models.batch import Batch, Prediction
 from psvae_tune.models.encoding import join
 from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
@@ -72,9 +72,9 @@ def evaluate(
     for batch in data.iterate(split, device):
         terms = model.terms_of_means(batch, rng)
         said = terms.prediction
-        error, n_valid = _squared_error(batch, said.frames)
         names = [*terms.terms, "loss"]
-        rows.append(torch.stack([*terms.values().values(), terms.loss, error, n_valid]))
+        values = [*terms.values().values(), terms.loss]
+        rows.append(torch.stack([*values, _squared_error(batch, said), batch.n_valid_pixels]))
         n_frames.append(len(batch.frames))
         seen.append((model.to_partition(said.mean), said.logvar, said.labels))
     table = torch.stack(rows).double().cpu().numpy()
@@ -150,12 +150,10 @@ def _triplet(model: Model, seen: Evaluation) -> float:
     return float(triplet_loss(background, sessions, rng))
 
 
-def _squared_error(batch: Batch, frames_hat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the summed squared error over valid pixels, and how many there are."""
-    error = (batch.frames - frames_hat).square()
-    if batch.frame_mask is None:
-        return error.sum(), torch.tensor(float(error.numel()), device=error.device)
-    return (error * batch.frame_mask).sum(), batch.frame_mask.sum()
+def _squared_error(batch: Batch, prediction: Prediction) -> torch.Tensor:
+    """Return the squared error summed over the valid pixels of a batch."""
+    error = (batch.frames - prediction.frames).square()
+    return (error if batch.frame_mask is None else error * batch.frame_mask).sum()
 
 
 def _latent_metrics(model: Model, seen: Evaluation) -> dict[str, float | None]:

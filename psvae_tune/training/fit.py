@@ -6,9 +6,11 @@ Stopping early, checkpoints, progress and logging are the business of whoever co
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from psvae_tune.config.metric_catalog import goal_of, sign
 from psvae_tune.config.trial import Precision, TrialConfig
@@ -155,7 +157,11 @@ def _has_converged(state: TrainState, config: TrialConfig) -> bool:
 def _train_epoch(
     state: TrainState, data: PreparedData, config: TrialConfig, epoch: int
 ) -> dict[str, float]:
-    """Take one optimisation step a batch; return the mean of every term over frames."""
+    """Take one optimisation step a batch; return the mean of every term over the epoch.
+
+    Squared errors are averaged over the valid entries of all batches, as in `evaluate`, and all
+    other terms over frames.
+    """
     seeds = np.random.SeedSequence([config.training.rng_seed_train, epoch])
     order = np.random.default_rng(seeds)
     rng = torch.Generator(state.device).manual_seed(
@@ -173,7 +179,8 @@ def _train_epoch(
         state.optimizer.step()
         values = terms.values()
         names = [*values, "loss"]
-        rows.append(torch.stack([*values.values(), loss.detach()]))
+        counts = (batch.n_valid_pixels, batch.n_valid_labels)
+        rows.append(torch.stack([*values.values(), loss.detach(), *counts]))
         n_frames.append(len(batch.frames))
     # One transfer an epoch: reading a value in every step would stall the device.
     table = torch.stack(rows).double().cpu().numpy()
@@ -184,8 +191,16 @@ def _train_epoch(
             f"the term `{first}` is no longer finite in epoch {epoch}",
             hint="lower training.learning_rate, or the weight of the term",
         )
-    means = np.average(table, axis=0, weights=n_frames)
-    return {f"train/{name}": float(value) for name, value in zip(names, means, strict=True)}
+    weights = {"frame_mse": table[:, -2], "label_mse": table[:, -1]}
+    return {
+        f"train/{name}": _weighted_mean(column, weights.get(name, np.array(n_frames)))
+        for name, column in zip(names, table.T, strict=False)
+    }
+
+
+def _weighted_mean(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
+    """Return the mean; 0 where nothing has a weight."""
+    return float((values * weights).sum() / max(weights.sum(), 1))
 
 
 def _note_best(state: TrainState, metrics: dict[str, float], config: TrialConfig) -> bool:

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.errors import ConfigError, DivergedError, StorageError
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import dump_state, load_state
@@ -203,6 +206,42 @@ def test_a_checkpoint_of_another_model_is_refused():
     other, _, _ = begin(model={"n_ae_latents": 5})
     with pytest.raises(StorageError, match="cannot be continued from"):
         load_state(other, dump_state(state))
+
+
+@pytest.mark.parametrize("name", ["ae", "cond-ae-msp"])
+def test_training_and_validation_errors_are_the_same_mean(name):
+    """Over the valid entries of a split, however many of them each clip has."""
+    rng = np.random.default_rng(0)
+    session = make_session(lengths=(4, 30, 9, 17, 5, 12, 40, 8, 11, 6), masked=0.5)
+    chance = np.repeat(rng.random(10), session.header.clip_lengths)
+    frame_masks = rng.random(session.frames.shape) < chance[:, None, None, None]
+    session.label_masks[rng.random(len(chance)) > chance] = False
+    session = replace(session, frame_masks=frame_masks)
+    # No step is taken, so that all batches meet the same model.
+    training = {"max_n_epochs": 1, "learning_rate": 1e-30, "precision": "float32"}
+    weights = {"msp.alpha": 0.1} if name == "cond-ae-msp" else {}
+    config = parse_trial_config(
+        {
+            "model": {"model_class": name, "n_ae_latents": 4, "ae_arch_json": ARCHITECTURE}
+            | weights,
+            "training": training,
+        },
+        "test",
+    )
+    data = prepare_data([session], config)
+    state = start(config, data, CPU)
+    (report,) = fit(state, data, config)
+    (item,) = data.sessions
+    for split in ("train", "val"):
+        rows = np.concatenate([np.r_[session.clip(clip)] for clip in item.splits[split]])
+        said = state.model.predict(session.frames[rows] / 255)
+        error = (session.frames[rows] / 255 - said.frames.numpy())[frame_masks[rows]]
+        found = report.metrics[f"{split}/frame_mse"]
+        assert found == pytest.approx(np.mean(error**2), rel=1e-5)
+        if said.labels is not None:
+            error = (item.labels[rows] - said.labels.numpy())[session.label_masks[rows]]
+            found = report.metrics[f"{split}/label_mse"]
+            assert found == pytest.approx(np.mean(error**2), rel=1e-5)
 
 
 def test_the_masked_fraction_does_not_change_what_is_compared():
