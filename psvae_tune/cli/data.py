@@ -12,11 +12,11 @@ from rich.progress import TaskID
 from psvae_tune.cli import options
 from psvae_tune.cli.data_import import import_
 from psvae_tune.data.demo import demo_path
-from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.session_header import read_header
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError, StorageError
 from psvae_tune.files import write_bytes
+from psvae_tune.study.plan import find_differences
 
 paths = click.argument("paths", metavar="H5…", nargs=-1, required=True)
 _SIGNS = {"train": "T", "val": "V", "test": "E", "gap": "."}
@@ -107,11 +107,8 @@ def merge(paths: tuple[str, ...], output: Path) -> None:
     They must have the same labels and frames of the same shape. Nothing is copied.
     """
     headers = [read_header(path, needs_labels=False) for path in paths]
-    problems = [problem for header in headers[1:] for problem in _differences(header, headers[0])]
-    if problems:
+    if problems := list(find_differences(headers)):
         raise DataError("sessions", problems, "import them with the same options")
-    if repeated := sorted({path for path in paths if paths.count(path) > 1}):
-        raise DataError("sessions", f"must not be listed twice, got {', '.join(repeated)}")
     if output.exists():
         raise StorageError(str(output), "exists", "choose another with --output")
     text = io.StringIO()
@@ -121,21 +118,6 @@ def merge(paths: tuple[str, ...], output: Path) -> None:
     _write(output, text.getvalue())
     n_frames = sum(header.n_frames for header in headers)
     click.echo(f"{output}: {len(paths)} sessions, {n_frames} frames")
-
-
-def _differences(header: SessionHeader, first: SessionHeader) -> list[str]:
-    problems = []
-    if header.frame_shape != first.frame_shape:
-        problems.append(
-            f"{header.path} must have frames of {first.frame_shape} (channel, height, width) like "
-            f"{first.path}, got {header.frame_shape}"
-        )
-    if header.label_names != first.label_names:
-        differing = sorted({*header.label_names} ^ {*first.label_names})
-        what = ", ".join(differing[:6]) or "another order"
-        what += f" and {len(differing) - 6} more" if len(differing) > 6 else ""
-        problems.append(f"{header.path} must have the labels of {first.path}, got {what}")
-    return problems
 
 
 @data.command()

@@ -1,11 +1,11 @@
-"""What a study would do: its settings and its recordings, checked together before any of it."""
+"""The plan of a study: its settings and the headers of its recordings, checked together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psvae_tune.config.metric_catalog import recording_problem
-from psvae_tune.config.study import Study, parse_study
+from psvae_tune.config.study import Study, parse_study, resolve_counts
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.session_header import read_header
@@ -18,13 +18,15 @@ from psvae_tune.models.layers.architecture import plan_network
 class StudyPlan:
     """A study that can be started."""
 
-    raw: dict[str, Any]
-    """The search-space file after the changes of the command line."""
+    contents: dict[str, Any]
+    """Contents of the search-space file, with the number that each ``n_labels + k`` stands for."""
     study: Study
+    """The study that ``contents`` describe."""
     headers: tuple[SessionHeader, ...]
+    """Headers of the recordings."""
 
     def count_split_frames(self) -> dict[str, int]:
-        """Return how many frames of all sessions are in each split."""
+        """Return the number of frames of all recordings in each split."""
         data = self.study.base.data
         counts = dict.fromkeys(("train", "val", "test"), 0)
         for header in self.headers:
@@ -41,71 +43,82 @@ def make_plan(raw: Mapping[str, Any], where: str) -> StudyPlan:
     Parameters
     ----------
     raw
-        What `read_study_file` returned.
+        Contents of the search-space file, from `read_study_file`.
     where
-        The file, to be named in an error.
+        Name of the file in an error.
 
     Raises
     ------
     ConfigError
-        With every problem of the file.
+        If the file is not valid, or asks for what the recordings do not have; the message names
+        every problem.
     DataError
         If a recording cannot be used, or the recordings do not go together.
     """
-    # Once without the recordings, so that a mistake in the file is told even if they are missing.
-    study = parse_study(raw, where)
-    needs_labels = study.base.model.needs_labels
-    headers = tuple(
-        read_header(session_path(name), needs_labels=needs_labels)
-        for name in study.base.data.sessions
-    )
-    _check_together(headers)
-    study = parse_study(raw, where, headers[0].n_labels)
-    if problems := list(_misfits(study, headers)):
+    headers = _read_headers(raw, where)
+    contents = resolve_counts(raw, headers[0].n_labels)
+    study = parse_study(contents, where, headers[0].n_labels)
+    if problems := list(_recording_problems(study, headers)):
         raise ConfigError(where, problems)
-    plan = StudyPlan(dict(raw), study, headers)
-    plan.count_split_frames()
+    plan = StudyPlan(contents, study, headers)
+    plan.count_split_frames()  # raises an error if a recording has too few clips
     return plan
 
 
-def _check_together(headers: Sequence[SessionHeader]) -> None:
+def _read_headers(raw: Mapping[str, Any], where: str) -> tuple[SessionHeader, ...]:
+    """Read the headers of a study's recordings.
+
+    The file is checked first, as far as it can be without them, so that a mistake in the file is
+    told even if a recording is missing.
+    """
+    base = parse_study(raw, where).base
+    headers = tuple(
+        read_header(session_path(name), needs_labels=base.model.needs_labels)
+        for name in base.data.sessions
+    )
+    if problems := list(find_differences(headers)):
+        raise DataError("data.sessions", problems)
+    return headers
+
+
+def find_differences(headers: Sequence[SessionHeader]) -> Iterator[str]:
+    """Yield the reasons why recordings do not go together into one study.
+
+    Each recording may be listed once. All must have frames of the same shape, and the same
+    labels.
+    """
     first = headers[0]
-    problems = []
     paths = [header.path for header in headers]
-    problems += [
-        f"every recording may be listed once, got {path} {paths.count(path)} times"
-        for path in dict.fromkeys(paths)
-        if paths.count(path) > 1
-    ]
+    for path in dict.fromkeys(paths):
+        if paths.count(path) > 1:
+            yield f"every recording may be listed once, got {path} {paths.count(path)} times"
     for header in headers[1:]:
         if header.frame_shape != first.frame_shape:
-            problems.append(
+            yield (
                 f"frames must be {first.frame_shape} (channel, height, width) as in "
                 f"{first.path}, got {header.frame_shape} in {header.path}"
             )
         if header.label_names != first.label_names:
-            problems.append(
-                f"labels must be those of {first.path} ({_list(first.label_names)}), "
-                f"got {_list(header.label_names)} in {header.path}"
+            yield (
+                f"labels must be those of {first.path} ({_name_labels(first)}), "
+                f"got {_name_labels(header)} in {header.path}"
             )
-    if problems:
-        raise DataError("data.sessions", problems)
 
 
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
+def _name_labels(header: SessionHeader) -> str:
+    return ", ".join(header.label_names) or "none"
 
 
-def _misfits(study: Study, headers: Sequence[SessionHeader]) -> Iterator[str]:
-    """Yield what a model, its architecture and its metrics miss in the recordings."""
+def _recording_problems(study: Study, headers: Sequence[SessionHeader]) -> Iterator[str]:
+    """Yield what a study asks of its recordings and they do not have."""
     model, first = study.base.model, headers[0]
     n_sessions = len(headers)
     if model.needs_sessions and n_sessions < 2:
         yield f"data.sessions: `{model.model_class}` needs at least 2 sessions, got {n_sessions}"
-    for place, count in _places(study, "n_sessions_per_batch"):
+    for where, count in _values_of(study, "n_sessions_per_batch"):
         if count is not None and count > max(n_sessions, 2):
-            yield f"{place}: must be at most the {n_sessions} sessions, got {count}"
-    if any(value for _, value in _places(study, "conditional_encoder")):
+            yield f"{where}: must be at most the {n_sessions} sessions, got {count}"
+    if any(value for _, value in _values_of(study, "conditional_encoder")):
         if first.n_labels % 2:
             yield (
                 "model.conditional_encoder: needs an x and a y of every point, "
@@ -127,8 +140,8 @@ def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Ite
                 yield f"search.stages.{stage.name}: {problem}"
 
 
-def _places(study: Study, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield every value that a setting of the model may take, and where it is given."""
+def _values_of(study: Study, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value that a setting of the model may take, each after its place in the file."""
     yield f"model.{name}", getattr(study.base.model, name, None)
     for stage in study.stages:
         if name in stage.space:
@@ -137,14 +150,14 @@ def _places(study: Study, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _architecture_problems(study: Study, header: SessionHeader) -> Iterator[str]:
-    """Yield why the layers do not fit together, or not to the frames."""
+    """Yield the reasons why the layers do not fit together, or not to the frames."""
     model = study.base.model
     if model.model_type != "conv":
         return
     n_planes = header.n_labels // 2 if model.conditional_encoder else 0
     try:
         network = plan_network(model.ae_arch_json, header.n_channels, n_planes)
-        n_latents = max(count for _, count in _places(study, "n_ae_latents"))
+        n_latents = max(count for _, count in _values_of(study, "n_ae_latents"))
         network.check((header.height, header.width), n_latents)
     except ConfigError as error:
         for problem in error.problems:

@@ -1,62 +1,71 @@
-"""What was asked of a study, so that one which goes on can be held against what began."""
+"""A study that is resumed must be the one that began: its settings and recordings are compared."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from psvae_tune.config.stage import BUDGETS
+from psvae_tune.config.study import resolve_counts
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StorageError
 from psvae_tune.tracking.folders import StudyFolder
 
-# What may change from one start to the next: none of it changes the numbers of a trial.
 CHANGEABLE_ON_RESUME = {*BUDGETS, "checkpoint_every"}
+"""Settings that may change between two starts, because they do not change a trial's numbers."""
 CHANGEABLE_SECTIONS = {"resources"}
+"""Sections of the file that may change for the same reason."""
+_MAX_LENGTH = 60
 
 
-def note_what_was_asked(
-    folder: StudyFolder, raw: Mapping[str, Any], sessions: Sequence[Session]
+def note_request(
+    folder: StudyFolder, contents: Mapping[str, Any], sessions: Sequence[Session]
 ) -> None:
-    """Keep what a study was started with. Side effects: writes to the study's folder."""
-    folder.save_study_file(dict(raw))
-    folder.journal.append({"event": "request", "stage": None, **_describe(raw, sessions)})
+    """Keep the settings and recordings that a study is started with.
+
+    Side effects: writes ``study.yaml``; appends to the journal.
+    """
+    folder.save_study_file(dict(contents))
+    request = {"study": _to_json(contents), "sessions": _digests(sessions)}
+    folder.journal.append({"event": "request", "stage": None, **request})
 
 
 def check_unchanged(
-    folder: StudyFolder, raw: Mapping[str, Any], sessions: Sequence[Session]
+    folder: StudyFolder, contents: Mapping[str, Any], sessions: Sequence[Session]
 ) -> None:
-    """Make sure that a study goes on with what it began with.
+    """Make sure that a study goes on with the settings and recordings that it began with.
 
     Budgets and resources may change.
 
     Parameters
     ----------
     folder
-        Of the study; one that has not been started allows everything.
-    raw
-        The search-space file as it is to be run.
+        Folder of the study; a study that has not begun may be anything.
+    contents
+        Contents of the search-space file, from `StudyPlan`.
     sessions
         The recordings as they are now.
 
     Raises
     ------
     StorageError
-        With everything that has changed.
+        If anything else has changed; the message names every change.
     """
-    earlier = [event for event in folder.journal.events() if event["event"] == "request"]
-    if not earlier:
+    requests = [event for event in folder.journal.events() if event["event"] == "request"]
+    if not requests:
         return
-    now = _describe(raw, sessions)
+    # Earlier versions kept `n_labels + k` as it stood in the file.
+    began = resolve_counts(requests[-1]["study"], sessions[0].header.n_labels)
     changes = [
         f"{path} was {_shorten(before)}, is {_shorten(after)}"
-        for path, before, after in _differences(earlier[-1]["study"], now["study"])
+        for path, before, after in _differences(began, _to_json(contents))
         if path.rpartition(".")[2] not in CHANGEABLE_ON_RESUME
         and path.partition(".")[0] not in CHANGEABLE_SECTIONS
     ]
+    digests = requests[-1]["sessions"]
     changes += [
         f"the contents of {name} have changed"
-        for name, digest in now["sessions"].items()
-        if earlier[-1]["sessions"].get(name, digest) != digest
+        for name, digest in _digests(sessions).items()
+        if digests.get(name, digest) != digest
     ]
     if changes:
         raise StorageError(
@@ -67,24 +76,28 @@ def check_unchanged(
         )
 
 
-def _describe(raw: Mapping[str, Any], sessions: Sequence[Session]) -> dict[str, Any]:
-    digests = {session.header.path: session.digest for session in sessions}
-    # Through JSON, so that what was kept and what is new have the same types.
-    return {"study": json.loads(json.dumps(raw, default=str)), "sessions": digests}
+def _to_json(contents: Mapping[str, Any]) -> Any:
+    """Return contents with the types that they have after they were kept in a journal."""
+    return json.loads(json.dumps(contents, default=str))
+
+
+def _digests(sessions: Sequence[Session]) -> dict[str, str]:
+    return {session.header.path: session.digest for session in sessions}
 
 
 def _differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield every place where two files differ, the stages of both being told by their names."""
-    before, after = _by_name(before), _by_name(after)
+    """Yield the path and both values of every difference; a stage is known by its name."""
+    before, after = _by_stage(before), _by_stage(after)
     if isinstance(before, dict) and isinstance(after, dict):
         for name in dict.fromkeys([*before, *after]):
-            place = f"{path}.{name}" if path else str(name)
-            yield from _differences(before.get(name), after.get(name), place)
+            child = f"{path}.{name}" if path else str(name)
+            yield from _differences(before.get(name), after.get(name), child)
     elif before != after:
         yield path, before, after
 
 
-def _by_name(node: Any) -> Any:
+def _by_stage(node: Any) -> Any:
+    """Return a list of stages as a dict by their names; anything else as it is."""
     if isinstance(node, list) and all(isinstance(item, dict) and "name" in item for item in node):
         return {item["name"]: item for item in node}
     return node
@@ -92,4 +105,4 @@ def _by_name(node: Any) -> Any:
 
 def _shorten(value: Any) -> str:
     text = "absent" if value is None else json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 3]}..."

@@ -23,7 +23,7 @@ from psvae_tune.study.interrupt import explain_interruption, sigterm_as_sigint
 from psvae_tune.study.load_sessions import check_buildable
 from psvae_tune.study.location import StudyLocation
 from psvae_tune.study.plan import StudyPlan
-from psvae_tune.study.resume_check import check_unchanged, note_what_was_asked
+from psvae_tune.study.resume_check import check_unchanged, note_request
 from psvae_tune.study.stages import StageOutcome, run_stages
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import SELECTED, RunStatus, TrackingTarget, reason_of, writing
@@ -66,8 +66,8 @@ def _claim(
     check_buildable(plan.study, sessions)
     with location.folder.lock():
         if not accept_changes:
-            check_unchanged(location.folder, plan.raw, sessions)
-        note_what_was_asked(location.folder, plan.raw, sessions)
+            check_unchanged(location.folder, plan.contents, sessions)
+        note_request(location.folder, plan.contents, sessions)
         target = location.target
         location.folder.save_tracking(
             {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}

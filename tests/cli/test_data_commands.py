@@ -96,10 +96,10 @@ def test_merge_lists_sessions_that_go_together(run, demo, tmp_path):
         rows = list(csv.DictReader(file))
     assert rows == [{"path": str(demo)}, {"path": str(tmp_path / "other.h5")}]
     assert "exists" in run("data", "merge", "demo.h5", "-o", "sessions.csv", code=2)
-    assert "listed twice" in run("data", "merge", "demo.h5", "demo.h5", "-o", "b.csv", code=2)
+    assert "listed once" in run("data", "merge", "demo.h5", "demo.h5", "-o", "b.csv", code=2)
     write_demo(tmp_path / "large.h5", size=64)
     message = run("data", "merge", "demo.h5", "large.h5", "-o", "c.csv", code=2)
-    assert "must have frames of (1, 32, 32)" in message
+    assert "frames must be (1, 32, 32)" in message
     assert not (tmp_path / "c.csv").exists()
 
 

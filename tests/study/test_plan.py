@@ -41,6 +41,7 @@ def test_a_plan_knows_the_frames_of_each_split(session):
     plan = make_plan(raw_with(session), "f.yaml")
     assert plan.count_split_frames() == {"train": 40, "val": 5, "test": 5}
     assert plan.study.base.model.n_ae_latents == 6
+    assert plan.contents["model"]["n_ae_latents"] == 6
 
 
 def test_mistakes_of_the_file_come_before_those_of_the_recording(tmp_path):

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from psvae_tune.errors import StorageError
-from psvae_tune.study.resume_check import check_unchanged, note_what_was_asked
+from psvae_tune.study.resume_check import check_unchanged, note_request
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support.studies import make_session
 
-RAW = {
+CONTENTS = {
     "experiment_name": "x",
     "model": {"model_class": "ps-vae", "ps_vae.beta": 1},
     "training": {"checkpoint_every": 5, "learning_rate": 1e-3},
@@ -26,21 +26,21 @@ RAW = {
 @pytest.fixture
 def folder(tmp_path):
     folder = StudyFolder(tmp_path / "study")
-    note_what_was_asked(folder, RAW, [make_session()])
+    note_request(folder, CONTENTS, [make_session()])
     return folder
 
 
 def changed(place, value):
-    raw = copy.deepcopy(RAW)
-    node = raw
+    contents = copy.deepcopy(CONTENTS)
+    node = contents
     for part in place[:-1]:
         node = node.setdefault(part, {}) if isinstance(part, str) else node[part]
     node[place[-1]] = value
-    return raw
+    return contents
 
 
 def test_a_study_that_has_not_begun_may_be_anything(tmp_path):
-    check_unchanged(StudyFolder(tmp_path / "new"), RAW, [make_session()])
+    check_unchanged(StudyFolder(tmp_path / "new"), CONTENTS, [make_session()])
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,32 @@ def test_other_changes_are_named(folder, place, value, message):
 
 
 def test_all_changes_are_named_at_once(folder):
-    raw = changed(["model", "ps_vae.beta"], 2)
-    raw["training"]["learning_rate"] = 1
+    contents = changed(["model", "ps_vae.beta"], 2)
+    contents["training"]["learning_rate"] = 1
     session = replace(make_session(), digest="another")
     with pytest.raises(StorageError) as caught:
-        check_unchanged(folder, raw, [session])
+        check_unchanged(folder, contents, [session])
     assert len(caught.value.problems) == 3
     assert "the contents of session_0.h5 have changed" in caught.value.problems
 
 
 def test_what_was_accepted_once_is_what_counts_from_then_on(folder):
-    raw = changed(["model", "ps_vae.beta"], 2)
-    note_what_was_asked(folder, raw, [make_session()])
-    check_unchanged(folder, raw, [make_session()])
+    contents = changed(["model", "ps_vae.beta"], 2)
+    note_request(folder, contents, [make_session()])
+    check_unchanged(folder, contents, [make_session()])
     with pytest.raises(StorageError, match="was 2, is 1"):
-        check_unchanged(folder, RAW, [make_session()])
+        check_unchanged(folder, CONTENTS, [make_session()])
+
+
+@pytest.mark.parametrize(("n_latents", "is_the_same"), [(4, True), (5, False)])
+def test_a_study_that_kept_a_count_relative_to_the_labels_goes_on(folder, n_latents, is_the_same):
+    """Earlier versions kept the file as it was written, and these recordings have two labels."""
+    contents = changed(["model", "n_ae_latents"], "n_labels + 2")
+    event = {"event": "request", "stage": None, "study": contents, "sessions": {}}
+    folder.journal.append(event)
+    now = changed(["model", "n_ae_latents"], n_latents)
+    if is_the_same:
+        check_unchanged(folder, now, [make_session()])
+    else:
+        with pytest.raises(StorageError, match="n_ae_latents was 4, is 5"):
+            check_unchanged(folder, now, [make_session()])
