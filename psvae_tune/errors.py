@@ -6,6 +6,7 @@
     ├── UserError         exit code 2: what was asked for cannot be done
     │   ├── ConfigError       a search-space file or an option
     │   ├── DataError         a recording
+    │   │   └── RecordingNotFoundError    it does not exist
     │   ├── StorageError      a folder or a file of results
     │   ├── TrackingError     the tracking store or server
     │   └── ClusterError      a Ray cluster, or a job on it
@@ -70,6 +71,10 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A recording cannot be used as it is."""
+
+
+class RecordingNotFoundError(DataError):
+    """A recording does not exist; ``where`` is its path."""
 
 
 class StorageError(UserError):

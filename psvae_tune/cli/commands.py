@@ -23,7 +23,8 @@ from psvae_tune.cli.results import choose, compare, export, promote, report
 from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui
-from psvae_tune.errors import PsvaeTuneError, StorageError
+from psvae_tune.cluster.job_log import report_refusal
+from psvae_tune.errors import PsvaeTuneError, RecordingNotFoundError, StorageError
 from psvae_tune.redaction import hide_passwords
 
 EXAMPLES = """\b
@@ -46,6 +47,8 @@ class Commands(click.Group):
             if logging.getLogger("psvae_tune").isEnabledFor(logging.DEBUG):
                 click.echo(hide_passwords(traceback.format_exc()), err=True)
             click.echo(f"error: {error}", err=True)
+            missing = error.where if isinstance(error, RecordingNotFoundError) else None
+            report_refusal(str(error), missing)
             sys.exit(error.exit_code)
 
     def _invoke(self, ctx: click.Context) -> Any:

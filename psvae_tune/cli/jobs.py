@@ -1,8 +1,6 @@
 """``psvae-tune jobs``: studies on a Ray cluster, watched and stopped from anywhere."""
 
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,15 +8,12 @@ import click
 from psvae_tune.cli import options
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.study_file import apply_settings, parse_set_options
-from psvae_tune.errors import ClusterError, StudyError, StudyInterrupted
 from psvae_tune.files import is_url, locate
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
-    from psvae_tune.cluster.jobs import Job, JobsClient, JobSpec
-
-STARTED = "cluster    "
-"""Begins the line that a study prints once it has looked at every node."""
+    from psvae_tune.cluster.job import Job, JobSpec
+    from psvae_tune.cluster.jobs import JobsClient
 
 job_argument = click.argument("name", metavar="JOB|STUDY")
 
@@ -68,7 +63,7 @@ def logs(name: str, address: str, follow: bool) -> None:
     cluster = JobsClient.reach(address)
     job = cluster.find(name)
     if follow:
-        _follow(cluster, job)
+        _follow(cluster, job.job_id)
     else:
         click.echo(cluster.logs(job.job_id), nl=False)
 
@@ -84,7 +79,7 @@ def stop(name: str, address: str) -> None:
     cluster = JobsClient.reach(address)
     job = cluster.stop(cluster.find(name))
     click.echo(f"{job.job_id} {job.status}")
-    click.echo(f"resume     {_how_to_resume(job, address)}", err=True)
+    click.echo(f"resume     {job.resume_command(address)}", err=True)
 
 
 @jobs.command()
@@ -105,7 +100,8 @@ def resume(
 
     STUDY is its folder: a URL, or a path on the cluster.
     """
-    from psvae_tune.cluster.jobs import JobsClient, JobSpec, check_job_output, check_job_uri
+    from psvae_tune.cluster.job import JobSpec, check_job_output, check_job_uri
+    from psvae_tune.cluster.jobs import JobsClient
 
     place, _, name = check_job_output(study).rpartition("/")
     resources = None
@@ -123,18 +119,18 @@ def resume(
 
 
 def start_job(
-    cluster: "JobsClient", order: "JobSpec", follow: bool, sessions: Sequence[str] = ()
+    cluster: "JobsClient", spec: "JobSpec", follow: bool, sessions: Sequence[str] = ()
 ) -> None:
-    """Submit a job and wait until it has found that it can run, or until its end.
+    """Submit a job, and wait until it can run; with ``follow``, until its end.
 
     Parameters
     ----------
-    cluster, order
-        Where, and what.
+    cluster, spec
+        The cluster, and the job.
     follow
-        Whether to stay.
+        Whether to print the log of the job until it ends.
     sessions
-        Recordings of the study, to tell one that is here and not on the cluster.
+        Recordings of the study. One that is here and not on the cluster is told as such.
 
     Raises
     ------
@@ -143,72 +139,30 @@ def start_job(
     StudyError
         If it fails later.
     """
-    job_id = cluster.submit(order)
+    job_id = cluster.submit(spec)
     click.echo(f"job        {job_id}")
-    click.echo(f"study      {order.study}, in {order.output}")
-    seen = ""
-    for chunk in cluster.follow(job_id):
-        seen += chunk
-        if any(line.startswith(STARTED) for line in seen.splitlines()):
-            break
-    job = cluster.find(job_id)
-    if job.is_over and STARTED not in seen:
-        cluster.forget(job_id)
-        raise refusal(seen, sessions, job.message)
-    click.echo(next(line for line in seen.splitlines() if line.startswith(STARTED)))
+    click.echo(f"study      {spec.study}, in {spec.output}")
+    click.echo(f"cluster    {cluster.wait_until_ready(job_id, sessions)}")
     click.echo(f"watch      psvae-tune jobs logs {job_id} --follow --address {cluster.address}")
     click.echo(f"stop       psvae-tune jobs stop {job_id} --address {cluster.address}")
-    click.echo(f"look       psvae-tune report {order.study} --tracking-uri {order.tracking_uri}")
+    click.echo(f"look       psvae-tune report {spec.study} --tracking-uri {spec.tracking_uri}")
     if follow:
-        _follow(cluster, job)
+        _follow(cluster, job_id)
 
 
-def refusal(log: str, sessions: Sequence[str], message: str) -> ClusterError:
-    """Return the error that a job told before it had begun, or else what the cluster says."""
-    from psvae_tune.cluster.job_log import last_error, last_lines
-
-    text = last_error(log)
-    if text is None:
-        return ClusterError("on the cluster", ["the job did not start", message, *last_lines(log)])
-    for path in sessions:
-        if text.startswith(f"{path}: no such file") and Path(path).exists():
-            return ClusterError(
-                path,
-                "is here, but not on the cluster",
-                hint="send it with --upload, or give --data the path that it has there, or a URL",
-            )
-    what, _, hint = text.partition("\n\nhint: ")
-    return ClusterError("on the cluster", what, hint or None)
-
-
-def _follow(cluster: "JobsClient", job: "Job") -> None:
-    """Print a job's log until it ends. Raises what it ended with."""
+def _follow(cluster: "JobsClient", job_id: str) -> None:
+    """Print the log of a job until it ends; raise what it ended with."""
     try:
-        for chunk in cluster.follow(job.job_id):
-            click.echo(chunk, nl=False)
+        for text in cluster.follow(job_id):
+            click.echo(text, nl=False)
     except KeyboardInterrupt:
         click.echo(
-            f"\nthe study goes on; psvae-tune jobs stop {job.job_id} --address "
-            f"{cluster.address} ends it",
+            f"\nthe study goes on; psvae-tune jobs stop {job_id} --address {cluster.address} "
+            "ends it",
             err=True,
         )
         return
-    job = cluster.find(job.job_id)
-    if job.status == "STOPPED":
-        raise StudyInterrupted(
-            f"job {job.job_id}", "was stopped", hint=_how_to_resume(job, cluster.address)
-        )
-    if job.status != "SUCCEEDED":
-        raise StudyError(
-            f"job {job.job_id}",
-            f"ended as {job.status}: {job.message}",
-            hint=f"what it has reached is kept: {_how_to_resume(job, cluster.address)}",
-        )
-
-
-def _how_to_resume(job: "Job", address: str) -> str:
-    place = shlex.quote(f"{job.output}/{job.study}")
-    return f"psvae-tune jobs resume {place} --address {address}"
+    cluster.find(job_id).check_outcome(cluster.address)
 
 
 def _time(job: "Job") -> str:

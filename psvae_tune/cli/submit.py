@@ -64,7 +64,8 @@ def submit(
         raise ConfigError("--package", f"no such file, got {package}")
     raw = read_study_file(file, parse_set_options(settings), sessions)
     study = parse_study(raw, str(file))
-    from psvae_tune.cluster.jobs import JobsClient, JobSpec, check_job_output, check_job_uri
+    from psvae_tune.cluster.job import JobSpec, check_job_output, check_job_uri
+    from psvae_tune.cluster.jobs import JobsClient
     from psvae_tune.study.start import name_study
 
     name = name or name_study(study.experiment_name)
@@ -83,8 +84,8 @@ def submit(
         _upload(raw, file, OutputFolder(locate(output)))
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
     arguments = ("run", STUDY_FILE, "--output", output, "--name", name)
-    order = JobSpec(name, output, arguments, uri, {STUDY_FILE: text}, package)
-    start_job(cluster, order, follow, raw["data"]["sessions"])
+    spec = JobSpec(name, output, arguments, uri, {STUDY_FILE: text}, package)
+    start_job(cluster, spec, follow, raw["data"]["sessions"])
 
 
 def _upload(raw: dict[str, Any], file: Path, output: OutputFolder) -> None:

@@ -1,20 +1,11 @@
-"""Jobs on a Ray cluster, from a machine that is none of it: submit, watch, stop.
-
-A job is this very program, started on the cluster: its code, the search-space file and what the
-command line says go along. Nothing secret does, because everyone who sees the cluster sees its
-jobs; passwords and keys belong into the environment of the nodes.
-"""
+"""Client of Ray Jobs: studies are submitted, followed and stopped from outside the cluster."""
 
 import asyncio
 import os
-import platform
-import shlex
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -22,56 +13,19 @@ from typing import Any, Self
 import ray
 from ray.exceptions import AuthenticationError
 
-import psvae_tune
-from psvae_tune.cluster.job_log import first_line
+from psvae_tune.cluster.job import OUTPUT, STOP_WAIT_S, STUDY, Job, JobSpec
+from psvae_tune.cluster.job_log import (
+    JobReport,
+    last_lines,
+    read_report,
+    without_reports,
+)
 from psvae_tune.cluster.nodes import Node, Nodes, one_line
 from psvae_tune.cluster.ray_private import LOST_CONNECTION, read_ray_version, silence_jobs_client
 from psvae_tune.config.study import Resources
-from psvae_tune.errors import ClusterError, StorageError, TrackingError
-from psvae_tune.files import is_url, locate
-from psvae_tune.redaction import hide_passwords, holds_password
-from psvae_tune.tracking.reachability import check_shareable, is_loopback
+from psvae_tune.errors import ClusterError
 
-STUDY, OUTPUT = "psvae_tune.study", "psvae_tune.output"
-STOP_WAIT_S = 60
 MAX_NODES = 10_000
-# Ray stops a job with a signal that leaves no time to save anything, unless it is told another.
-GRACEFUL_STOP_ENV = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
-TERMINAL_STATES = ("SUCCEEDED", "FAILED", "STOPPED")
-
-
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """What a job is to do, and everything that it needs for that."""
-
-    study: str
-    output: str
-    arguments: tuple[str, ...]
-    """Of ``psvae-tune``."""
-    tracking_uri: str
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Texts that lie where the job starts."""
-    package: str | None = None
-    """A wheel or a requirement for pip on every node; None for the code that runs here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A study on a cluster."""
-
-    job_id: str
-    study: str
-    output: str
-    status: str
-    """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
-    message: str
-    started: datetime | None
-    ended: datetime | None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self.status in TERMINAL_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +37,14 @@ class JobsClient:
 
     @classmethod
     def reach(cls, address: str) -> Self:
-        """Reach a cluster of the versions that run here.
+        """Reach a cluster that runs the version of Ray that is installed here.
 
         Parameters
         ----------
         address
-            Of its head, ``http://HEAD:8265``.
+            Address of the head, ``http://HEAD:8265``.
 
-        Side effects: has Ray use the token of the environment, and no address of it.
+        Side effects: makes Ray use the token of the environment, and ignore any address there.
 
         Raises
         ------
@@ -103,7 +57,7 @@ class JobsClient:
                 "must be that of the cluster's jobs",
                 hint="http://HEAD:8265; ray:// and auto are for psvae-tune run",
             )
-        # Ray heeds these more than what it is called with.
+        # Ray prefers these to the address that it is called with.
         for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             os.environ.pop(name, None)
         if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
@@ -123,7 +77,7 @@ class JobsClient:
         return cls(address, client)
 
     def check_room(self, resources: Resources) -> None:
-        """Make sure that some node can hold a trial, as far as the head tells of its nodes.
+        """Make sure that some node can hold a trial, if the head knows its nodes already.
 
         Raises
         ------
@@ -141,11 +95,11 @@ class JobsClient:
                 if item.state == "ALIVE"
             )
         )
-        # A head that has just started knows of no node yet; the job looks again.
+        # A head that has just started knows of no node yet; the job checks again.
         if nodes.nodes:
             nodes.check_room(resources)
 
-    def submit(self, order: JobSpec) -> str:
+    def submit(self, spec: JobSpec) -> str:
         """Start a job; return its id.
 
         Side effects: sends the code and the files.
@@ -153,32 +107,48 @@ class JobsClient:
         Raises
         ------
         ClusterError
-            If what it is told holds a password.
+            If a text of the job holds a password.
         """
-        _check_public(order)
-        environment = {
-            **GRACEFUL_STOP_ENV,
-            "MLFLOW_TRACKING_URI": order.tracking_uri,
-            "PSVAE_TUNE_PYTHON": platform.python_version(),
-            "NO_COLOR": "1",
-        }
+        spec.check_public()
         with TemporaryDirectory() as folder, _as_cluster_error(self.address):
-            runtime_env = {
-                "working_dir": folder,
-                "env_vars": environment,
-                **_provide_package(order.package, Path(folder)),
-            }
-            for name, text in order.files.items():
-                (Path(folder) / name).write_text(text, encoding="utf-8")
             return str(
                 self._client.submit_job(
-                    entrypoint=shlex.join(
-                        ["python", "-m", "psvae_tune", *order.arguments, "--address", "auto"]
-                    ),
-                    runtime_env=runtime_env,
-                    metadata={STUDY: order.study, OUTPUT: order.output},
+                    entrypoint=spec.entrypoint,
+                    runtime_env=spec.make_runtime_env(Path(folder)),
+                    metadata={STUDY: spec.study, OUTPUT: spec.output},
                 )
             )
+
+    def wait_until_ready(self, job_id: str, sessions: Sequence[str]) -> str:
+        """Wait until a job reports that it can run; return its description of the nodes.
+
+        Parameters
+        ----------
+        job_id
+            A job that was just submitted.
+        sessions
+            Recordings of the study. One that is here and not on the cluster is told as such.
+
+        Side effects: removes a job that cannot run from the cluster's list.
+
+        Raises
+        ------
+        ClusterError
+            If it cannot run; then nothing has been trained.
+        """
+        log = ""
+        with closing(self._tail(job_id)) as chunks:
+            for chunk in chunks:
+                log += chunk
+                if (report := read_report(log)) is not None and report.is_ready:
+                    return report.text
+        job = self.find(job_id)
+        if job.is_over:
+            self.forget(job_id)
+        if (report := read_report(log)) is None:
+            problems = ["the job did not start", job.message, *last_lines(log)]
+            raise ClusterError("on the cluster", problems)
+        raise make_refusal(report, sessions)
 
     def find(self, name: str) -> Job:
         """Return a job by its id, or the latest of a study by the study's name.
@@ -193,8 +163,8 @@ class JobsClient:
             raise ClusterError(
                 f"job {name}",
                 f"is not known at {self.address}: a cluster forgets its jobs when its head ends",
-                hint="psvae-tune jobs list tells which there are; what a study has reached is in "
-                "MLflow and its output folder, and psvae-tune jobs resume goes on with it",
+                hint="psvae-tune jobs list shows those known; what a study has reached is "
+                "in MLflow and its output folder, and psvae-tune jobs resume goes on with it",
             )
         return jobs[0]
 
@@ -203,21 +173,25 @@ class JobsClient:
         with _as_cluster_error(self.address):
             found = [item for item in self._client.list_jobs() if STUDY in (item.metadata or {})]
         found.sort(key=lambda item: item.start_time or 0, reverse=True)
-        return [_to_job(item) for item in found]
+        return [Job.from_details(item) for item in found]
 
     def logs(self, job_id: str) -> str:
-        """Return what a job has printed so far."""
+        """Return the log of a job so far."""
         with _as_cluster_error(self.address):
-            return str(self._client.get_job_logs(job_id))
+            return "".join(without_reports([str(self._client.get_job_logs(job_id))]))
 
     def follow(self, job_id: str) -> Iterator[str]:
-        """Yield what a job prints, from its beginning to its end.
+        """Yield the log of a job, from its beginning to its end.
 
         Raises
         ------
         ClusterError
             If the cluster goes away meanwhile.
         """
+        with closing(self._tail(job_id)) as chunks:
+            yield from without_reports(chunks)
+
+    def _tail(self, job_id: str) -> Generator[str, None, None]:
         chunks = self._client.tail_job_logs(job_id)
         loop = asyncio.new_event_loop()
         try:
@@ -253,87 +227,21 @@ class JobsClient:
             self._client.delete_job(job_id)
 
 
-def _check_public(order: JobSpec) -> None:
-    told = [*order.arguments, order.output, order.tracking_uri, order.package or ""]
-    told += order.files.values()
-    if shown := [text for text in told if holds_password(text)]:
-        raise ClusterError(
-            "what a job is told",
-            f"holds a password, got {hide_passwords(shown[0])!r:.200}",
-            hint="everyone who sees the cluster sees it; passwords and keys belong into the "
-            "environment of the nodes",
+def make_refusal(report: JobReport, sessions: Sequence[str]) -> ClusterError:
+    """Return the error of a job that cannot run, as it is seen from here."""
+    missing = report.missing
+    if missing is not None and missing in sessions and Path(missing).exists():
+        return ClusterError(
+            missing,
+            "is here, but not on the cluster",
+            hint="send it with --upload, or give --data the path that it has there, or a URL",
         )
-
-
-def _provide_package(package: str | None, folder: Path) -> dict[str, Any]:
-    """Return what makes nodes have the package. Side effects: copies code or a wheel."""
-    if package is None:
-        source = Path(psvae_tune.__file__).parent
-        skip = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source, folder / source.name, ignore=skip)
-        return {}
-    if not package.endswith(".whl"):
-        return {"pip": [package]}
-    shutil.copy(package, folder)
-    return {"pip": ["${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}/" + Path(package).name]}
-
-
-def _to_job(details: Any) -> Job:
-    def at(milliseconds: int | None) -> datetime | None:
-        return None if not milliseconds else datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-    return Job(
-        job_id=details.submission_id,
-        study=details.metadata[STUDY],
-        output=details.metadata.get(OUTPUT, ""),
-        status=str(getattr(details.status, "value", details.status)),
-        message=first_line(details.message or ""),
-        started=at(details.start_time),
-        ended=at(details.end_time),
-    )
-
-
-def check_job_output(place: str) -> str:
-    """Return where a job keeps a study, if that means the same on every machine.
-
-    Raises
-    ------
-    StorageError
-        If it is relative to where one happens to be, or a URL of a kind that nothing can reach.
-    """
-    if is_url(place):
-        locate(place)
-    elif not place.startswith("/"):
-        raise StorageError(place, "must be a URL, or a path from / on that all nodes share")
-    return place.rstrip("/")
-
-
-def check_job_uri(uri: str | None, address: str) -> str:
-    """Return the tracking URI of a job, if workers can reach it.
-
-    Parameters
-    ----------
-    uri
-        As it was asked for.
-    address
-        Of the cluster. One that is reached through this machine itself may be on it.
-
-    Raises
-    ------
-    TrackingError
-        If there is none, or it is of this machine alone.
-    """
-    if uri is None:
-        raise TrackingError(
-            "--tracking-uri", "is needed: the nodes must have a server that they all log to"
-        )
-    check_shareable(uri, is_remote=not is_loopback(address))
-    return uri
+    return ClusterError("on the cluster", report.text)
 
 
 @contextmanager
 def _as_cluster_error(address: str) -> Iterator[None]:
-    """Tell what the client of a cluster raises as what is wrong with the cluster."""
+    """Turn the exceptions of the jobs client into one that names the cluster."""
     import aiohttp
     import requests
 
@@ -358,7 +266,7 @@ def _as_cluster_error(address: str) -> Iterator[None]:
 
 @contextmanager
 def _as_connection_error(job_id: str) -> Iterator[None]:
-    """Tell an end of the connection that the cluster did not announce as a loss."""
+    """Turn the end of a connection that the cluster did not announce into a lost connection."""
     try:
         yield
     except RuntimeError as error:

@@ -8,6 +8,7 @@ import ray
 import torch
 
 from psvae_tune.config.study import Resources
+from psvae_tune.config.wording import pluralise
 from psvae_tune.errors import ClusterError
 from psvae_tune.redaction import hide_passwords
 
@@ -46,6 +47,16 @@ class Nodes:
         """Return what the smallest object store of them all holds."""
         return int(min(node.resources.get("object_store_memory", 0) for node in self.nodes))
 
+    def describe(self, resources: Resources) -> str:
+        """Return the size of the cluster, and how many trials fit, in words."""
+        n_slots = self.count_slots(resources.cpus_per_trial, _known_gpus(resources))
+        return (
+            f"{pluralise(len(self.nodes), 'node')}, {pluralise(self.total('CPU'), 'CPU')}, "
+            f"{pluralise(self.total('GPU'), 'GPU')}: "
+            f"up to {pluralise(n_slots, 'trial')} at a time. "
+            "The others wait, and nodes that join later take them up"
+        )
+
     def check_room(self, resources: Resources) -> None:
         """Make sure that some node can hold a trial.
 
@@ -54,8 +65,7 @@ class Nodes:
         ClusterError
             If none can.
         """
-        cpus = resources.cpus_per_trial
-        gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
+        cpus, gpus = resources.cpus_per_trial, _known_gpus(resources)
         if self.count_slots(cpus, gpus):
             return
         largest = "; ".join(sorted({_describe(node.resources) for node in self.nodes}))
@@ -66,6 +76,11 @@ class Nodes:
             hint="ask for less with --set resources.cpus_per_trial=… or gpus_per_trial, or start "
             "a node that is large enough; a cluster that grows by itself needs one to go by",
         )
+
+
+def _known_gpus(resources: Resources) -> float:
+    """Return the GPUs of a trial, as far as they are known before any is measured."""
+    return 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
 
 
 def _describe(resources: Mapping[str, float]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, open_hdf5, piece_problem, rehearse_texts
-from psvae_tune.errors import DataError, StorageError
+from psvae_tune.errors import DataError, RecordingNotFoundError, StorageError
 
 MAX_LABELS = 10_000
 MAX_NAME_LENGTH = 100
@@ -103,7 +103,7 @@ def open_session(path: str | Path) -> h5py.File:
     except StorageError as error:
         raise DataError(where, error.problems, error.hint) from error
     except FileNotFoundError:
-        raise DataError(where, "no such file") from None
+        raise RecordingNotFoundError(where, "no such file") from None
     except ValueError as error:  # a NUL, or half a character
         raise DataError(where, f"must be a path: {error}") from error
     except PermissionError:

@@ -17,7 +17,6 @@ from rich.text import Text
 from psvae_tune.cluster.nodes import Nodes
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Resources
-from psvae_tune.config.wording import pluralise
 from psvae_tune.search.progress import TrialReport
 from psvae_tune.search.selection.select import Selection
 from psvae_tune.study.plan import StudyPlan
@@ -81,14 +80,7 @@ class StudyTable:
 
     def cluster_joined(self, nodes: Nodes, resources: Resources) -> None:
         """Say how many trials fit on the cluster."""
-        gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
-        n_slots = nodes.count_slots(resources.cpus_per_trial, gpus)
-        self._print(
-            f"cluster    {pluralise(len(nodes.nodes), 'node')}, "
-            f"{pluralise(nodes.total('CPU'), 'CPU')}, {pluralise(nodes.total('GPU'), 'GPU')}: "
-            f"up to {pluralise(n_slots, 'trial')} at a time. "
-            "The others wait, and nodes that join later take them up"
-        )
+        self._print(f"cluster    {nodes.describe(resources)}")
 
     def reading_started(self, n_frames: int, streamed: Sequence[str]) -> None:
         """Say which recordings stay in their files, and show a bar for the others."""

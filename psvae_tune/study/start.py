@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from psvae_tune.cluster.job_log import report_ready
 from psvae_tune.cluster.nodes import Nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.data.session import Session
@@ -97,6 +98,7 @@ def start_study(
         streamed = choose_streamed(plan)
     else:
         nodes, streamed = join(address, plan, output, location)
+        report_ready(nodes.describe(plan.study.resources))
         observer.cluster_joined(nodes, plan.study.resources)
     sessions = _read(plan, streamed, observer)
     return run(plan, sessions, location, observer, accept_changes=accept_changes)

@@ -9,8 +9,16 @@ import yaml
 from click.testing import CliRunner
 
 from psvae_tune.cli.commands import main
-from psvae_tune.cli.jobs import refusal
-from psvae_tune.cluster.job_log import first_line, last_error
+from psvae_tune.cluster.job_log import (
+    JobReport,
+    first_line,
+    last_lines,
+    read_report,
+    report_ready,
+    report_refusal,
+    without_reports,
+)
+from psvae_tune.cluster.jobs import make_refusal
 from psvae_tune.cluster.nodes import Node, Nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import ClusterError, TrackingError
@@ -75,27 +83,76 @@ def test_a_tracking_uri_must_mean_the_same_to_all(uri, is_remote, problem):
     assert "secret" not in str(caught.value)
 
 
-def test_a_recording_that_is_here_and_not_there_is_told_as_such(tmp_path):
+def run_as_job(root, *arguments: str, python: str = platform.python_version()):
+    """Run the program as a job does, whose log holds both of its streams."""
+    return subprocess.run(
+        [sys.executable, "-m", "psvae_tune", *arguments],
+        env={"PSVAE_TUNE_PYTHON": python},
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_recording_that_is_here_and_not_there_is_told_as_such(root, tmp_path):
     recording = tmp_path / "mouse.h5"
+    job = run_as_job(root, "run", "search_spaces/ps_vae.yaml", "--data", str(recording))
+    assert job.returncode == 2
+    report = read_report(job.stdout)
+    assert str(make_refusal(report, [str(recording)])) == (
+        f"on the cluster: {recording}: no such file"
+    )
     recording.touch()
-    log = f"Running entrypoint\n\nerror: {recording}: no such file\n"
-    error = refusal(log, [str(recording)], "")
-    assert str(error) == (
+    assert str(make_refusal(report, [str(recording)])) == (
         f"{recording}: is here, but not on the cluster\n\nhint: send it with --upload, or give "
         "--data the path that it has there, or a URL"
     )
 
 
-def test_the_error_of_a_job_is_passed_on_with_its_hint():
-    log = "running\n\nerror: tracking URI x: does not answer\n\nhint: start it\n"
-    assert str(refusal(log, [], "")) == (
-        "on the cluster: tracking URI x: does not answer\n\nhint: start it"
-    )
+def test_the_error_of_a_job_is_passed_on_with_its_hint_and_without_passwords(root):
+    job = run_as_job(root, "resume", "s3://key:secret@bucket/study")
+    error = str(make_refusal(read_report(job.stdout), []))
+    assert error.startswith("on the cluster: s3://***@bucket/study: holds a password")
+    assert "\n\nhint: give it in the environment" in error
+    assert "secret" not in job.stdout
 
 
-def test_a_job_without_an_error_of_ours_shows_the_end_of_its_log():
-    assert last_error("Killed") is None
-    assert "Killed" in str(refusal("starting\nKilled\n", [], ""))
+def test_a_job_that_is_ready_says_so_in_one_line_that_people_do_not_see(monkeypatch, capsys):
+    monkeypatch.setenv("PSVAE_TUNE_PYTHON", platform.python_version())
+    print("cluster    3 nodes")
+    report_ready("3 nodes")
+    print("error: an error that comes later")
+    report_refusal("later")
+    log = capsys.readouterr().out
+    assert read_report(log) == JobReport(True, "3 nodes")
+    shown = "cluster    3 nodes\nerror: an error that comes later\n"
+    for size in (1, 7, len(log)):
+        chunks = [log[i : i + size] for i in range(0, len(log), size)]
+        assert "".join(without_reports(chunks)) == shown
+
+
+def test_a_report_that_has_not_arrived_whole_is_none(monkeypatch, capsys):
+    monkeypatch.setenv("PSVAE_TUNE_PYTHON", platform.python_version())
+    report_refusal("a text\nof two lines", "/data/mouse.h5")
+    log = capsys.readouterr().out
+    assert log.count("\n") == 1
+    assert [read_report(log[:n]) for n in range(len(log))] == [None] * len(log)
+    assert read_report(log) == JobReport(False, "a text\nof two lines", "/data/mouse.h5")
+
+
+def test_what_is_no_job_reports_nothing(capsys):
+    report_ready("3 nodes")
+    report_refusal("an error")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_job_without_a_report_shows_the_end_of_its_log():
+    log = "".join(f"line {i}\n" for i in range(40)) + "Killed\n"
+    assert read_report(log) is None
+    assert last_lines(log)[-2:] == ["line 39", "Killed"]
+    assert "line 0" not in last_lines(log)
 
 
 def test_a_job_whose_packages_cannot_be_installed_tells_which():
@@ -103,23 +160,16 @@ def test_a_job_whose_packages_cannot_be_installed_tells_which():
         "runtime_env setup failed: Failed to set up runtime environment.\nTraceback\n"
         "  Last lines:\n    ERROR: No matching distribution found for psvae-tune==9.9.9\n"
     )
-    error = str(refusal("", [], message))
-    assert "Failed to set up runtime environment.; ERROR: No matching distribution" in error
-    assert "Traceback" not in error
+    assert "Failed to set up runtime environment.; ERROR: No matching distribution" in message
+    assert "Traceback" not in message
 
 
 def test_another_python_is_refused_with_both_versions(root):
-    process = subprocess.run(
-        [sys.executable, "-m", "psvae_tune", "--version"],
-        env={"PSVAE_TUNE_PYTHON": "3.8.1"},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 1
-    assert f"runs Python {platform.python_version()}" in process.stderr
-    assert "3.8.1" in process.stderr
+    job = run_as_job(root, "--version", python="3.8.1")
+    assert job.returncode == 1
+    for text in (job.stdout, read_report(job.stdout).text):
+        assert f"runs Python {platform.python_version()}" in text
+        assert "3.8.1" in text
 
 
 def nodes(*resources):
