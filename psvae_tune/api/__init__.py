@@ -1,1 +1,1 @@
-"""The functions that a notebook calls, and the command line behind its options."""
+"""A notebook calls these functions, and so does the command line."""

@@ -1,1 +1,1 @@
-"""Ray's machines are started, joined, inspected and shared here, and jobs are sent to them."""
+"""Ray's machines are started, joined and shared here, and jobs are sent to them."""

@@ -1,1 +1,1 @@
-"""Everything that a user can ask for, from the text of a YAML file to one frozen `Study`."""
+"""The text of a YAML file becomes one checked and frozen `Study` here."""

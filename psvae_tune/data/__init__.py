@@ -1,1 +1,1 @@
-"""Recordings: reading, checking, splitting and scaling them, and a generated one."""
+"""Recordings are imported, read, checked, split and scaled here."""

@@ -1,1 +1,1 @@
-"""Numbers and orders that compare trials: pure functions of arrays."""
+"""Pure functions of arrays compute here what trials are compared by."""

@@ -1,1 +1,1 @@
-"""The models, their networks, and the registry that builds them."""
+"""The models, their networks and their losses are defined here."""

@@ -1,1 +1,1 @@
-"""Fitted models, figures, reports and choices: everything that is done with a study's outcome."""
+"""Fitted models are used here, and studies are reported, overridden and promoted."""

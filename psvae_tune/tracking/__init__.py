@@ -1,1 +1,1 @@
-"""A study is kept and logged here: its folder, its journal, its MLflow runs, the outbox."""
+"""A study is written here: to its folder, its journal and MLflow."""
