@@ -1,4 +1,10 @@
-"""From videos and pose files to a session: what is to be done, then done clip by clip."""
+"""Write the recording that an import plan describes, clip by clip.
+
+All but the frames is written first, with room kept for every clip of frames. What is written
+after that changes no structure of the HDF5 file, which HDF5 could not finish on a full disk. So
+an import that is killed, or fills the disk, loses a few clips at most, and the same import later
+continues where it stopped.
+"""
 
 import hashlib
 import json
@@ -7,23 +13,26 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.importers.plan import ImportPlan
-from psvae_tune.data.session_header import clip_number
-from psvae_tune.data.untrusted_hdf5 import fixed_length_text
+from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, fixed_length_text
 from psvae_tune.data.video import iterate_frames
 from psvae_tune.errors import DataError, StorageError
 
 FORMAT = 3
 """Raised when the same request would write other contents: unfinished imports are not resumed."""
-_SAVE_EVERY_S = 2.0
+SAVE_EVERY_S = 2.0
+"""Seconds between two notes of how many clips are written."""
+
+# Attributes of an unfinished file: what it is an import of, and how far that is.
+_IDENTITY, _N_DONE = "unfinished_import", "n_clips_written"
 
 
 def import_session(
@@ -44,7 +53,7 @@ def import_session(
     replaces
         Whether a file there may be replaced.
     progress
-        Told after each clip how many frames are done.
+        Called after each clip with the number of frames that are written.
 
     Raises
     ------
@@ -55,30 +64,30 @@ def import_session(
 
     Side effects
     ------------
-    Fills a file beside ``path`` that gets its name when it is whole. An import that was
-    interrupted goes on after its last clip.
+    Writes a file beside ``path``, which takes its name when it is whole. An import that was
+    interrupted continues after the last clip that is known to be written.
     """
     check_output(path, replaces)
-    unfinished = _Unfinished(path.with_name(f"{path.name}.unfinished"))
+    unfinished = path.with_name(f"{path.name}.unfinished")
     identity = _identify(plan)
     try:
-        first = unfinished.count_done(identity)
-        _check_room(plan, first, path.parent)
-        if not first:
-            unfinished.lay_out(plan)
-        unfinished.fill(plan, first, identity, progress or (lambda n_done: None))
-        unfinished.finish(path)
+        n_done = _count_done(unfinished, identity)
+        _check_room(plan, n_done, path.parent)
+        if not n_done:
+            _lay_out(unfinished, plan, identity)
+        _fill(unfinished, plan, n_done, progress or (lambda n_frames: None))
+        unfinished.replace(path)
     except OSError as error:
         words = os.strerror(error.errno).lower() if error.errno else str(error)
         hint = "what is done is kept: make room and run the same command again"
         raise StorageError(str(path), f"cannot be written: {words}", hint) from error
     except DataError:
-        unfinished.remove()  # the same request would end at the same place
+        unfinished.unlink()  # the same request would end at the same place
         raise
 
 
 def check_output(path: Path, replaces: bool) -> None:
-    """Refuse an output that is in the way.
+    """Make sure that a session may be written.
 
     Raises
     ------
@@ -114,101 +123,70 @@ def _hash(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Unfinished:
-    """A session file under way, and beside it a note of what it is and how far it is.
+def _count_done(unfinished: Path, identity: str) -> int:
+    """Return the number of clips that an earlier import of the same plan has written."""
+    try:
+        with h5py.File(unfinished) as file:
+            is_same = file.attrs.get(_IDENTITY) == identity.encode()
+            return int(file.attrs[_N_DONE]) if is_same else 0
+    except HDF5_ERRORS:  # there is none, or it was cut off while it was laid out
+        return 0
 
-    All but the frames is written first, and the file is closed. The frames then go into the
-    room kept for them as plain bytes, so that no interruption leaves HDF5 half-way.
-    """
 
-    path: Path
+def _lay_out(unfinished: Path, plan: ImportPlan, identity: str) -> None:
+    """Write everything but the frames, and keep room for every clip of them."""
+    # Frames are not packed: pixel noise packs by a third, for twice the time.
+    storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    storage.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    storage.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(unfinished, "w") as file:
+        for name, value in plan.attributes.items():
+            file.attrs[name] = fixed_length_text(value) if isinstance(value, str) else value
+        start = 0
+        for index, length in enumerate(plan.clip_lengths):
+            shape = length, *plan.frame_shape
+            file.create_dataset(_clip_path("images", index), shape, np.uint8, dcpl=storage)
+            for group, array in plan.arrays.items():
+                file[_clip_path(group, index)] = array[start : start + length]
+            start += length
+        file.attrs[_N_DONE] = 0
+        file.attrs[_IDENTITY] = np.bytes_(identity)
 
-    @property
-    def note(self) -> Path:
-        """Where it is kept how far the import is."""
-        return self.path.with_name(f"{self.path.name}.json")
 
-    def count_done(self, identity: str) -> int:
-        """Return the clips that an earlier import of the same has filled."""
-        if not self.path.exists():
-            return 0
-        try:
-            note = json.loads(self.note.read_bytes())
-            return int(note["n_done"]) if note["identity"] == identity else 0
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
+def _clip_path(group: str, index: int) -> str:
+    return f"{group}/trial_{index:04d}"
 
-    def lay_out(self, plan: ImportPlan) -> None:
-        """Write everything but the frames."""
-        self.note.unlink(missing_ok=True)
-        # Frames are stored as they are: pixel noise packs by a third, for twice the time.
-        storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        storage.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        storage.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        # The same import makes the same file, whenever it is made.
-        storage.set_obj_track_times(False)
-        with h5py.File(self.path, "w") as file:
-            for key, value in plan.attributes.items():
-                file.attrs[key] = fixed_length_text(value) if isinstance(value, str) else value
-            images = file.create_group("images")
-            groups = {name: file.create_group(name) for name in plan.arrays}
-            start = 0
-            for index, length in enumerate(plan.clip_lengths):
-                name = f"trial_{index:04d}"
-                space = h5py.h5s.create_simple((length, *plan.frame_shape))
-                h5py.h5d.create(images.id, name.encode(), h5py.h5t.STD_U8LE, space, dcpl=storage)
-                for group, array in plan.arrays.items():
-                    groups[group][name] = array[start : start + length]
-                start += length
 
-    def fill(
-        self, plan: ImportPlan, first: int, identity: str, progress: Callable[[int], None]
-    ) -> None:
-        """Decode the frames from clip ``first`` on."""
-        with h5py.File(self.path) as file:
-            names = sorted(file["images"], key=clip_number)
-            offsets = [file["images"][name].id.get_offset() for name in names]
-        n_done, n_frames = first, sum(plan.clip_lengths[:first])
-        progress(n_frames)
+def _fill(
+    unfinished: Path, plan: ImportPlan, n_done: int, progress: Callable[[int], None]
+) -> None:
+    """Decode and write the frames from clip ``n_done`` on."""
+    n_frames = sum(plan.clip_lengths[:n_done])
+    progress(n_frames)
+    with h5py.File(unfinished, "r+") as file:
         saved = time.monotonic()
-        with self.path.open("r+b") as file:
-            try:
-                for clip in _iterate_clips(plan, first):
-                    file.seek(offsets[n_done])
-                    file.write(clip.data)
-                    n_done, n_frames = n_done + 1, n_frames + len(clip)
-                    progress(n_frames)
-                    if time.monotonic() - saved > _SAVE_EVERY_S:
-                        self._save(file, identity, n_done)
-                        saved = time.monotonic()
-                file.flush()
-            except BaseException:
-                self._save(file, identity, n_done)
-                raise
-            os.fsync(file.fileno())
+        try:
+            for clip in _iterate_clips(plan, n_done):
+                file[_clip_path("images", n_done)].write_direct(clip)
+                n_done, n_frames = n_done + 1, n_frames + len(clip)
+                progress(n_frames)
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    _save(file, n_done)
+                    saved = time.monotonic()
+        finally:
+            _save(file, n_done)
+        del file.attrs[_N_DONE], file.attrs[_IDENTITY]
 
-    def _save(self, file: BinaryIO, identity: str, n_done: int) -> None:
-        """Note how far the import is, once it is sure to be on the disk."""
-        file.flush()
-        os.fsync(file.fileno())
-        beside = self.note.with_name(f"{self.note.name}.{os.getpid()}")
-        beside.write_text(json.dumps({"identity": identity, "n_done": n_done}))
-        beside.replace(self.note)
 
-    def finish(self, path: Path) -> None:
-        """Give the file its name."""
-        self.path.replace(path)
-        self.note.unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Remove the file and the note."""
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
+def _save(file: h5py.File, n_done: int) -> None:
+    """Note how many clips are written, once they are sure to be on the disk."""
+    os.fsync(file.id.get_vfd_handle())
+    file.attrs.modify(_N_DONE, n_done)
+    file.flush()
 
 
 def _iterate_clips(plan: ImportPlan, first: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield clips of shape (frame, channel, height, width) from one on."""
+    """Yield the clips from ``first`` on, each of shape (frame, channel, height, width)."""
     frames = plan.frames[sum(plan.clip_lengths[:first]) :]
     views = [
         iterate_frames(info, view, frames)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 
@@ -223,6 +224,33 @@ def test_an_interrupted_import_goes_on_and_ends_the_same(source, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.h5", "straight.h5"]
 
 
+@pytest.mark.parametrize(("save_every_s", "n_kept"), [(0, 135), (60, 0)])
+def test_an_import_that_is_killed_goes_on_and_ends_the_same(
+    folder, tmp_path, save_every_s, n_kept
+):
+    program = f"""
+import os, signal
+from pathlib import Path
+from psvae_tune.data.importers import write
+from psvae_tune.data.importers.plan import plan_import
+from psvae_tune.data.importers.request import ImportRequest, Source
+write.SAVE_EVERY_S = {save_every_s}
+plan = plan_import(ImportRequest((Source(Path({str(folder / "square.mp4")!r})),), size=(48, 32)))
+def die(n_done):
+    if n_done >= 150:
+        os.kill(os.getpid(), signal.SIGKILL)
+write.import_session(plan, Path({str(tmp_path / "s.h5")!r}), progress=die)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    plan = plan_import(ImportRequest((Source(folder / "square.mp4"),), size=(48, 32)))
+    told = []
+    import_session(plan, tmp_path / "s.h5", progress=told.append)
+    assert told[0] == n_kept
+    import_session(plan, tmp_path / "straight.h5")
+    assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "straight.h5").read_bytes()
+
+
 def test_an_interrupted_import_of_something_else_is_not_gone_on_with(source, tmp_path):
     def interrupt(n_done: int) -> None:
         if n_done:
@@ -239,7 +267,7 @@ def test_an_interrupted_import_of_something_else_is_not_gone_on_with(source, tmp
     assert read_session(path, needs_labels=True).header.width == 32
 
 
-def test_a_full_disk_leaves_no_session_and_says_what_to_do(folder, tmp_path):
+def test_a_full_disk_keeps_what_is_written_and_says_what_to_do(folder, tmp_path):
     # A limit on the size of files is the disk that fills up half-way.
     program = f"""
 import resource, sys
@@ -260,6 +288,12 @@ except Exception as error:
     assert "cannot be written: file too large" in done.stdout
     assert "hint: what is done is kept" in done.stdout
     assert not (tmp_path / "s.h5").exists()
+    plan = plan_import(ImportRequest((Source(folder / "square.mp4"),), size=(96, 64)))
+    told = []
+    import_session(plan, tmp_path / "s.h5", progress=told.append)
+    assert told[0] == 135  # nine clips of 15 frames of 6144 bytes
+    import_session(plan, tmp_path / "straight.h5")
+    assert (tmp_path / "s.h5").read_bytes() == (tmp_path / "straight.h5").read_bytes()
 
 
 def test_a_session_in_the_way_is_kept(source, tmp_path):
