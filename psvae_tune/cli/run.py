@@ -10,9 +10,9 @@ import click
 from psvae_tune.api.studies import load_study
 from psvae_tune.cli import epilogs, options
 from psvae_tune.config.study_file import parse_set_options
-from psvae_tune.errors import ConfigError, TrackingError
+from psvae_tune.errors import ConfigError
 from psvae_tune.files import locate
-from psvae_tune.study.plan import StudyPlan, make_plan
+from psvae_tune.study.plan import StudyPlan
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
@@ -118,26 +118,17 @@ def sync(study: str, tracking_uri: str | None) -> None:
     STUDY is its folder or the URL of it. Nothing is delivered twice, and nothing is trained.
     """
     from psvae_tune.results.find_study import kept_uri
+    from psvae_tune.study.delivery import sync_study
+    from psvae_tune.study.location import StudyLocation
     from psvae_tune.tracking.client import TrackingTarget
-    from psvae_tune.tracking.outbox import deliver_all
 
     root = locate(study)
-    output = OutputFolder(root.parent)
-    folder = output.study(root.name)
+    folder = OutputFolder(root.parent).study(root.name)
     uri = tracking_uri or kept_uri(folder)
     target = TrackingTarget(uri, folder.read_tracking()["experiment_id"], folder.name)
-    with folder.lock():
-        n_waiting = deliver_all(folder, target)
-    if n_waiting:
-        raise TrackingError(
-            f"tracking URI {uri}",
-            f"has not taken what {n_waiting} trials have logged",
-            hint="-v says why; the same command goes on where this one stopped",
-        )
-    if folder.unlogged.exists():
-        # All of its trials have ended, so that nothing is left of it but to tell the choice.
-        plan = make_plan(folder.read_study_file(), str(folder.study_file))
-        _run(plan, output, folder.name, uri, False, address=None)
+    choice = sync_study(StudyLocation(folder, target))
+    if choice is not None:
+        click.echo(f"model      {choice.model_uri}")
     click.echo("everything is delivered", err=True)
 
 

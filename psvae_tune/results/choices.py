@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from psvae_tune.results.trial_record import TrialRecord
 from psvae_tune.tracking.client import SELECTED, reason_of, writing
 from psvae_tune.tracking.model_registry import find_model, log_model, register_model
 from psvae_tune.tracking.study_run import StudyRun
+
+if TYPE_CHECKING:
+    from psvae_tune.models.model_file import SavedModel
 
 
 def override(study: LoggedStudy, trial: TrialRecord, user: str, reason: str) -> LoggedStudy:
@@ -103,8 +106,6 @@ def promote(study: LoggedStudy, name: str) -> str:
     TrackingError
         If the trial's files are gone, or the registry refuses.
     """
-    from psvae_tune.models.model_file import load_model
-
     trial = study.chosen
     if trial is None:
         raise StudyError(
@@ -112,22 +113,8 @@ def promote(study: LoggedStudy, name: str) -> str:
             "has no chosen trial yet",
             hint=f"wait for its end, or psvae-tune choose {study.name} --trial NAME",
         )
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt"
-        path.write_bytes(_require(study, trial, "model.pt"))
-        saved = load_model(path)
-    model_uri = find_model(study.target, trial.run_id)
-    if model_uri is None:
-        bases = np.load(io.BytesIO(_require(study, trial, f"{COMPARISON}/bases.npz")))
-        partition = saved.model.partition
-        with writing(f"run {trial.run_id}"):
-            model_uri = log_model(
-                study.target,
-                trial.trial_id,
-                bases["frames"],
-                partition.n_latents,
-                partition.n_supervised,
-            )
+    model_uri = log_fitted_model(study, trial)
+    saved = _read_model(study, trial)
     tags = {
         "psvae_tune.study": study.name,
         "psvae_tune.study_run": study.run_id,
@@ -138,6 +125,47 @@ def promote(study: LoggedStudy, name: str) -> str:
         ),
     }
     return register_model(study.target, trial.run_id, model_uri, name, tags)
+
+
+def log_fitted_model(study: LoggedStudy, trial: TrialRecord) -> str:
+    """Log the model of a finished trial in MLflow's model format, unless its run has one.
+
+    The example of its input are the frames that all trials of the study are compared on.
+
+    Side effects: writes to MLflow.
+
+    Returns
+    -------
+    str
+        The URI of the model.
+
+    Raises
+    ------
+    TrackingError
+        If the trial's files are gone, or the store cannot be written.
+    """
+    model_uri = find_model(study.target, trial.run_id)
+    if model_uri is None:
+        bases = np.load(io.BytesIO(_require(study, trial, f"{COMPARISON}/bases.npz")))
+        partition = _read_model(study, trial).model.partition
+        with writing(f"run {trial.run_id}"):
+            model_uri = log_model(
+                study.target,
+                trial.trial_id,
+                bases["frames"],
+                partition.n_latents,
+                partition.n_supervised,
+            )
+    return model_uri
+
+
+def _read_model(study: LoggedStudy, trial: TrialRecord) -> "SavedModel":
+    from psvae_tune.models.model_file import load_model
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        path.write_bytes(_require(study, trial, "model.pt"))
+        return load_model(path)
 
 
 def _require(study: LoggedStudy, trial: TrialRecord, path: str) -> bytes:
