@@ -152,7 +152,7 @@ def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
     ]
     names = [stage.name for stage, _ in stages]
     problems += [
-        f"search.stages: the name `{name}` stands {names.count(name)} times"
+        f"search.stages: names must differ, got `{name}` {names.count(name)} times"
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]

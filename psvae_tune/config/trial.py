@@ -198,8 +198,8 @@ def _contradictions(
         )
     if training.micro_batch_size is not None and model.ae_arch_json.ae_batch_norm:
         yield (
-            "training.micro_batch_size: would normalise each micro-batch by itself, got "
-            f"{training.micro_batch_size} with ae_batch_norm; leave one of them out"
+            "training.micro_batch_size: cannot go with ae_batch_norm, which would normalise each "
+            f"micro-batch by itself, got {training.micro_batch_size}; leave one of them out"
         )
     problem = metric_problem(training.best_epoch_metric, model)
     if problem or (problem := end_problem(training.best_epoch_metric)):

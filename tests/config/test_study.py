@@ -105,7 +105,7 @@ def test_bad_ranges(kind, values, message):
 def test_stage_names_must_differ():
     stage = FILE["search"]
     raw = changed(["search"], {"stages": [{**stage, "name": "a"}, {**stage, "name": "a"}]})
-    with pytest.raises(ConfigError, match="stands 2 times"):
+    with pytest.raises(ConfigError, match="names must differ, got `a` 2 times"):
         parse_study(raw, "f.yaml", 4)
 
 
