@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A Ray cluster inside a Slurm allocation, and one study on it.
+# Starts a Ray cluster inside a Slurm allocation, and runs one study on it.
 #
 #   sbatch docker/slurm.sh study.yaml /shared/studies http://mlflow:5000 mouse
 #
-# Sent again with the same arguments, it goes on with the study where the allocation ended.
-# psvae_tune must be installed where the nodes find it; STUDIES is a folder that all share.
+# Submitted again with the same arguments, it resumes the study where the allocation ended.
+# psvae_tune must be installed on all nodes. The second argument is a folder that all nodes share.
 #SBATCH --job-name=psvae-tune
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -16,7 +16,7 @@ set -euo pipefail
 [ $# -eq 4 ] || { echo "usage: slurm.sh FILE STUDIES TRACKING_URI NAME" >&2; exit 2; }
 file=$1 studies=$2 tracking=$3 name=$4
 
-# Every allocation has a token of its own, which only its owner can read.
+# Every allocation has its own token, in a file that only its owner can read.
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$studies/.ray-token-$SLURM_JOB_ID"
 (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
@@ -38,8 +38,8 @@ if [ -e "$studies/$name/study.yaml" ]; then
 else
   study=(run "$file" --output "$studies" --name "$name")
 fi
-# In the background and with signals of its own (-m), so that the one which comes before the end
-# of the allocation reaches the study.
+# Slurm sends SIGINT to this script before the allocation ends, and the trap passes it on. Without
+# -m, bash makes a process in the background ignore SIGINT.
 set -m
 psvae-tune "${study[@]}" --tracking-uri "$tracking" --address "$head:$port" &
 driver=$!

@@ -1,4 +1,4 @@
-"""``psvae-tune jobs``: studies on a Ray cluster, watched and stopped from anywhere."""
+"""``psvae-tune jobs``: studies on a Ray cluster are watched, stopped and resumed from outside."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ job_argument = click.argument("name", metavar="JOB|STUDY")
 
 @click.group()
 def jobs() -> None:
-    """Studies on a Ray cluster: list, status, logs, stop, resume."""
+    """List, follow, stop and resume the studies on a Ray cluster."""
 
 
 @jobs.command("list")
@@ -39,7 +39,7 @@ def list_jobs(address: str) -> None:
 @options.jobs_address
 @options.verbose
 def status(name: str, address: str) -> None:
-    """Tell how a study fares."""
+    """Show the state of a study."""
     from psvae_tune.cluster.jobs import JobsClient
 
     job = JobsClient.reach(address).find(name)
@@ -57,7 +57,7 @@ def status(name: str, address: str) -> None:
 @options.follow
 @options.verbose
 def logs(name: str, address: str, follow: bool) -> None:
-    """Print what a study has printed."""
+    """Print the log of a study."""
     from psvae_tune.cluster.jobs import JobsClient
 
     cluster = JobsClient.reach(address)
@@ -73,7 +73,7 @@ def logs(name: str, address: str, follow: bool) -> None:
 @options.jobs_address
 @options.verbose
 def stop(name: str, address: str) -> None:
-    """Stop a study as Ctrl-C would: what it has reached is kept."""
+    """Stop a study as Ctrl-C would; its results so far are kept."""
     from psvae_tune.cluster.jobs import JobsClient
 
     cluster = JobsClient.reach(address)
@@ -96,7 +96,7 @@ def resume(
     tracking_uri: str | None,
     follow: bool,
 ) -> None:
-    """Go on with a study on this cluster, wherever it began.
+    """Resume a study on this cluster, wherever it began.
 
     STUDY is its folder: a URL, or a path on the cluster.
     """

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share."""
 
 import logging
 from collections.abc import Callable
@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
+from psvae_tune.api.studies import DEFAULT_OUTPUT
 from psvae_tune.redaction import start_logs
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-DEFAULT_OUTPUT = Path("psvae_tune_studies")
 
 study_file = click.argument("file", type=click.Path(path_type=Path))
 sessions = click.option(
@@ -19,7 +18,7 @@ sessions = click.option(
     "sessions",
     multiple=True,
     metavar="FILE",
-    help="A recording or a CSV that lists some, instead of those of the file; may be repeated.",
+    help="Recording, or CSV that lists some, instead of those of the file; may be repeated.",
 )
 settings = click.option(
     "--set",
@@ -31,28 +30,28 @@ settings = click.option(
 output = click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_OUTPUT,
+    default=Path(DEFAULT_OUTPUT),
     show_default=True,
-    help="The folder that holds everything.",
+    help="Folder of all studies.",
 )
 storage = click.option(
     "--output",
     metavar="FOLDER",
-    default=str(DEFAULT_OUTPUT),
+    default=DEFAULT_OUTPUT,
     show_default=True,
-    help="The folder that holds everything: a path, or a URL such as s3://bucket/studies.",
+    help="Folder of all studies: a path, or a URL such as s3://bucket/studies.",
 )
 cluster = click.option(
     "--address",
     metavar="auto|HOST:PORT|ray://HOST:10001",
-    help="Run on this Ray cluster instead of this machine alone.",
+    help="Ray cluster to run on, instead of this machine alone.",
 )
 tracking_uri = click.option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
     metavar="URI",
-    help="An MLflow server or store, instead of one in the output folder.",
+    help="MLflow server or store; by default a store in the output folder.",
 )
 jobs_address = click.option(
     "--address",
@@ -60,9 +59,9 @@ jobs_address = click.option(
     show_envvar=True,
     required=True,
     metavar="http://HEAD:8265",
-    help="Where the cluster's head takes jobs.",
+    help="Address of the cluster's jobs: that of the dashboard on its head.",
 )
-follow = click.option("--follow", is_flag=True, help="Show what the study prints until it ends.")
+follow = click.option("--follow", is_flag=True, help="Print the log of the job until it ends.")
 
 
 def _set_verbosity(context: click.Context, parameter: click.Parameter, is_verbose: bool) -> None:
@@ -75,5 +74,5 @@ verbose = click.option(
     is_flag=True,
     expose_value=False,
     callback=_set_verbosity,
-    help="Show what libraries say, and tracebacks.",
+    help="Show the logs of libraries, and tracebacks.",
 )

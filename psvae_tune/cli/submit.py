@@ -1,4 +1,4 @@
-"""``psvae-tune submit``: a study on a Ray cluster that this machine is no part of."""
+"""``psvae-tune submit``: a study is sent to a Ray cluster from outside it."""
 
 import shlex
 from pathlib import Path
@@ -31,15 +31,17 @@ STUDY_FILE = "study.yaml"
     "--output",
     metavar="FOLDER",
     required=True,
-    help="Holds everything: a path that all nodes share, or a URL such as s3://bucket/studies.",
+    help="Folder of all studies: a path that all nodes share, or a URL such as s3://bucket/studies.",
 )
 @options.tracking_uri
-@click.option("--name", help="Of the study; by default that of the experiment and the time.")
-@click.option("--upload", "has_upload", is_flag=True, help="The recordings are here: send them.")
+@click.option("--name", help="Name of the study; by default its experiment and the time.")
+@click.option(
+    "--upload", "has_upload", is_flag=True, help="Send the recordings, which are on this machine."
+)
 @click.option(
     "--package",
     metavar="WHEEL|REQUIREMENT",
-    help="Have nodes install this, for example psvae-tune==0.1.0, instead of sending this code.",
+    help="Package that nodes install, such as psvae-tune==0.1.0; by default this code is sent.",
 )
 @options.follow
 @options.verbose
@@ -57,8 +59,8 @@ def submit(
 ) -> None:
     """Run the study of a search-space file on a Ray cluster.
 
-    Recordings are paths on the cluster, or URLs that it reaches. Keys and passwords do not go
-    along: the nodes need their own.
+    Recordings are paths on the cluster, or URLs that it reaches. Keys and passwords are not sent:
+    the nodes need their own.
     """
     if package and package.endswith(".whl") and not Path(package).is_file():
         raise ConfigError("--package", f"no such file, got {package}")
@@ -89,11 +91,11 @@ def submit(
 
 
 def _upload(raw: dict[str, Any], file: Path, output: OutputFolder) -> None:
-    """Send the recordings of a study, and name them by where they went.
+    """Send the recordings of a study, and replace their names by the URLs that they have then.
 
     Side effects: writes to the output folder; modifies ``raw`` in place.
     """
-    make_plan(raw, str(file))  # a recording that cannot be used is not worth sending
+    make_plan(raw, str(file))  # raises before a recording is sent that cannot be used
     console = Console(stderr=True)
     with ProgressBar(console=console, transient=True, disable=not console.is_terminal) as bar:
         raw["data"]["sessions"] = [

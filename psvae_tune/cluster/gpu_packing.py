@@ -1,4 +1,8 @@
-"""How many trials share a GPU: as many as fit, by the memory that the largest was seen to take."""
+"""Decide how many trials share one GPU.
+
+The largest configurations of the study train for a few batches. Their peak memory, plus 20 % and
+600 MB for CUDA, divides the memory of the smallest GPU. At most eight trials share a GPU.
+"""
 
 from typing import Any
 
@@ -14,19 +18,23 @@ from psvae_tune.errors import StudyError
 from psvae_tune.training.batches import MAX_TRIALS_PER_GPU
 from psvae_tune.training.cost import measure_cost
 
-# What CUDA takes for every process beside what PyTorch counts, and room for what was not seen.
 CONTEXT_BYTES = 600 * 2**20
+"""Memory that CUDA takes for every process; PyTorch does not count it."""
 MEMORY_MARGIN = 1.2
+"""Factor on the measured memory, because a few batches do not show the highest peak."""
 SIZE_PARAMETERS = ("n_ae_latents", "n_background", "n_sessions_per_batch")
+"""Parameters that increase the memory of a trial."""
 
 
 def largest_configs(study: Study) -> list[TrialConfig]:
-    """Return the settings of a study that may take the most memory: every architecture, largest.
+    """Return the configurations of a study that may take the most memory.
+
+    There is one for each architecture, with the largest value of every size.
 
     Parameters
     ----------
     study
-        Whose stages may vary sizes and architectures.
+        Study whose stages may vary sizes and architectures.
     """
     domains = [item for stage in study.stages for item in stage.space.items()]
     sizes = {name: domain.extremes for name, domain in domains if name in SIZE_PARAMETERS}
@@ -40,14 +48,14 @@ def largest_configs(study: Study) -> list[TrialConfig]:
 
 
 def share_gpu(needed_bytes: int, gpu_bytes: int) -> float:
-    """Return the share of a GPU that a trial is given.
+    """Return the fraction of a GPU that each trial is given.
 
     Parameters
     ----------
     needed_bytes
-        What the largest trial was seen to take at most.
+        Peak memory of the largest trial.
     gpu_bytes
-        What the smallest GPU has.
+        Memory of the smallest GPU.
 
     Raises
     ------
@@ -66,18 +74,18 @@ def share_gpu(needed_bytes: int, gpu_bytes: int) -> float:
 
 
 def measure_gpu_share(study: Study, sessions: Any, nodes: Nodes) -> float:
-    """Train the largest settings of a study for a moment, and see how many fit on a GPU.
+    """Measure the fraction of a GPU that a trial of a study needs; 0 if no node has a GPU.
 
     Parameters
     ----------
     study
-        Whose trials are to be packed.
+        Study whose trials share GPUs.
     sessions
-        In Ray's object store.
+        Reference to the recordings in Ray's object store.
     nodes
-        Of the cluster that this process has joined; 0 is returned if none has a GPU.
+        Nodes of the cluster that this process has joined.
 
-    Side effects: trains on a GPU of the cluster for a few batches.
+    Side effects: trains the largest configurations on a GPU of the cluster for a few batches.
 
     Raises
     ------
@@ -100,10 +108,10 @@ def measure_gpu_share(study: Study, sessions: Any, nodes: Nodes) -> float:
 
 
 def _measure(sessions: list[Session], configs: list[TrialConfig], n_threads: int) -> int:
-    """Run on a GPU: return the bytes that the largest of some settings takes."""
+    """Return the peak memory of the largest of some configurations, trained on this GPU."""
     return max(measure_cost(sessions, config, n_threads).memory_bytes for config in configs)
 
 
 def _gpu_bytes() -> int:
-    """Run on a GPU: return what it has."""
+    """Return the memory of this GPU."""
     return torch.cuda.get_device_properties(0).total_memory

@@ -1,4 +1,4 @@
-"""A Ray cluster that others have started: joining it, and whether each node can do its part."""
+"""Nodes of a Ray cluster: their resources, and the number of trials that fit on them."""
 
 import os
 from collections.abc import Mapping
@@ -22,7 +22,13 @@ class Node:
     resources: Mapping[str, float]
 
     def count_slots(self, cpus: float, gpus: float) -> int:
-        """Return how many trials fit on it at a time."""
+        """Return the number of trials that fit on the node at a time.
+
+        Parameters
+        ----------
+        cpus, gpus
+            CPUs and GPUs of one trial.
+        """
         slots = [self.resources.get("CPU", 0) / cpus]
         if gpus:
             slots.append(self.resources.get("GPU", 0) / gpus)
@@ -31,24 +37,24 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """The machines of a cluster that are up."""
+    """All machines of a cluster that are up."""
 
     nodes: tuple[Node, ...]
 
     def count_slots(self, cpus: float, gpus: float) -> int:
-        """Return how many trials fit at a time, each on one node."""
+        """Return the number of trials that fit at a time, each on one node."""
         return sum(node.count_slots(cpus, gpus) for node in self.nodes)
 
     def total(self, resource: str) -> float:
-        """Return how much of a resource all nodes have."""
+        """Return the amount of a resource on all nodes together."""
         return sum(node.resources.get(resource, 0) for node in self.nodes)
 
     def store_bytes(self) -> int:
-        """Return what the smallest object store of them all holds."""
+        """Return the number of bytes that the smallest object store of any node holds."""
         return int(min(node.resources.get("object_store_memory", 0) for node in self.nodes))
 
     def describe(self, resources: Resources) -> str:
-        """Return the size of the cluster, and how many trials fit, in words."""
+        """Return a sentence on the size of the cluster and the number of trials that fit."""
         n_slots = self.count_slots(resources.cpus_per_trial, _known_gpus(resources))
         return (
             f"{pluralise(len(self.nodes), 'node')}, {pluralise(self.total('CPU'), 'CPU')}, "
@@ -79,7 +85,7 @@ class Nodes:
 
 
 def _known_gpus(resources: Resources) -> float:
-    """Return the GPUs of a trial, as far as they are known before any is measured."""
+    """Return the number of GPUs of a trial; 0 for ``auto``, which is measured later."""
     return 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
 
 
@@ -88,7 +94,7 @@ def _describe(resources: Mapping[str, float]) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return what a library of the cluster says, in one line and without secrets."""
+    """Return the message of an error in one line, without passwords."""
     return " ".join(hide_passwords(str(error)).split())[:200]
 
 
@@ -111,7 +117,7 @@ def count_cpus() -> int:
 
 
 def count_local_slots(resources: Resources) -> int:
-    """Return how many trials this machine trains at a time, each as fast as it would be alone.
+    """Return the number of trials that this machine trains at a time, each as fast as alone.
 
     A GPU counts for one trial: trials that share it are taken to be no faster together than one
     after the other.

@@ -1,4 +1,4 @@
-"""Every node is checked before anything is trained."""
+"""Check of every node before anything is trained."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,10 @@ from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.reachability import check_answers
 
 ANSWER_S = 600
-"""How long a node may take to start a worker and look around; it may have to install packages."""
+"""Seconds that a node may take for its check.
+
+It starts a worker first, and may have to install packages for that.
+"""
 
 
 def check_nodes(
@@ -28,41 +31,44 @@ def check_nodes(
     Parameters
     ----------
     nodes
-        All of them.
+        All nodes of the cluster that this process has joined.
     output, target
-        Where trials write and log.
+        Folder that trials write to, and server that they log to.
     recordings
-        Those that trials read from their files.
+        Recordings that trials read from their files, because they are too large for memory.
 
-    Side effects: writes a file to the output folder for as long as it takes; starts a worker on
-    every node.
+    Side effects: writes a file to the output folder, and removes it; starts a worker on every
+    node.
 
     Raises
     ------
     ClusterError
-        With everything that any node lacks.
+        If a node lacks something; the error lists everything that any of them lacks.
     """
-    with _mark(output) as mark:
-        task = ray.remote(num_cpus=0)(_look_around)
+    with _shared_file(output) as name:
+        task = ray.remote(num_cpus=0)(_find_problems)
         answers = {
             node.name: task.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-            ).remote(output, mark, target, recordings)
+            ).remote(output, name, target, recordings)
             for node in nodes.nodes
         }
         ray.wait(list(answers.values()), num_returns=len(answers), timeout=ANSWER_S)
         problems = [
             f"{name}: {problem}"
             for name, answer in answers.items()
-            for problem in _collect(answer)
+            for problem in _read_answer(answer)
         ]
     if problems:
         raise ClusterError(f"{len(nodes.nodes)} nodes", problems)
 
 
 @contextmanager
-def _mark(output: OutputFolder) -> Iterator[str]:
-    """Leave a file that nodes are to find. Side effects: writes it, and removes it after."""
+def _shared_file(output: OutputFolder) -> Iterator[str]:
+    """Yield the name of a file in the output folder, which every node must find.
+
+    Side effects: writes the file, and removes it at the end.
+    """
     output.prepare()
     file = output.root / f".seen_by_all.{ray.get_runtime_context().get_job_id()}"
     write_bytes(file, b"")
@@ -72,8 +78,8 @@ def _mark(output: OutputFolder) -> Iterator[str]:
         file.unlink()
 
 
-def _collect(answer: Any) -> Sequence[str]:
-    """Return what a node said, or why it said nothing."""
+def _read_answer(answer: Any) -> Sequence[str]:
+    """Return the problems that a node has found, or the reason why its check did not run."""
     try:
         problems: list[str] = ray.get(answer, timeout=0.1)
     except Exception as error:  # whatever keeps a worker from starting
@@ -83,14 +89,14 @@ def _collect(answer: Any) -> Sequence[str]:
     return problems
 
 
-def _look_around(
-    output: OutputFolder, mark: str, target: TrackingTarget, recordings: Sequence[str]
+def _find_problems(
+    output: OutputFolder, shared_file: str, target: TrackingTarget, recordings: Sequence[str]
 ) -> list[str]:
-    """Run on a node: say what a trial would miss there."""
+    """Return everything that a trial would lack on the node that this runs on."""
     problems = []
     try:
         output.prepare()
-        if not (output.root / mark).exists():
+        if not (output.root / shared_file).exists():
             problems.append(
                 f"{output.root} is a folder of its own there; give a folder that all nodes share, "
                 "or a URL"

@@ -1,4 +1,4 @@
-"""Ray is started on this machine, or a cluster is joined."""
+"""Start of Ray on this machine, and joining of a cluster."""
 
 import logging
 import os
@@ -13,10 +13,10 @@ from psvae_tune.cluster.nodes import count_cpus, one_line
 from psvae_tune.cluster.ray_private import NO_SERVER_FOR_CLIENT, on_loopback, withhold_secrets
 from psvae_tune.errors import ClusterError
 
-# Ray's workers inherit these. The time-out is how long a stopped trial may take to unwind, its
-# last checkpoint on the way to a slow store, before Tune takes the worker that it wants to reuse
-# for lost. The allocator keeps what is freed, because every step needs the same tensors again: a
-# tenth of the time of a step went into getting their memory from the system and giving it back.
+# Ray's workers inherit these variables. The time-out is for a trial that was stopped: its last
+# checkpoint may be on the way to a slow store when Tune wants to reuse the worker. The allocator
+# keeps freed memory, because every step needs tensors of the same sizes: a tenth of each step went
+# into getting their memory from the system and returning it. Its variables are those of glibc.
 WORKER_ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     "MALLOC_ARENA_MAX": "1",
@@ -32,19 +32,24 @@ DRIVER_ENVIRONMENT = {
 
 
 def set_driver_environment() -> None:
-    """Make Ray Tune quiet. Side effects: changes the environment, but nothing that is set."""
+    """Make Ray Tune quiet.
+
+    Side effects: sets variables of the environment that are not set; changes a log level.
+    """
     os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
     withhold_secrets()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def start_ray(n_bytes: int) -> None:
-    """Start Ray on this machine alone. Side effects: starts processes; `ray.shutdown` ends them.
+    """Start Ray on this machine alone.
 
     Parameters
     ----------
     n_bytes
-        Of the recordings, which the object store must hold.
+        Size of the recordings, which the object store must hold.
+
+    Side effects: starts processes; `ray.shutdown` ends them.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def start_ray(n_bytes: int) -> None:
         If it does not start.
     """
     set_driver_environment()
-    # A token of this cluster's own keeps other users of the machine out.
+    # A token that only this process knows keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         with on_loopback():
@@ -65,22 +70,22 @@ def start_ray(n_bytes: int) -> None:
                 object_store_memory=int(1.2 * n_bytes) + 2**28,
                 runtime_env={"env_vars": WORKER_ENVIRONMENT},
             )
-    except Exception as error:  # plain ones, with a page of text
+    except Exception as error:  # Ray raises bare ones, with a page of text
         why = str(error).partition(". ")[0]
         raise ClusterError("Ray", f"does not start on this machine: {why}") from error
 
 
 def join_cluster(address: str, environment: Mapping[str, str]) -> None:
-    """Become a driver of a cluster.
+    """Connect this process to a cluster, as a driver.
 
     Parameters
     ----------
     address
         ``auto`` for the cluster that this machine is a node of, or ``ray://HOST:10001``.
     environment
-        Of the workers, beside what the nodes and the job have.
+        Variables of the workers, added to those of the nodes and the job.
 
-    Side effects: connects this process; `ray.shutdown` ends that, the cluster stays.
+    Side effects: connects this process; `ray.shutdown` disconnects it.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def join_cluster(address: str, environment: Mapping[str, str]) -> None:
 
 
 def _connect(address: str, environment: Mapping[str, str]) -> None:
-    """Call `ray.init`, once more if the head could not start what serves this client.
+    """Call `ray.init`; call it again if the head could not start a server for this client.
 
     Side effects: connects this process.
     """
@@ -127,7 +132,7 @@ def _connect(address: str, environment: Mapping[str, str]) -> None:
             )
             return
         except ConnectionError as error:
-            # A busy head forks it from among threads, which now and then leaves it hanging.
+            # The head forks that server while other threads run, so under load it may hang.
             if is_last or NO_SERVER_FOR_CLIENT not in str(error):
                 raise
             ray.shutdown()

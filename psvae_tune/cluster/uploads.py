@@ -1,4 +1,4 @@
-"""Recordings sent to where a cluster can read them, under the hash of what they contain."""
+"""Upload of recordings to a URL that a cluster can read, under the hash of their contents."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +15,14 @@ OnBytes = Callable[[int], None]
 
 
 class _Progress(Callback):
-    """Passes on how many bytes have been sent."""
+    """Callback of fsspec that passes on the number of bytes sent so far."""
 
     def __init__(self, on_bytes: OnBytes) -> None:
         super().__init__()
         self._on_bytes = on_bytes
 
     def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
-        """Be told of progress."""
+        """Pass the number of bytes on."""
         self._on_bytes(self.value)
 
 
@@ -32,16 +32,16 @@ def upload(path: Path, output: OutputFolder, on_bytes: OnBytes) -> tuple[str, in
     Parameters
     ----------
     path
-        The file here.
+        Recording on this machine.
     output
-        A URL; the recording goes below it.
+        Output folder, which must be a URL; the recording is written below it.
     on_bytes
-        Is told how many bytes have been sent.
+        Called with the number of bytes sent so far.
 
     Returns
     -------
     tuple
-        The URL of the recording, and how many bytes were sent.
+        URL of the recording, and number of bytes that were sent.
 
     Side effects: writes to the output folder.
 
@@ -61,7 +61,7 @@ def upload(path: Path, output: OutputFolder, on_bytes: OnBytes) -> tuple[str, in
     target = output.root / FOLDER / _read_hash(path) / path.name
     n_bytes = path.stat().st_size
     with as_storage_error(str(target)):
-        # A file behind a URL is there as a whole or not at all; its name says what it contains.
+        # An object appears only when it is whole, and its hash identifies its contents.
         if target.exists() and target.stat().st_size == n_bytes:
             return str(target), 0
         make_folder(target.parent)

@@ -1,4 +1,4 @@
-"""The files in docker/ say what their schemas allow, and keep what they promise."""
+"""The files in docker/ are valid by their schemas, and start what they promise."""
 
 import os
 import re
@@ -65,8 +65,8 @@ def closed(required=(), **properties):
 TEXT, COUNT, SWITCH, OBJECT = ({"type": t} for t in ("string", "integer", "boolean", "object"))
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 GROUP = {"rayStartParams": TEXTS, "template": closed(["spec"], metadata=OBJECT, spec=OBJECT)}
-# RayCluster in ray.io/v1, by the fields that KubeRay's types had before 1.3: no package holds its
-# definition. What lies in a pod is checked against the schemas of Kubernetes.
+# RayCluster in ray.io/v1, with the fields that KubeRay's types had before 1.3: no package holds
+# its definition. Pods are checked against the schemas of Kubernetes.
 RAY_CLUSTER = closed(
     ["apiVersion", "kind", "metadata", "spec"],
     apiVersion={"const": "ray.io/v1"},
@@ -139,7 +139,7 @@ STUBS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; echo "srun $*" >> "$LOG"; exec "$@"',
     "scontrol": "echo first; echo second",
     "ray": 'echo "ray $*" >> "$LOG"; [ "$1" = health-check ] || exec sleep 2',
-    # The end of the study ends the nodes, which have noted their calls by then.
+    # The end of the study ends the nodes, so it waits until both have noted their calls.
     "psvae-tune": 'until [ "$(grep -c "^ray start" "$LOG")" = 2 ]; do sleep 0.1; done; '
     'echo "psvae-tune $*, token $(wc -c < "$RAY_AUTH_TOKEN_PATH")" >> "$LOG"',
 }

@@ -1,4 +1,4 @@
-"""What listens, and to whom: this machine alone unless asked, and then to none but friends."""
+"""Ports are open to this machine only, or else ask for a token or refuse unknown hosts."""
 
 import os
 import secrets
@@ -36,7 +36,7 @@ for line in sys.argv[1:]:
     except (OSError, http.client.HTTPException):
         print("closed")
 """
-# Asks a head for its nodes, as every node and driver does first.
+# Asks a head for its nodes, which every node and driver does first.
 JOIN = """
 import sys
 from ray._raylet import GcsClient

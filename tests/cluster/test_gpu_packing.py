@@ -1,4 +1,4 @@
-"""How trials are packed onto GPUs. What a GPU is seen to take is not tested here: it needs one."""
+"""Packing of trials onto GPUs, without the measurement, which needs a GPU."""
 
 import pytest
 

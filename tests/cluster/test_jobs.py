@@ -1,4 +1,4 @@
-"""Submitting, watching, stopping and resuming studies on a cluster of three nodes."""
+"""Studies are submitted, watched, stopped and resumed on a cluster of three nodes."""
 
 import re
 
@@ -50,7 +50,7 @@ def test_neither_the_head_nor_the_files_of_the_nodes_tell_a_secret(laptop, clust
 
 
 def test_a_study_that_is_stopped_goes_on_where_it_was(laptop, cluster, followed, alone):
-    """Its recording is read from a path that means the same on the cluster."""
+    """The recording is read from a path that means the same on the cluster."""
     there = ("--data", str(laptop.folder / "demo.h5"))
     out = laptop.run(*SUBMIT, *there, "--name", "stopped", on=cluster)
     job_id = re.search(r"^job +(\S+)$", out, re.M)[1]
@@ -77,7 +77,7 @@ def test_a_study_is_looked_at_from_elsewhere_with_the_tracking_uri_alone(laptop,
 
 
 def test_a_cluster_can_be_used_interactively(laptop, cluster):
-    """Ray Tune then runs on the cluster: what is suggested, noted and shown must not mind."""
+    """Ray Tune then runs on the cluster, while the sampler, the journal and the table do not."""
     few = ("--set", "search.space.ps_vae.alpha={uniform: [1, 11]}", "--name", "client")
     few += ("--set", "search.algorithm=random", "--set", "search.num_trials=2")
     few += ("--set", "training.max_n_epochs=4")

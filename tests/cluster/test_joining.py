@@ -1,3 +1,5 @@
+"""Joining a cluster whose head is busy."""
+
 import pytest
 import ray
 
@@ -12,7 +14,7 @@ HANGS = "Initialization failure from server:\nRuntimeError: Starting Ray client 
     [([HANGS, None], 2), ([HANGS, HANGS, None], 2), (["refused", None], 1)],
 )
 def test_a_head_that_could_not_serve_a_client_is_asked_once_more(monkeypatch, answers, n_asked):
-    """What a head under load answers now and then, and cannot be made to."""
+    """Only a head under load answers so, and it cannot be made to: ``ray.init`` is replaced."""
     asked = []
 
     def answer(address, **settings):

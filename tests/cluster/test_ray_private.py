@@ -1,4 +1,4 @@
-"""What the package uses of Ray beyond what Ray promises still exists in the installed version."""
+"""Every private name of Ray that the package uses exists in the installed version."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""What is refused without asking any cluster."""
+"""Refusals that need no cluster, and the messages of jobs that are refused on one."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""What a study on a cluster survives: the loss of nodes, new ones, and the end of the head."""
+"""A study survives the loss of a node, a new node, and the end of the head."""
 
 import pytest
 

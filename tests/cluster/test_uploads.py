@@ -1,4 +1,4 @@
-"""Recordings that are sent, at an S3 server."""
+"""Upload of recordings to an S3 server."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Which sockets processes listen on, and a second machine that knocks at them."""
+"""The sockets that processes listen on, and a second machine that tries to connect to them."""
 
 import ipaddress
 import os
@@ -14,7 +14,7 @@ MARK = "PSVAE_TUNE_DOORS"
 
 
 class Door(NamedTuple):
-    """A socket that somebody listens on."""
+    """A socket that a process listens on."""
 
     address: str
     port: int
@@ -22,13 +22,13 @@ class Door(NamedTuple):
 
     @property
     def is_for_this_machine(self) -> bool:
-        """Whether nobody elsewhere can knock at it."""
+        """Whether other machines cannot connect to it."""
         address = ipaddress.ip_address(self.address)
         return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def find_doors(mark: str) -> set[Door]:
-    """Return what processes listen on that have ``MARK=mark`` in their environment."""
+    """Return the sockets of all processes that have ``MARK=mark`` in their environment."""
     sockets, found = _listening(), set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -43,7 +43,7 @@ def find_doors(mark: str) -> set[Door]:
 
 
 def _listening() -> dict[str, tuple[str, int]]:
-    """Return address and port of every socket that listens, by its name in ``/proc``."""
+    """Return the address and port of every listening socket, by its name in ``/proc``."""
     found = {}
     for name in ("tcp", "tcp6"):
         for line in Path("/proc/net", name).read_text().splitlines()[1:]:

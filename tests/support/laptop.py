@@ -1,4 +1,4 @@
-"""The machine that a user sits at: it submits a small study, and looks at what becomes of it."""
+"""The machine of a user, who submits a small study and reads its results."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ class Laptop:
     def start(
         self, *arguments: str, on: RayCluster | None = None, **environment
     ) -> subprocess.Popen:
-        """Start a command, which finds a cluster as a user's would: by its address and token."""
+        """Start a command, which finds a cluster by its address and token."""
         there = on.client_environment | {"RAY_API_SERVER_ADDRESS": on.address} if on else {}
         return subprocess.Popen(
             [*COMMAND, *arguments],

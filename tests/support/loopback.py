@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Workers yield to everything else on a machine by default; where tests run, that starves them.
+# By default, workers yield to all other processes, which starves them where tests run.
 AWAKE = {"RAY_worker_niceness": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
 START_S = 120
-STORE_BYTES = 80 * 2**20  # hardly more than the least that Ray allows
+STORE_BYTES = 80 * 2**20  # little more than the minimum of Ray
 
 
 def free_port() -> int:
@@ -59,7 +59,7 @@ class RayCluster:
     folder: Path
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     environment: dict[str, str] = field(default_factory=dict)
-    """Of all nodes."""
+    """Variables of the environment of every node."""
     nodes: dict[str, subprocess.Popen] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     jobs_port: int = field(default_factory=free_port)
@@ -67,12 +67,12 @@ class RayCluster:
 
     @property
     def address(self) -> str:
-        """Where jobs are submitted to."""
+        """Address that jobs are submitted to."""
         return f"http://127.0.0.1:{self.jobs_port}"
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What whoever uses the cluster must have in the environment."""
+        """Variables that a user of the cluster needs in the environment."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
     def start_head(self, cpus: int = 0) -> None:
@@ -82,7 +82,7 @@ class RayCluster:
         wait_for(lambda: is_up(f"{self.address}/api/version"), what="no head")
 
     def count_nodes(self) -> int:
-        """Return how many nodes the head tells of, which takes it a while."""
+        """Return the number of nodes that the head knows; new ones take it a while."""
         nodes = json.loads(self.ask("/api/v0/nodes"))["data"]["result"]["result"]
         return sum(node["state"] == "ALIVE" for node in nodes)
 
@@ -142,7 +142,7 @@ def _options(values: dict[str, object]) -> list[str]:
 
 @contextmanager
 def serve(command: list[str], url: str, **environment: str) -> Iterator[str]:
-    """Run a server until it is no longer needed."""
+    """Run a server until the block ends."""
     process = subprocess.Popen(
         command,
         env={**os.environ, **environment},
