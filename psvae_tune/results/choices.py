@@ -106,13 +106,7 @@ def promote(study: LoggedStudy, name: str) -> str:
     TrackingError
         If the trial's files are gone, or the registry refuses.
     """
-    trial = study.chosen
-    if trial is None:
-        raise StudyError(
-            f"study {study.name!r}",
-            "has no chosen trial yet",
-            hint=f"wait for its end, or psvae-tune choose {study.name} --trial NAME",
-        )
+    trial = study.require_chosen()
     model_uri = log_fitted_model(study, trial)
     saved = _read_model(study, trial)
     tags = {

@@ -91,6 +91,22 @@ class LoggedStudy:
         """Trial that is chosen now; None until the study has ended."""
         return next((trial for trial in self.trials if trial.is_selected), None)
 
+    def require_chosen(self) -> TrialRecord:
+        """Return the trial that is chosen now.
+
+        Raises
+        ------
+        StudyError
+            If nothing is chosen yet.
+        """
+        if self.chosen is None:
+            raise StudyError(
+                f"study {self.name!r}",
+                "has no chosen trial yet",
+                hint=f"wait for its end, or psvae-tune choose {self.name} --trial NAME",
+            )
+        return self.chosen
+
     @property
     def varied(self) -> list[str]:
         """Names of the hyperparameters that any stage varies."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from psvae_tune.errors import StorageError, StudyError, TrackingError
+from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.results.choices import override, promote
 from psvae_tune.results.fitted_model import FittedModel
@@ -63,13 +63,7 @@ class StudyResult:
         StudyError
             If nothing is chosen yet.
         """
-        if self.logged.chosen is None:
-            raise StudyError(
-                f"study {self.name!r}",
-                "has no chosen trial yet",
-                hint=f"wait for its end, or psvae-tune choose {self.name} --trial NAME",
-            )
-        return self.logged.chosen
+        return self.logged.require_chosen()
 
     def trials(self) -> "DataFrame":
         """Return all trials, one a row, in the order in which they began.

@@ -86,6 +86,8 @@ def train(
                     name=context.stage.name,
                     storage_path=scratch,
                     verbose=0,
+                    # In a notebook Ray Tune's own reporter would clear what the cell has shown.
+                    progress_reporter=tune.CLIReporter(),
                     failure_config=tune.FailureConfig(
                         max_failures=MAX_FAILURES if is_one_machine else MAX_FAILURES_ON_NODES
                     ),

@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress import Progress
 from rich.table import Table
@@ -23,6 +22,8 @@ from psvae_tune.study.plan import StudyPlan
 
 N_SHOWN = 20
 """Running trials that the table shows."""
+NOTEBOOK_REFRESH_S = 0.5
+"""Seconds between two updates of a notebook's table."""
 
 
 @contextmanager
@@ -49,7 +50,7 @@ class StudyTable:
     Parameters
     ----------
     console
-        Where to write. A terminal gets a live table, and so does a notebook that has ipywidgets.
+        Where to write. A terminal and a notebook get a table that is kept up to date.
     max_n_epochs
         Epochs of a trial at most, from which the time left is estimated.
     """
@@ -59,6 +60,10 @@ class StudyTable:
     _open: ExitStack = field(default_factory=ExitStack)
     """What is shown until the study ends."""
     _live: Live | None = None
+    _output: Any = None
+    """Output of a notebook's cell that holds the table."""
+    _next_s: float = 0.0
+    """Time of the clock before which a notebook's table is left as it is."""
     _reading: Progress | None = None
     _stage: Stage | None = None
     _rows: dict[str, _Row] = field(default_factory=dict)
@@ -77,6 +82,7 @@ class StudyTable:
         traceback: TracebackType | None,
     ) -> None:
         self._open.close()
+        self._show_in_notebook(Text(""))
 
     def cluster_joined(self, nodes: Nodes, resources: Resources) -> None:
         """Say how many trials fit on the cluster."""
@@ -88,7 +94,7 @@ class StudyTable:
             self._print(
                 f"recording  {path} is too large for memory: its clips are read as they are needed"
             )
-        if self._is_live:
+        if self.console.is_terminal:
             bar = Progress(console=self.console, transient=True)
             self._reading = self._open.enter_context(bar)
             bar.add_task("reading frames", total=n_frames)
@@ -102,15 +108,17 @@ class StudyTable:
         self, stage: Stage, n_trials: int | None, n_done: int, rung: str | None = None
     ) -> None:
         """Say what comes."""
-        if self._stage is None and self._is_live:
-            self._open.close()
-            live = Live(console=self.console, refresh_per_second=4, transient=True)
-            self._live = self._open.enter_context(live)
+        is_first = self._stage is None
+        if is_first:
+            self._open.close()  # the bar of the reading
         self._stage, self._n_trials, self._n_before = stage, n_trials, n_done
         self._rows, self._start = {}, None
         known = f", {n_done} of them known already" if n_done else ""
         lengths = f" at {rung} of the epochs" if rung else ""
         self._print(f"stage {stage.name}: {self._total()} trials{lengths}{known}")
+        if is_first and self.console.is_terminal:
+            live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self._live = self._open.enter_context(live)
 
     def trial_progressed(self, name: str, progress: TrialReport) -> None:
         """Show the latest numbers of a trial."""
@@ -137,12 +145,6 @@ class StudyTable:
         """Say what a stage chose."""
         self._print(f"  chosen: {selection.chosen.name}")
 
-    @property
-    def _is_live(self) -> bool:
-        """Whether what was written can be replaced."""
-        has_widgets = self.console.is_jupyter and find_spec("ipywidgets") is not None
-        return self.console.is_terminal or has_widgets
-
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -155,15 +157,25 @@ class StudyTable:
     def _refresh(self) -> None:
         if self._live:
             self._live.update(self._table())
+        elif self.console.is_jupyter and time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + NOTEBOOK_REFRESH_S
+            self._show_in_notebook(self._table())
 
-    def _table(self) -> Group:
+    def _show_in_notebook(self, table: Table | Text) -> None:
+        if self._output is not None:
+            self._output.update(table)
+        elif isinstance(table, Table):
+            from IPython.display import display  # a notebook has it
+
+            self._output = display(table, display_id=True)
+
+    def _table(self) -> Table:
         assert self._stage is not None
         n_ended = self._n_before + sum(row.state != "running" for row in self._rows.values())
-        title = Text(
-            f"stage {self._stage.name}: {n_ended} of {self._total()} trials, "
+        table = Table(
+            title=f"stage {self._stage.name}: {n_ended} of {self._total()} trials, "
             f"{self._time_left()} left"
         )
-        table = Table()
         table.add_column("trial")
         table.add_column("epoch", justify="right")
         for key in self._stage.objectives:
@@ -175,7 +187,7 @@ class StudyTable:
                 for key in self._stage.objectives
             ]
             table.add_row(name, f"{row.epoch}/{self.max_n_epochs}", *values)
-        return Group(title, table)
+        return table
 
     def _total(self) -> int | str:
         return "?" if self._n_trials is None else self._n_trials
