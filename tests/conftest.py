@@ -1,34 +1,73 @@
-"""What several test files need: the real recordings, and small studies."""
+"""Fixtures and settings of all tests, and how pytest spreads them over processes."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
-import torch
 
-# How long an example takes says how busy the machine is, and nothing else.
+from tests.support import tables
+
+# The time that an example takes tells how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).parents[1]
+MAX_PROCESSES = 4
+"""Each process needs a gigabyte of memory."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Spread the tests over processes if all are asked for, but run those that are named here.
+
+    A process takes seconds to begin, and a debugger sees only the tests in its own process.
+    """
+    is_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return min(os.cpu_count() or 1, MAX_PROCESSES) if is_all else 0
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the tables over to the process that prints them, if this is another one."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tables"] = tables.dump()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the tables of a process that has ended, unless it crashed."""
+    if hasattr(node, "workeroutput"):
+        tables.merge(node.workeroutput["tables"])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of faults, and that of damaged and hostile input."""
+    if hasattr(terminalreporter.config, "workeroutput"):
+        return
+    for title, rows, describe in (
+        ("faults", tables.faults, tables.describe_faults),
+        ("damaged and hostile input", tables.tried, tables.describe_tried),
+    ):
+        if rows:
+            terminalreporter.section(title)
+            for line in describe():
+                terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     """Keep generated recordings out of the home of whoever runs the tests."""
-    before = os.environ.get("PSVAE_TUNE_CACHE")
-    os.environ["PSVAE_TUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["PSVAE_TUNE_CACHE"]
-    else:
-        os.environ["PSVAE_TUNE_CACHE"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PSVAE_TUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Small tensors are slower on several threads, the more so beside other processes."""
+def _one_thread() -> None:
+    """Use one thread: small tensors are slower on several, the more so beside other processes."""
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -43,4 +82,5 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def root() -> Path:
+    """Return the root of the repository."""
     return ROOT

@@ -47,13 +47,3 @@ def store_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
     return path.read_bytes()
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Print the table of faults, and that of what was tried and what came of it."""
-    for line in audit.to_markdown() if audit.table else ():
-        terminalreporter.write_line(line)
-    if hostile.tried:
-        terminalreporter.section("damaged and hostile input")
-        for line in hostile.describe_tried():
-            terminalreporter.write_line(line)

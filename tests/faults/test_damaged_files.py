@@ -23,8 +23,9 @@ from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import DataError
 from tests.support.damaged_files import NAMES, write_model
-from tests.support.hostile import N_INPUTS, NASTY, OUTCOMES, damage, share
+from tests.support.hostile import N_INPUTS, NASTY, damage, share
 from tests.support.recordings import draw, path_of_square, write_csv, write_video
+from tests.support.tables import OUTCOMES
 
 
 def write_plain_session(path, names=NAMES):

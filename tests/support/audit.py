@@ -22,6 +22,7 @@ import yaml
 from PIL import Image
 
 from psvae_tune.data.demo import write_demo
+from tests.support import tables
 from tests.support.tiny_study import STUDY
 
 N_EPOCHS = 30
@@ -41,18 +42,6 @@ STAGES = [
 ]
 N_TRIALS = 5
 """The second stage has one of the first's."""
-COLUMNS = (
-    "fault",
-    "times",
-    "trials",
-    "epochs repeated (most a trial)",
-    "metrics lost",
-    "metrics twice",
-    "runs twice",
-    "partial files",
-    "outcome",
-)
-table: list[tuple[object, ...]] = []
 
 
 def make_study(folder: Path) -> tuple[str, ...]:
@@ -222,19 +211,10 @@ def enter(
     # With a server, its files lie beside the output folder.
     partial = [*partial_files(folder / "out"), *partial_files(folder / "artifacts")]
     is_equal = found == undisturbed
-    table.append(
-        (
-            fault,
-            n_times,
-            N_TRIALS,
-            f"{sum(repeated)} ({max(repeated, default=0)})",
-            n_lost,
-            n_twice,
-            len(runs) - N_TRIALS - 1,
-            len(partial),
-            "equal" if is_equal else "differs",
-        )
-    )
+    counts = (n_lost, n_twice, len(runs) - N_TRIALS - 1, len(partial))
+    repeated_most = f"{sum(repeated)} ({max(repeated, default=0)})"
+    row = (fault, n_times, N_TRIALS, repeated_most, *counts, "equal" if is_equal else "differs")
+    tables.faults.append(tuple(map(str, row)))
     assert max(repeated, default=0) <= CHECKPOINT_EVERY
     assert n_lost == n_twice == 0
     assert len(runs) == N_TRIALS + 1
@@ -247,9 +227,3 @@ def enter(
     events = [json.loads(line) for line in journal]
     ends = Counter(event["trial"] for event in events if event["event"] == "end")
     assert set(ends.values()) == {1}
-
-
-def to_markdown() -> list[str]:
-    """Return the table as lines of Markdown."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *table]
-    return ["| " + " | ".join(map(str, row)) + " |" for row in rows]

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from psvae_tune.errors import PsvaeTuneError
+from tests.support import tables
 
 # A sample that is the same each time; a search for new trouble sets the number of inputs.
 N_INPUTS = int(os.environ.get("PSVAE_TUNE_INPUTS", "0"))
@@ -41,31 +42,13 @@ def sample(n_usual: int = 60, part: float = 1) -> settings:
     )
 
 
-tried: dict[str, Counter[str]] = {}
-"""Outcomes of every parser: taken, refused, or what was found."""
-
-OUTCOMES = ("refused", "taken")
 TIME_LIMIT_S = 30
 MEMORY_LIMIT = 4 * 2**30
 
 
 def count(parser: str, outcome: str) -> None:
     """Note an outcome for the table at the end."""
-    tried.setdefault(parser, Counter())[outcome] += 1
-
-
-def describe_tried() -> list[str]:
-    """Return the table of what was tried, in Markdown."""
-    lines = ["| parser | inputs tried | refused | taken | found |", "|---|---|---|---|---|"]
-    for parser, outcomes in sorted(tried.items()):
-        refused, taken = outcomes["refused"], outcomes["taken"]
-        found = ", ".join(
-            f"{n} {what}" for what, n in sorted(outcomes.items()) if what not in OUTCOMES
-        )
-        lines.append(
-            f"| {parser} | {outcomes.total():,} | {refused:,} | {taken:,} | {found or 'nothing'} |"
-        )
-    return lines
+    tables.tried.setdefault(parser, Counter())[outcome] += 1
 
 
 def attempt(parser: str, action: Callable[[], object]) -> PsvaeTuneError | None:
@@ -93,11 +76,10 @@ def _serve() -> None:
     for line in sys.stdin:
         name, path = json.loads(line)
         try:
-            attempt(name, lambda: readers.READERS[name](Path(path)))  # noqa: B023
-            outcome = "taken" if tried[name]["taken"] else "refused"
+            refusal = attempt(name, lambda: readers.READERS[name](Path(path)))  # noqa: B023
+            outcome = "taken" if refusal is None else "refused"
         except BaseException as error:
             outcome = f"failed: {error!r}".replace("\n", " ")
-        tried.clear()
         print(outcome, flush=True)
 
 
