@@ -15,7 +15,7 @@ from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import save_model
 from psvae_tune.results.figures.movies import MovieFormat
 from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
-from psvae_tune.tracking.outbox import BufferedTrialRun
+from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun
 from psvae_tune.training.batches import PreparedData
 from psvae_tune.training.final_metrics import final_metrics
@@ -37,7 +37,7 @@ def keep_model(
     epoch: int,
     data: PreparedData,
     device: torch.device,
-    run: TrialRun | BufferedTrialRun,
+    run: TrialRun | Outbox,
     movies: MovieFormat = "mp4",
 ) -> dict[str, float]:
     """Score a fitted model, keep it in a run and picture it there; return its metrics.
@@ -59,9 +59,7 @@ def keep_model(
     return metrics
 
 
-def _log_pictures(
-    trial: FinishedTrial, run: TrialRun | BufferedTrialRun, movies: MovieFormat
-) -> None:
+def _log_pictures(trial: FinishedTrial, run: TrialRun | Outbox, movies: MovieFormat) -> None:
     """Log everything there is to look at. Side effects: logs to the run.
 
     Numbers and weights are safe by now, so no picture that cannot be made may fail the trial.

@@ -88,14 +88,14 @@ class JournalCallback(tune.Callback):
         name, reason = TrialSpec.from_ray(trial.config).name, hide_passwords(reason)
         report = self._latest_report(trial)
         status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
-        outbox = Outbox.of(self.journal.folder, report.trial_id)
+        outbox = Outbox.of(self.journal.folder, self.target, report.trial_id)
         # The closing entry goes to the outbox before the journal: if the driver dies between the
         # two, the run is still closed on resume. In the other order it could stay open for ever.
         outbox.add_close(status, reason)
         self.journal.note_end(report.trial_id, outcome, reason, report.epoch, report.best_metrics)
         if outcome == "finished":
             self.journal.folder.checkpoint(report.trial_id).unlink(missing_ok=True)
-        outbox.deliver(self.target)
+        outbox.deliver()
         if self.observer:
             self.observer.trial_ended(name, outcome, reason, report.best_metrics)
 

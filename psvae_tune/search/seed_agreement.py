@@ -14,7 +14,7 @@ from psvae_tune.metrics.latent_dependence import mean_kl
 from psvae_tune.metrics.seed_agreement import UDR, udr
 from psvae_tune.models.model_file import load_model
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
-from psvae_tune.tracking.outbox import fetch_file, log_metrics
+from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_result import TrialResult
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.evaluate import evaluate
@@ -58,7 +58,8 @@ def with_udr(
                 metrics = {**trials[index].metrics, "udr": value}
                 scored[index] = replace(trials[index], metrics=metrics)
                 scores = {"best/udr": value, "best/udr_spread": spread}
-                log_metrics(context.folder, context.target, trials[index].trial_id, scores)
+                trial_id = trials[index].trial_id
+                Outbox.of(context.folder, context.target, trial_id).log_late(scores)
     return scored
 
 
@@ -70,9 +71,8 @@ def _measure_agreement(
     latents, kls = [], []
     with TemporaryDirectory() as folder:
         for spec in specs:
-            path = fetch_file(
-                context.folder, context.target, spec.trial_id, "model.pt", Path(folder)
-            )
+            outbox = Outbox.of(context.folder, context.target, spec.trial_id)
+            path = outbox.fetch_file("model.pt", Path(folder))
             model = load_model(path).model
             evaluation = evaluate(model, data, "val", torch.device("cpu"))
             columns = model.partition.unsupervised

@@ -25,7 +25,7 @@ from psvae_tune.results.keep_model import (
 )
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
-from psvae_tune.tracking.outbox import BufferedTrialRun
+from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from psvae_tune.training.batches import (
     PreparedData,
@@ -134,11 +134,10 @@ def _open_run(
     sessions: Sequence[Session],
     data: PreparedData,
     context: StageContext,
-) -> BufferedTrialRun:
+) -> Outbox:
     """Open the run of a trial. Side effects: creates it, with its settings."""
-    run = BufferedTrialRun.open(
-        context.folder,
-        context.target,
+    run = Outbox.of(context.folder, context.target, spec.trial_id)
+    run.open(
         TrialRunSpec(
             context.stage.name,
             spec.trial_id,
@@ -146,7 +145,7 @@ def _open_run(
             config.params | scaled_weights(config, data),
             [describe_session(session) for session in sessions],
             context.rung,
-        ),
+        )
     )
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
     return run
@@ -198,7 +197,7 @@ class _EpochLog:
     A request costs the trial, and the server, more than the numbers in it.
     """
 
-    run: BufferedTrialRun
+    run: Outbox
     _held: list[EpochMetrics] = field(default_factory=list)
     _next_s: float = 0.0
 

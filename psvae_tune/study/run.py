@@ -26,7 +26,7 @@ from psvae_tune.study.stages import StageOutcome, run_stages
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import RunStatus, TrackingTarget, reason_of, writing
 from psvae_tune.tracking.folders import remove_folder
-from psvae_tune.tracking.outbox import close_trial
+from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.study_run import StudyRun
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ def run_inline(
                 yield report
                 status = "FAILED" if report.failure else "FINISHED"
         finally:
-            close_trial(location.folder, location.target, spec.trial_id, status, "trained inline")
+            outbox = Outbox.of(location.folder, location.target, spec.trial_id)
+            outbox.close(status, "trained inline")
         location.folder.checkpoint(spec.trial_id).unlink(missing_ok=True)
 
 

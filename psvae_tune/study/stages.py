@@ -23,7 +23,7 @@ from psvae_tune.search.successive_halving import epoch_divisors, select_survivor
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.search.tuner import RunContext, train
 from psvae_tune.study.location import StudyLocation
-from psvae_tune.tracking.outbox import close_trial
+from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_result import TrialResult
 
 
@@ -212,7 +212,8 @@ class _StageRunner:
         """
         folder = self.context.folder
         for spec in left:
-            close_trial(folder, self.context.target, spec.trial_id, "KILLED", "interrupted")
+            outbox = Outbox.of(folder, self.context.target, spec.trial_id)
+            outbox.close("KILLED", "interrupted")
         raise StudyInterrupted(
             f"study {folder.name}",
             f"interrupted: {done} of stage `{self.context.stage.name}` have ended, those cut off "

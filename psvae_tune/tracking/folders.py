@@ -180,8 +180,8 @@ class StudyFolder:
         return self.root / "study.yaml"
 
     @property
-    def spool(self) -> Location:
-        """What the tracking server has not taken yet, a folder a trial."""
+    def outboxes(self) -> Location:
+        """The folder of the outboxes, a folder a trial."""
         return self.root / "spool"
 
     @property

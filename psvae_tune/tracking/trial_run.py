@@ -127,13 +127,13 @@ class TrialRun:
         keep_files(self._client, self.run_id, self._artifacts, folder)
 
     def history(self) -> dict[str, list[tuple[int, float]]]:
-        """Return the (epoch, value) pairs of every metric that was logged more than once."""
+        """Return the (epoch, value) pairs of every metric of epochs."""
         found = {}
         for key in self._client.get_run(self.run_id).data.metrics:
             if key.startswith(("train/", "val/")):
                 items = self._client.get_metric_history(self.run_id, key)
                 found[key] = sorted((item.step, item.value) for item in items)
-        return {key: points for key, points in found.items() if len(points) > 1}
+        return found
 
 
 def describe(

@@ -9,7 +9,7 @@ import pytest
 
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial, log_metrics
+from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_run import TrialRunSpec
 from tests.support import audit
 from tests.support.logging_trial import KEYS, PROGRAM
@@ -48,13 +48,14 @@ def test_what_is_known_late_counts_although_the_clock_was_put_back(tmp_path, mon
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     target = open_target(uri, "clock", "load", tmp_path / "artifacts")
     folder = StudyFolder(tmp_path / "study")
-    BufferedTrialRun.open(folder, target, TrialRunSpec("stage", "trial", "trial", {"n": 1}, []))
+    outbox = Outbox.of(folder, target, "trial")
+    outbox.open(TrialRunSpec("stage", "trial", "trial", {"n": 1}, []))
     now = time.time()
     for offset, agreement in ((0, 0.9), (0, 0.9), (-3600, 0.5), (-7200, 0.7)):
         monkeypatch.setattr("time.time", lambda offset=offset: now + offset)
-        log_metrics(folder, target, "trial", {"best/udr": agreement})
+        outbox.log_late({"best/udr": agreement})
         (run,) = audit.Store(uri).runs()
         assert run.data.metrics["best/udr"] == agreement
-    close_trial(folder, target, "trial", "FINISHED", "trained to the end")
+    outbox.close("FINISHED", "trained to the end")
     history = audit.Store(uri).client.get_metric_history(run.info.run_id, "best/udr")
     assert [item.value for item in history] == [0.9, 0.5, 0.7]

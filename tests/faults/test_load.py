@@ -44,7 +44,7 @@ def log_at_once(folder: Path, uri: str, artifacts: Path | None) -> None:
     errors = [process.communicate(timeout=300)[1] for process in processes]
     assert not any(errors), errors
     assert [process.returncode for process in processes] == [0] * N_TRIALS
-    assert not list(StudyFolder(folder / "study").spool.glob("*"))
+    assert not list(StudyFolder(folder / "study").outboxes.glob("*"))
     store = audit.Store(uri)
     assert len(store.runs()) == N_TRIALS
     assert {run.info.status for run in store.runs()} == {"FINISHED"}

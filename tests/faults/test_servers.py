@@ -9,7 +9,7 @@ import pytest
 
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
-from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial, deliver_all, log_metrics
+from psvae_tune.tracking.outbox import Outbox, deliver_all
 from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from tests.support import audit
@@ -92,14 +92,15 @@ def test_requests_that_are_sent_again_count_once(tmp_path, monkeypatch):
     with serve_mlflow(tmp_path, port) as uri, slow_proxy(port, lambda: next(delays)) as slow:
         target = open_target(slow, "late", "study", None)
         study_run = StudyRun.open(target, {"ps_vae.beta": 1})
-        run = BufferedTrialRun.open(folder, target, opening)
+        run = Outbox.of(folder, target, "trial")
+        run.open(opening)
         for epoch in range(1, n_epochs + 1):
             metrics = {"train/loss": 1 / epoch, "val/frame_mse": 2 / epoch}
             run.log([EpochMetrics.now(epoch, metrics)])
         run.log_text("words", "config.yaml")
         run.log_final(EpochMetrics.now(n_epochs, {"test/frame_mse": 0.5}))
-        close_trial(folder, target, "trial", "FINISHED", "trained to the end")
-        log_metrics(folder, target, "trial", {"best/udr": 0.5})
+        Outbox.of(folder, target, "trial").close("FINISHED", "trained to the end")
+        Outbox.of(folder, target, "trial").log_late({"best/udr": 0.5})
         study_run.close("FINISHED")
         while deliver_all(folder, target):
             pass

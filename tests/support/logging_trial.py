@@ -8,7 +8,7 @@ from pathlib import Path
 
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial
+from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 
 PROGRAM = [sys.executable, "-m", "tests.support.logging_trial"]
@@ -19,13 +19,12 @@ def main() -> None:
     uri, experiment_id, folder, trial_id, n_epochs = sys.argv[1:]
     target = TrackingTarget(uri, experiment_id, "load")
     study = StudyFolder(Path(folder))
-    run = BufferedTrialRun.open(
-        study, target, TrialRunSpec("stage", trial_id, trial_id, {"n": 1}, [])
-    )
+    run = Outbox.of(study, target, trial_id)
+    run.open(TrialRunSpec("stage", trial_id, trial_id, {"n": 1}, []))
     for epoch in range(1, int(n_epochs) + 1):
         metrics = {"train/loss": 1 / epoch, **dict.fromkeys(KEYS, float(epoch))}
         run.log([EpochMetrics.now(epoch, metrics)])
-    close_trial(study, target, trial_id, "FINISHED", "trained to the end")
+    Outbox.of(study, target, trial_id).close("FINISHED", "trained to the end")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 from psvae_tune.files import write_bytes
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
-from psvae_tune.tracking.outbox import BufferedTrialRun, close_trial, deliver_all, log_metrics
+from psvae_tune.tracking.outbox import Outbox, deliver_all
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from tests.support.loopback import free_port, serve_mlflow
 
@@ -17,9 +17,9 @@ def test_what_a_trial_logs_waits_for_a_server_that_is_away(tmp_path):
     folder, port = OutputFolder(tmp_path / "out").study("study"), free_port()
 
     def begin(trial_id="trial"):
-        return BufferedTrialRun.open(
-            folder, target, TrialRunSpec("stage", trial_id, "alpha=1", {"alpha": 1}, [])
-        )
+        run = Outbox.of(folder, target, trial_id)
+        run.open(TrialRunSpec("stage", trial_id, "alpha=1", {"alpha": 1}, []))
+        return run
 
     def values(run, key="train/loss"):
         history = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, key)
@@ -36,13 +36,13 @@ def test_what_a_trial_logs_waits_for_a_server_that_is_away(tmp_path):
     again.log_text("words", "config.yaml")
     again.log_final(EpochMetrics.now(3, {"test/loss": 9.0}))
     assert again.history() == {"train/loss": [(2, 2.0), (3, 3.0)]}
-    close_trial(folder, target, "trial", "FINISHED", "trained to the end")
-    log_metrics(folder, target, "trial", {"best/udr": 0.5})
+    Outbox.of(folder, target, "trial").close("FINISHED", "trained to the end")
+    Outbox.of(folder, target, "trial").log_late({"best/udr": 0.5})
     begin("other").log(
         [EpochMetrics.now(1, {"train/loss": 5.0})]
     )  # the run of this one does not exist yet
     assert deliver_all(folder, target) == 2
-    waiting = {path: path.read_bytes() for path in folder.spool.rglob("*") if path.is_file()}
+    waiting = {path: path.read_bytes() for path in folder.outboxes.rglob("*") if path.is_file()}
     for _ in range(2):  # the second time as if the first had died before it removed anything
         for path, content in waiting.items():
             write_bytes(path, content)
@@ -60,4 +60,4 @@ def test_what_a_trial_logs_waits_for_a_server_that_is_away(tmp_path):
             assert values(found["other"]) == [(1, 5.0)]
             files = mlflow.MlflowClient(uri).list_artifacts(found["trial"].info.run_id)
             assert [item.path for item in files] == ["config.yaml"]
-        assert not list(folder.spool.iterdir())
+        assert not list(folder.outboxes.iterdir())

@@ -68,7 +68,7 @@ def make_files(
     The caller makes the contents, so that one file which cannot be made costs no other.
     """
     model, data, device = trial.model, trial.data, trial.device
-    history = trial.history
+    history = {key: points for key, points in trial.history.items() if len(points) > 1}
     if history:
         curves = (history, trial.best_epoch, trial.n_anneal_epochs)
         yield "figures/curves.png", partial(draw_curves, *curves)
