@@ -29,7 +29,10 @@ from psvae_tune.study.plan import StudyPlan
 def check(
     file: Path, sessions: tuple[str, ...], settings: tuple[str, ...], has_probe: bool
 ) -> None:
-    """Check a search-space file and its recordings, and print the plan."""
+    """Check a search-space file, and print the plan of its study.
+
+    The recordings are opened, too; nothing is trained.
+    """
     plan = load_study(file, data=sessions, settings=parse_set_options(settings))
     for line in describe_plan(plan):
         click.echo(line)

@@ -23,9 +23,10 @@ from psvae_tune.files import write_bytes
 )
 @options.verbose
 def recommend(session: str, output: Path | None, hours: float | None) -> None:
-    """Write a search-space file for a recording, with the reason beside each value.
+    """Write a search-space file for a recording, with reasons.
 
-    SESSION is the HDF5 file of a recording with labels. A short fit measures the cost.
+    SESSION is the HDF5 file of a recording with labels. The reason stands beside each value. A
+    short fit measures the cost.
     """
     if output is not None and output.exists():
         raise StorageError(str(output), "exists", "choose another with --output")

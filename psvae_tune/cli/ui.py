@@ -23,7 +23,13 @@ SERVER_ENVIRONMENT = {
 
 @click.command()
 @options.output
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="Port to listen on.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @options.verbose
 def ui(output: Path, port: int, host: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal
+from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal, sign
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.tracking.client import (
     KIND,
@@ -125,6 +125,6 @@ def pareto_front(
     ]
     if not usable:
         return []
-    signs = [1.0 if goal == "min" else -1.0 for goal in objectives.values()]
+    signs = [sign(goal) for goal in objectives.values()]
     table = np.array([[trial.metrics[m] for m in objectives] for trial in usable]) * signs
     return [trial for trial, keep in zip(usable, non_dominated(table), strict=True) if keep]

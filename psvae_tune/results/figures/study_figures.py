@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from psvae_tune.config.metric_catalog import METRICS
+from psvae_tune.config.metric_catalog import METRICS, sign
 from psvae_tune.config.wording import name_trial
 from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.results.figures.style import (
@@ -299,7 +299,7 @@ def draw_progress(
     metrics
         Names without a split.
     """
-    signs = np.array([1.0 if METRICS[name].goal == "min" else -1.0 for name in metrics])
+    signs = np.array([sign(METRICS[name].goal) for name in metrics])
     costs = points * signs
     panels = [
         (name, signs[k] * np.minimum.accumulate(costs[:, k])) for k, name in enumerate(metrics)

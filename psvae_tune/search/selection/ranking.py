@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.config.metric_catalog import Goal, goal_of, is_metric
+from psvae_tune.config.metric_catalog import Goal, goal_of, is_metric, sign
 from psvae_tune.config.selection_rule import SelectionRule
 from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.errors import StudyError
@@ -183,7 +183,7 @@ def _unit_scaled(table: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cost(candidate: Candidate, key: str, goal: Goal) -> float:
-    return candidate.value(key) if goal == "min" else -candidate.value(key)
+    return sign(goal) * candidate.value(key)
 
 
 def _then_key(candidate: Candidate, rule: SelectionRule) -> Key:
