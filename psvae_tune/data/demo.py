@@ -17,7 +17,6 @@ from platformdirs import user_cache_path
 
 from psvae_tune.config.session_list import DEMO
 from psvae_tune.data.session_file import ExtraGroup, write_session
-from psvae_tune.data.session_header import clip_number, open_session
 from psvae_tune.errors import DataError
 
 GENERATOR_VERSION = 2
@@ -108,21 +107,6 @@ def demo_path(seed: int = 0) -> Path:
             hint = "set PSVAE_TUNE_CACHE to a folder that you may write to"
             raise DataError(str(path), f"cannot be written, got {error}", hint) from error
     return path
-
-
-def read_truth(path: str | Path) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """Return what the untracked parts of a demo session really did.
-
-    Returns
-    -------
-    tuple
-        Their names, and an array of shape (frame, part): pixels for the jaw, degrees for the
-        whisker.
-    """
-    with open_session(path) as file:
-        truth = file["truth"]
-        clips = [truth[name][()] for name in sorted(truth, key=clip_number)]
-        return tuple(json.loads(truth.attrs["truth_names"])), np.concatenate(clips)
 
 
 @dataclass(frozen=True, slots=True)

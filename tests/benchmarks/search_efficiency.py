@@ -31,7 +31,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
 
 from psvae_tune.config.study import parse_study
-from psvae_tune.data.demo import demo_path, read_truth
+from psvae_tune.data.demo import demo_path
 from psvae_tune.data.session_file import read_session
 from psvae_tune.metrics.disentanglement import mig
 from psvae_tune.models.model_file import load_model
@@ -43,6 +43,7 @@ from psvae_tune.tracking.trial_run import fetch_file
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.evaluate import evaluate
 from tests.support.command import ROOT, psvae_tune
+from tests.support.demo_truth import read_truth
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from psvae_tune.data.demo import demo_path, read_truth, write_demo
+from psvae_tune.data.demo import demo_path, write_demo
 from psvae_tune.data.session_file import read_session
+from tests.support.demo_truth import read_truth
 
 
 @pytest.fixture(scope="module")
