@@ -8,7 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from psvae_tune.cluster.nodes import Nodes
-from psvae_tune.data.session_header import open_session
+from psvae_tune.data.untrusted_hdf5 import open_hdf5
 from psvae_tune.errors import ClusterError, PsvaeTuneError
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
@@ -109,7 +109,7 @@ def _find_problems(
         problems.append(f"{error.where} {error.problems[0]}")
     for path in recordings:
         try:
-            open_session(path).close()
+            open_hdf5(path).close()
         except PsvaeTuneError as error:
             problems.append(
                 f"{path} is too large for memory and cannot be read from its file there: "

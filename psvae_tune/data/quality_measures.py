@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
 from psvae_tune.data.memory_limits import check_memory
 from psvae_tune.data.session import SessionHeader
-from psvae_tune.data.session_header import holds_times, inspect_session, open_session
-from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, count_bytes, rehearse_texts
+from psvae_tune.data.session_header import holds_times, inspect_session
+from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, count_bytes, open_hdf5, rehearse_texts
 from psvae_tune.errors import DataError
 
 N_SHOWN = 12
@@ -106,7 +106,7 @@ def measure_session(path: str, progress: Callable[[int], None] | None = None) ->
     DataError
         If the layout is wrong, or something cannot be read.
     """
-    with open_session(path) as file:
+    with open_hdf5(path) as file:
         header = inspect_session(file, path, needs_labels=False)
         largest = max(count_bytes(file["images"][name]) for name in header.clip_names)
         check_memory(3 * largest, path)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from psvae_tune.data.label_scaler import flat_label_problems
 from psvae_tune.data.memory_limits import check_memory, room_for_recordings
 from psvae_tune.data.session import Frames, Session, SessionHeader
-from psvae_tune.data.session_header import inspect_session, open_session, read_header
+from psvae_tune.data.session_header import inspect_session, read_header
 from psvae_tune.data.streamed_frames import StoredFrames, read_into
-from psvae_tune.data.untrusted_hdf5 import fixed_length_text
+from psvae_tune.data.untrusted_hdf5 import fixed_length_text, open_hdf5
 from psvae_tune.errors import DataError
 from psvae_tune.files import replace_when_whole
 
@@ -58,7 +58,7 @@ def read_session(
     DataError
         If the layout or a value is wrong, or memory does not hold what must be there at once.
     """
-    with open_session(path) as file:
+    with open_hdf5(path) as file:
         header = inspect_session(file, path, needs_labels=needs_labels)
         if in_memory is None:
             in_memory = header.n_frames * header.frame_bytes <= room_for_recordings()

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.session import SessionHeader
-from psvae_tune.data.session_header import open_session
-from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS
+from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, open_hdf5
 from psvae_tune.errors import DataError
 
 
@@ -83,7 +82,7 @@ def _read_clip(
 @lru_cache
 def _open(path: str) -> h5py.File:
     """Open a file once a process: what HDF5 knows of it is dear to find out, over a network."""
-    file = open_session(path)
+    file = open_hdf5(path)
     # Behind a URL it is read by Python, which HDF5 would still call upon when that is gone.
     atexit.register(file.close)
     return file

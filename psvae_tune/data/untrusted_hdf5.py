@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from psvae_tune.errors import DataError
+from psvae_tune.errors import DataError, RecordingNotFoundError, StorageError
 from psvae_tune.files import is_url, open_url
 
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -33,9 +34,37 @@ MAX_FIXED_LENGTH = 60_000
 EVERYWHERE, AT_THE_TOP = "everywhere", "at-the-top"
 
 
-def open_hdf5(where: str) -> h5py.File:
-    """Open an HDF5 file, here or behind a URL, for reading; h5py's own exceptions pass."""
-    return h5py.File(open_url(where) if is_url(where) else where, "r")
+def open_hdf5(path: str | Path) -> h5py.File:
+    """Open an HDF5 file for reading, here or behind a URL.
+
+    Raises
+    ------
+    DataError
+        If it is missing, unreadable, no HDF5 file, or cut short.
+    """
+    where = os.fspath(path)
+    if os.path.isdir(path):
+        raise DataError(where, "must be an HDF5 file, got a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        # To open one could wait for ever.
+        raise DataError(where, "must be an HDF5 file, got a pipe or a device")
+    try:
+        return h5py.File(open_url(where) if is_url(where) else where, "r")
+    except StorageError as error:
+        raise DataError(where, error.problems, error.hint) from error
+    except FileNotFoundError:
+        raise RecordingNotFoundError(where, "no such file") from None
+    except ValueError as error:  # a NUL, or half a character
+        raise DataError(where, f"must be a path: {error}") from error
+    except PermissionError:
+        raise DataError(where, "no permission to read this file") from None
+    except OSError as error:
+        if "signature not found" in str(error):
+            raise DataError(where, "must be an HDF5 file, got something else") from None
+        if "truncated" in str(error):
+            hint = "copy it again from where it came"
+            raise DataError(where, "the file is cut short", hint) from None
+        raise DataError(where, f"cannot be opened, got {error}") from error
 
 
 def fixed_length_text(text: str) -> np.bytes_ | str:

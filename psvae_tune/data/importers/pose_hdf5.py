@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from psvae_tune.data.importers.pose_tables import LEVELS, Column, assemble
 from psvae_tune.data.importers.poses import Poses, make_poses
 from psvae_tune.data.memory_limits import check_memory
-from psvae_tune.data.session_header import open_session
 from psvae_tune.data.untrusted_hdf5 import (
     HDF5_ERRORS,
     count_bytes,
     find_foreign_parts,
+    open_hdf5,
     piece_problem,
     rehearse_texts,
 )
@@ -50,7 +50,7 @@ def read_slp(path: Path, video: Path | None = None) -> Poses:
     """
     import sleap_io
 
-    with open_session(path) as file:
+    with open_hdf5(path) as file:
         _check(path, file)
     try:
         labels = sleap_io.load_slp(str(path), open_videos=False)
@@ -95,7 +95,7 @@ def read_hdf5(path: Path) -> Poses:
     DataError
         If it cannot be read, or its form is not known.
     """
-    with open_session(path) as file:
+    with open_hdf5(path) as file:
         names = _check(path, file)
         try:
             if "tracks" in names and isinstance(file["tracks"], h5py.Dataset):
