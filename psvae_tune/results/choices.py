@@ -16,9 +16,10 @@ from psvae_tune.results.figures.images import COMPARISON
 from psvae_tune.results.logged_study import CHOICES, LoggedStudy, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.results.trial_record import TrialRecord
-from psvae_tune.tracking.client import SELECTED, reason_of, writing
+from psvae_tune.tracking.client import reason_of, writing
 from psvae_tune.tracking.model_registry import find_model, log_model, register_model
 from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.tags import SELECTED
 
 if TYPE_CHECKING:
     from psvae_tune.models.model_file import SavedModel

@@ -23,14 +23,9 @@ from psvae_tune.results.trial_record import (
     parse_param,
     read_trials,
 )
-from psvae_tune.tracking.client import (
-    KIND,
-    STUDY,
-    TrackingTarget,
-    find_database,
-    local_folder,
-    reason_of,
-)
+from psvae_tune.tracking.client import TrackingTarget, find_database, reason_of
+from psvae_tune.tracking.mlflow_private import local_folder
+from psvae_tune.tracking.tags import KIND, STUDY
 
 SELECTION, CHOICES = "selection.json", "choices.json"
 _FRONT_METRICS = ("frame_mse", "label_r2", "latent_correlation", "gaussian_tc", "frames_nll")

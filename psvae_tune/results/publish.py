@@ -8,8 +8,9 @@ from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import explain_choice, make_study_figures
 from psvae_tune.tracking.chart_view import save_view
-from psvae_tune.tracking.client import PARETO, writing
+from psvae_tune.tracking.client import writing
 from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.tags import PARETO
 
 REPORT = "report.html"
 

@@ -9,16 +9,8 @@ import numpy as np
 
 from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal, sign
 from psvae_tune.metrics.pareto import non_dominated
-from psvae_tune.tracking.client import (
-    KIND,
-    RUNG,
-    SELECTED,
-    STAGE,
-    STOP_REASON,
-    STUDY,
-    TRIAL,
-    TrackingTarget,
-)
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.tags import KIND, RUNG, SELECTED, STAGE, STOP_REASON, STUDY, TRIAL
 from psvae_tune.tracking.trial_result import TrialResult
 
 MAX_TRIALS = 5000

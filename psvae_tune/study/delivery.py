@@ -10,9 +10,10 @@ from psvae_tune.results.choices import log_fitted_model
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.study.location import StudyLocation
-from psvae_tune.tracking.client import SELECTED, RunStatus, reason_of
+from psvae_tune.tracking.client import RunStatus, reason_of
 from psvae_tune.tracking.outbox import deliver_all
 from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.tags import SELECTED
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from psvae_tune.cluster.ray_session import WORKER_ENVIRONMENT, join_cluster, set
 from psvae_tune.errors import TrackingError
 from psvae_tune.study.load_sessions import choose_streamed
 from psvae_tune.study.plan import StudyPlan
-from psvae_tune.tracking.client import KIND, TrackingTarget, open_target
+from psvae_tune.tracking.client import TrackingTarget, open_target
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.reachability import check_shareable
+from psvae_tune.tracking.tags import KIND
 
 
 @dataclass(frozen=True, slots=True)

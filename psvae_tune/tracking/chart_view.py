@@ -1,33 +1,58 @@
-"""How MLflow's pages open on a study: columns, order, filter and charts, kept as a shared view.
+"""The view of a study on MLflow's pages: its columns, order, filter and charts.
 
-MLflow keeps the views that people share as tags of the experiment; one of ours lies among them,
-so that its link shows the trials as they are meant to be looked at.
+MLflow keeps a view that people share as a tag of the experiment. The view of a study is such a tag
+as well, and the link to a study names it. MLflow does not document the keys of a view.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
-from psvae_tune.tracking.client import KIND, PARETO, SELECTED, STAGE, STUDY, TrackingTarget
+from psvae_tune.tracking.client import TrackingTarget, reason_of
+from psvae_tune.tracking.mlflow_private import VIEW_TAG
+from psvae_tune.tracking.tags import KIND, PARETO, SELECTED, STAGE, STUDY
 
-_PREFIX = "mlflow.sharedViewState."
+logger = logging.getLogger(__name__)
+
 _SECTION = "psvae-tune"
 
 
 def save_view(target: TrackingTarget, varied: Sequence[str], metrics: Sequence[str]) -> None:
-    """Set what the link of a study shows.
+    """Keep the view that the link to a study opens.
+
+    A store that refuses it costs only the view: the pages then open with MLflow's own charts.
 
     Parameters
     ----------
     target
         The study.
-    varied
-        Names of hyperparameters: columns, and the axes of a chart.
-    metrics
-        Of the best epoch, without the prefix; the first two become a scatter plot, the first
-        orders the table.
+    varied, metrics
+        See `make_view`.
 
-    Side effects: sets a tag of the experiment.
+    Side effects: sets a tag of the experiment, or logs a warning.
+    """
+    view = json.dumps(make_view(target.study, varied, metrics))
+    try:
+        client = target.client()
+        client.set_experiment_tag(target.experiment_id, f"{VIEW_TAG}{target.view}", view)
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        why = reason_of(error)
+        logger.warning("MLflow does not take the view of the study's charts: %s", why)
+
+
+def make_view(study: str, varied: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+    """Return the view of a study as MLflow's pages keep it.
+
+    Parameters
+    ----------
+    study
+        Name of the study.
+    varied
+        Names of hyperparameters. They are columns of the table and axes of a chart.
+    metrics
+        Names of metrics of the best epoch, without a prefix. The first two are the axes of a
+        scatter plot, and the first one orders the table.
     """
     keys = [f"best/{name}" for name in metrics]
     columns = [
@@ -35,18 +60,15 @@ def save_view(target: TrackingTarget, varied: Sequence[str], metrics: Sequence[s
         *(f"metrics.`{key}`" for key in keys),
         *(f"tags.`{tag}`" for tag in (SELECTED, PARETO, STAGE)),
     ]
-    state: dict[str, Any] = {
-        "searchFilter": f"tags.`{STUDY}` = '{target.study}' AND tags.`{KIND}` = 'trial'",
+    return {
+        "searchFilter": f"tags.`{STUDY}` = '{study}' AND tags.`{KIND}` = 'trial'",
         "orderByKey": f"metrics.`{keys[0]}`" if keys else "attributes.start_time",
         "orderByAsc": True,
         "selectedColumns": columns,
         "compareRunCharts": [*_charts(varied, keys)],
         "compareRunSections": [_section()],
-        "isAccordionReordered": True,  # else the sections of metrics come before ours
+        "isAccordionReordered": True,  # otherwise sections of metrics come before this one
     }
-    target.client().set_experiment_tag(
-        target.experiment_id, f"{_PREFIX}{target.view}", json.dumps(state)
-    )
 
 
 def _section() -> dict[str, Any]:

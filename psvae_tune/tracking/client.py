@@ -1,9 +1,4 @@
-"""The runs of a study and of its trials in MLflow.
-
-A worker finds or creates the run of its trial by tag and skips what is there already, so that
-a trial which was interrupted goes on in its own run; the driver closes runs, because only the
-driver knows why a trial ended.
-"""
+"""MLflow's client for one study: the store is reached, its errors become one kind."""
 
 import hashlib
 import logging
@@ -14,64 +9,51 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
 from psvae_tune.errors import PsvaeTuneError, TrackingError
-from psvae_tune.files import copy_folder, remove_remains
 from psvae_tune.redaction import hide_passwords
+from psvae_tune.tracking.mlflow_private import ENVIRONMENT, LOGGERS, view_address
+from psvae_tune.tracking.tags import STUDY
 
-logger = logging.getLogger(__name__)
-
-KIND, STUDY, STAGE, TRIAL = (
-    f"psvae_tune.{name}" for name in ("kind", "study", "stage", "trial_id")
-)
-STOP_REASON, SELECTED, PARETO, WORKER, RUNG = (
-    f"psvae_tune.{name}" for name in ("stop_reason", "selected", "pareto", "worker", "rung")
-)
-DESCRIPTION = "mlflow.note.content"
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
-# Without limits one call to a server that is down blocks for minutes.
-ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
+_SQLITE_START = b"SQLite format 3\0"
 
 
 def import_mlflow() -> Any:
-    """Import MLflow, which takes seconds, set up to be quiet and to give up in time."""
+    """Import MLflow, which takes seconds, and set it up to be quiet and to give up in time.
+
+    Side effects: sets environment variables that are not set, and silences loggers.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
 
-    for name in ("mlflow", "alembic", "urllib3"):
-        # They log with their tracebacks the errors that they raise, and that are told here.
+    for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingTarget:
-    """Where the runs of a study are logged."""
+    """The store and the experiment that the runs of a study are logged to."""
 
     uri: str = field(repr=False)
+    """Tracking URI of MLflow."""
     experiment_id: str
     study: str
+    """Name of the study."""
 
     def client(self) -> Any:
         """Return an `MlflowClient` of the store."""
         return import_mlflow().MlflowClient(self.uri)
 
     def find_run(self, tag: str, value: str) -> str | None:
-        """Return the id of the run of this study with a tag, or None.
+        """Return the id of the run of this study that has a tag, or None.
 
-        Side effects: deletes other such runs. A server that answers late makes several, because
-        the request is sent again meanwhile; all but the first hold nothing.
+        Side effects: deletes empty runs that have the tag as well. MLflow repeats a request that
+        is answered late, and the server then creates a run for each repetition.
         """
         quoted, client = value.replace("'", "\\'"), self.client()
         runs = client.search_runs(
@@ -87,14 +69,12 @@ class TrackingTarget:
 
     def url(self, server: str) -> str:
         """Return the address of the chart view of this study's trials on a server."""
-        return (
-            f"{hide_passwords(server).rstrip('/')}/#/experiments/{self.experiment_id}/runs"
-            f"?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={self.view}"
-        )
+        address = view_address(self.experiment_id, self.view)
+        return f"{hide_passwords(server).rstrip('/')}{address}"
 
     @property
     def view(self) -> str:
-        """The key of the view that `views.save_view` keeps, letters and digits only."""
+        """The key of the view that `chart_view.save_view` keeps, letters and digits only."""
         return hashlib.sha256(self.study.encode()).hexdigest()
 
 
@@ -112,7 +92,7 @@ def open_target(
     study
         The name of the study whose runs these will be.
     artifacts
-        Where a store without a server keeps files; None where a server decides.
+        Folder where a store without a server keeps files; None where a server decides.
 
     Side effects: creates the store and the experiment.
 
@@ -149,7 +129,11 @@ def open_target(
 
 
 def reason_of(error: Exception) -> str:
-    """Return what went wrong, without the wrappings of other libraries and without secrets."""
+    """Return the cause of an error in one line, without passwords.
+
+    SQLAlchemy puts lines of its own before the cause, and HTTP libraries wrap errors of the
+    operating system.
+    """
     lines = hide_passwords(str(error)).splitlines()
     telling = (line for line in lines if line and not line.startswith("(raised as a result of"))
     text = next(telling, type(error).__name__)
@@ -159,14 +143,14 @@ def reason_of(error: Exception) -> str:
 
 @contextmanager
 def writing(what: str, hint: str | None = None) -> Iterator[None]:
-    """Turn whatever goes wrong while a store is written into one error.
+    """Turn every exception that is raised while a store is written into one error.
 
     Parameters
     ----------
     what
-        Is written; to be named in the error.
+        Name of the thing that is written, for the error.
     hint
-        What helps.
+        Advice that the error ends with.
 
     Raises
     ------
@@ -181,55 +165,27 @@ def writing(what: str, hint: str | None = None) -> Iterator[None]:
         raise TrackingError(what, f"cannot be written: {reason_of(error)}", hint) from error
 
 
-def metric_key(key: str) -> str:
-    """Return a key that MLflow takes: what it refuses (from label names) is replaced.
-
-    A key that had to be changed ends in a few digits of its own, so that no two become one.
-    """
-    parts = re.sub(r"[^\w\-./ ]", "_", key).split("/")
-    # MLflow takes a key for a path, and refuses those with `.`, `..` or nothing on the way.
-    safe = "/".join(part if part.strip(".") else "_" for part in parts)
-    return safe if safe == key else f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
-
-
-def keep_files(client: Any, run_id: str, artifacts: str, folder: Path) -> None:
-    """Keep every file of a folder as an artifact of a run, each whole or not at all."""
-    there = local_folder(artifacts)
-    if there is None:
-        client.log_artifacts(run_id, str(folder))
-    else:  # where MLflow would write them under their own names from the start
-        remove_remains(there)
-        copy_folder(folder, there)
-
-
-def local_folder(artifacts: str) -> Path | None:
-    """Return where the files of a run lie on this machine; None if elsewhere."""
-    is_here = artifacts.startswith("file:")
-    return Path(url2pathname(urlsplit(artifacts).path)) if is_here else None
-
-
-SQLITE_START = b"SQLite format 3\0"
-
-
 def find_database(uri: str) -> Path | None:
-    """Return the SQLite file that a URI names, which need not exist; None for other stores.
+    """Return the SQLite file that a tracking URI names; None for other stores.
+
+    The file need not exist, because MLflow creates it.
 
     Raises
     ------
     TrackingError
-        If what is there is no database; MLflow would try again and again for minutes.
+        If the file is no SQLite database or cannot be read. MLflow would retry for minutes.
     """
     if not uri.startswith("sqlite:///"):
         return None
     path = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
     try:
         with path.open("rb") as file:
-            start = file.read(len(SQLITE_START))
+            start = file.read(len(_SQLITE_START))
     except FileNotFoundError:
         return path
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise TrackingError(f"tracking URI {uri}", f"cannot be read: {why}") from error
-    if start not in (b"", SQLITE_START):
+    if start not in (b"", _SQLITE_START):
         raise TrackingError(f"tracking URI {uri}", "is no SQLite database")
     return path

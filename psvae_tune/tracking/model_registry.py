@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.errors import TrackingError
-from psvae_tune.tracking.client import TRIAL, TrackingTarget, import_mlflow, reason_of
+from psvae_tune.tracking.client import TrackingTarget, import_mlflow, reason_of
+from psvae_tune.tracking.tags import TRIAL
 
 CHAMPION = "champion"
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from psvae_tune.errors import TrackingError
 from psvae_tune.redaction import holds_password
-from psvae_tune.tracking.client import TrackingTarget, import_mlflow, reason_of
+from psvae_tune.tracking.client import TrackingTarget, reason_of
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
@@ -56,7 +56,6 @@ def check_answers(target: TrackingTarget) -> None:
     TrackingError
         If it does not.
     """
-    import_mlflow()
     try:
         target.client().get_experiment(target.experiment_id)
     except Exception as error:  # stores raise what their database or HTTP library raises

@@ -6,15 +6,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from psvae_tune.files import folder_of
-from psvae_tune.tracking.client import (
-    DESCRIPTION,
-    KIND,
-    STUDY,
-    TRIAL,
-    RunStatus,
-    TrackingTarget,
-    keep_files,
-)
+from psvae_tune.tracking.client import RunStatus, TrackingTarget
+from psvae_tune.tracking.mlflow_private import DESCRIPTION, keep_files
+from psvae_tune.tracking.tags import KIND, STUDY, TRIAL
 from psvae_tune.tracking.trial_run import describe
 
 

@@ -1,4 +1,9 @@
-"""DOC MISSING."""
+"""The run of one trial in MLflow.
+
+A worker finds the run of its trial by a tag, or creates it, and skips the epochs that the run has.
+So a trial that was interrupted goes on in its own run. The driver closes runs, because it alone
+knows why a trial ended.
+"""
 
 import os
 import socket
@@ -11,38 +16,28 @@ from pathlib import Path
 from typing import Any, Self
 
 from psvae_tune.files import folder_of
-from psvae_tune.tracking.client import (
-    KIND,
-    RUNG,
-    STAGE,
-    STOP_REASON,
-    STUDY,
-    TRIAL,
-    WORKER,
-    RunStatus,
-    TrackingTarget,
-    import_mlflow,
+from psvae_tune.tracking.client import RunStatus, TrackingTarget, import_mlflow
+from psvae_tune.tracking.mlflow_private import (
+    MAX_METRICS,
+    MAX_PARAM_LENGTH,
     keep_files,
     metric_key,
 )
-
-MAX_PARAM_LENGTH = 5000
-MAX_VALUES = 1000
-"""Of metrics, in one request."""
+from psvae_tune.tracking.tags import KIND, RUNG, STAGE, STOP_REASON, STUDY, TRIAL, WORKER
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRunSpec:
-    """What the run of a trial is created with."""
+    """The content that the run of a trial is created with."""
 
     stage: str
     trial_id: str
     name: str
     params: Mapping[str, Any]
     datasets: Sequence[Mapping[str, str]]
-    """What MLflow shows of each recording."""
+    """Fields of MLflow's dataset of each recording."""
     rung: str | None = None
-    """Of trainings on a shorter schedule, how much shorter: ``1/3``."""
+    """Length of a training on a shorter schedule, as a share of the full one: ``1/3``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +45,10 @@ class EpochMetrics:
     """The metrics of an epoch."""
 
     number: int
-    """Counted from 1; the step of its metrics."""
+    """The epoch, counted from 1; the step of its metrics."""
     metrics: Mapping[str, float]
     time_ms: int
-    """When it ended: milliseconds since 1970."""
+    """Time of its end, in milliseconds since 1970."""
 
     @classmethod
     def now(cls, number: int, metrics: Mapping[str, float]) -> Self:
@@ -74,31 +69,31 @@ class TrialRun:
     """URI of the folder of its files."""
 
     @classmethod
-    def open(cls, target: TrackingTarget, opening: TrialRunSpec) -> Self:
+    def open(cls, target: TrackingTarget, spec: TrialRunSpec) -> Self:
         """Find the run of a trial and go on in it, or create it.
 
         Side effects: the run exists and is RUNNING when this returns.
         """
         client = target.client()
-        run_id = target.find_run(TRIAL, opening.trial_id)
+        run_id = target.find_run(TRIAL, spec.trial_id)
         last_step = 0
         if run_id is None:
             worker = f"{socket.gethostname()}:{os.getpid()}"
             tags = {
                 KIND: "trial",
                 STUDY: target.study,
-                STAGE: opening.stage,
-                TRIAL: opening.trial_id,
+                STAGE: spec.stage,
+                TRIAL: spec.trial_id,
                 WORKER: worker,
-                **({RUNG: opening.rung} if opening.rung else {}),
+                **({RUNG: spec.rung} if spec.rung else {}),
             }
-            run = client.create_run(target.experiment_id, tags=tags, run_name=opening.name)
+            run = client.create_run(target.experiment_id, tags=tags, run_name=spec.name)
             run_id = run.info.run_id
         else:
             client.update_run(run_id, status="RUNNING")
             history = client.get_metric_history(run_id, "train/loss")
             last_step = max((item.step for item in history), default=0)
-        run = describe(client, run_id, opening.params, opening.datasets)
+        run = describe(client, run_id, spec.params, spec.datasets)
         return cls(target, run_id, last_step, client, run.info.artifact_uri)
 
     def log(self, epochs: Sequence[EpochMetrics]) -> None:
@@ -106,13 +101,13 @@ class TrialRun:
         new = [epoch for epoch in epochs if epoch.number > self.last_step]
         while new:
             n_values = list(accumulate(len(epoch.metrics) for epoch in new))
-            count = max(1, bisect_right(n_values, MAX_VALUES))
+            count = max(1, bisect_right(n_values, MAX_METRICS))
             values = [value for epoch in new[:count] for value in _metrics(epoch)]
             self._client.log_batch(self.run_id, metrics=values)
             self.last_step, new = new[count - 1].number, new[count:]
 
     def log_final(self, epoch: EpochMetrics) -> None:
-        """Log numbers that a trial has once, unless they are there, at the step of an epoch."""
+        """Log numbers that a trial has once, at the step of an epoch, unless the run has them."""
         data = self._client.get_run(self.run_id).data.metrics
         new = {k: value for k, value in epoch.metrics.items() if metric_key(k) not in data}
         self._client.log_batch(self.run_id, metrics=_metrics(replace(epoch, metrics=new)))
@@ -139,12 +134,12 @@ class TrialRun:
 def describe(
     client: Any, run_id: str, params: Mapping[str, Any], datasets: Sequence[Mapping[str, str]]
 ) -> Any:
-    """Log what a run is of, unless it is there; a crash may have come before it.
+    """Log the params and the recordings of a run that lacks them, as it does after a crash.
 
     Returns
     -------
     mlflow.entities.Run
-        As it was before.
+        The run as it was before.
     """
     entities = import_mlflow().entities
     run = client.get_run(run_id)
@@ -171,7 +166,7 @@ def _metrics(epoch: EpochMetrics) -> list[Any]:
 
 
 def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason: str) -> None:
-    """End the run of a trial with its reason. Side effects: changes the run, if there is one."""
+    """End the run of a trial, if it has one, with the reason. Side effects: changes the run."""
     run_id = target.find_run(TRIAL, trial_id)
     if run_id is not None:
         client = target.client()
@@ -180,7 +175,10 @@ def close_trial(target: TrackingTarget, trial_id: str, status: RunStatus, reason
 
 
 def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, float]) -> None:
-    """Log numbers known after a trial; the latest count. Side effects: changes its run."""
+    """Log numbers that are known after a trial. Of several values the last logged one counts.
+
+    Side effects: changes the run of the trial.
+    """
     run_id, client = target.find_run(TRIAL, trial_id), target.client()
     assert run_id is not None
     now = int(time.time() * 1000)
@@ -189,14 +187,17 @@ def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, flo
         before = client.get_metric_history(run_id, metric_key(key))
         latest = max(before, key=lambda item: item.timestamp, default=None)
         if latest is None or latest.value != value:
-            # At one step the latest counts, also if the clock has been put back since.
+            # MLflow shows the value with the latest time, and clocks may be put back.
             time_ms = now if latest is None else max(now, latest.timestamp + 1)
             new += _metrics(EpochMetrics(0, {key: value}, time_ms))
     client.log_batch(run_id, metrics=new)
 
 
 def fetch_file(target: TrackingTarget, trial_id: str, name: str, folder: Path) -> Path:
-    """Copy an artifact of a trial into its own part of a folder. Side effects: writes there."""
+    """Copy an artifact of a trial into a folder; return the copy.
+
+    Side effects: writes below ``folder``, in a folder of the trial's own.
+    """
     run_id = target.find_run(TRIAL, trial_id)
     assert run_id is not None
     place = folder / run_id

@@ -18,8 +18,9 @@ from psvae_tune.errors import DataError, StorageError
 from psvae_tune.files import locate, open_url
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.recording_page import build_session_page
-from psvae_tune.tracking.client import metric_key, open_target
+from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.mlflow_private import metric_key
 from psvae_tune.tracking.study_run import StudyRun
 from tests.support.hostile import N_INPUTS, attempt, sample, text
 

@@ -11,8 +11,9 @@ from psvae_tune.search.seed_agreement import with_udr
 from psvae_tune.search.stage_journal import TrialEnd
 from psvae_tune.search.trainable import run_trial
 from psvae_tune.search.trial_spec import StageContext
-from psvae_tune.tracking.client import TRIAL, open_target
+from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.tags import TRIAL
 from tests.support.studies import ARCHITECTURE, make_config, make_session, make_stage
 
 CPU = torch.device("cpu")

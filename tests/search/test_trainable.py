@@ -13,8 +13,10 @@ from psvae_tune.errors import ClusterError
 from psvae_tune.models.model_file import load_model
 from psvae_tune.search.trainable import run_trial
 from psvae_tune.search.trial_spec import StageContext
-from psvae_tune.tracking.client import TRIAL, metric_key, open_target
+from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
+from psvae_tune.tracking.mlflow_private import metric_key
+from psvae_tune.tracking.tags import TRIAL
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state

@@ -11,9 +11,10 @@ from psvae_tune.results.logged_study import open_study
 from psvae_tune.search.selection.select import select
 from psvae_tune.search.trainable import run_trial
 from psvae_tune.search.trial_spec import StageContext
-from psvae_tune.tracking.client import SELECTED, open_target
+from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.tags import SELECTED
 from psvae_tune.tracking.trial_run import close_trial
 
 CPU = torch.device("cpu")
