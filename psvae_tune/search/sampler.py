@@ -8,7 +8,7 @@ is known when it is made, and a study that was cut off goes on as if it had not 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -116,6 +116,10 @@ class StageSampler:
 
     context: StageContext
     journal: StageJournal
+    _specs: list[TrialSpec] = field(default_factory=list, repr=False)
+    """The trial of every suggestion so far: each is validated once."""
+    _told: dict[int, tuple[TrialEnd, FrozenTrial]] = field(default_factory=dict, repr=False)
+    """Optuna's trial of every suggestion that has ended, by its number, with that end."""
 
     @property
     def stage(self) -> Stage:
@@ -123,11 +127,14 @@ class StageSampler:
         return self.context.stage
 
     def _snapshot(self) -> _Snapshot:
-        pairs = [(item, self.context.spec(item.params)) for item in self.journal.suggestions()]
-        pairs = [(item, spec) for item, spec in pairs if spec.trial_id == item.trial_id]
-        specs = {spec.trial_id: spec for _, spec in pairs}
+        suggestions = self.journal.suggestions()
+        for item in suggestions[len(self._specs) :]:
+            self._specs.append(self.context.spec(item.params))
+        pairs = zip(suggestions, self._specs, strict=True)
+        own = [(item, spec) for item, spec in pairs if spec.trial_id == item.trial_id]
+        specs = {spec.trial_id: spec for _, spec in own}
         return _Snapshot(
-            [item for item, _ in pairs], list(specs.values()), self.journal.trial_ends()
+            [item for item, _ in own], list(specs.values()), self.journal.trial_ends()
         )
 
     def specs(self) -> list[TrialSpec]:
@@ -169,7 +176,7 @@ class StageSampler:
         while self._budget(seen := self._snapshot()) == "left":
             params, system = self._suggest(seen)
             spec = self.context.spec(params)
-            is_repeat = spec in seen.specs
+            is_repeat = spec.trial_id in {other.trial_id for other in seen.specs}
             self.journal.note_suggestion(Suggestion(params, spec.trial_id, is_repeat, system))
             if not is_repeat and spec.trial_id not in seen.ends:
                 return spec
@@ -184,7 +191,8 @@ class StageSampler:
             study.enqueue_trial(_to_optuna(self.stage.points_to_evaluate[number]))
         space = {name: to_distribution(domain) for name, domain in self.stage.space.items()}
         params = study.ask(space).params
-        return to_values(self.stage.space, params), study.trials[-1].system_attrs
+        trial = study.get_trials(deepcopy=False)[-1]
+        return to_values(self.stage.space, params), dict(trial.system_attrs)
 
     def study(self) -> optuna.Study:
         """Return all suggestions as an Optuna study in memory.
@@ -200,21 +208,28 @@ class StageSampler:
         study = optuna.create_study(
             directions=[goals[goal] for goal in self.stage.objectives.values()]
         )
-        study.add_trials(
-            self._to_optuna_trial(item, seen.ends.get(item.trial_id)) for item in seen.suggestions
-        )
+        for number, item in enumerate(seen.suggestions):
+            study.add_trial(self._to_optuna_trial(number, item, seen.ends.get(item.trial_id)))
         return study
 
-    def _to_optuna_trial(self, suggestion: Suggestion, end: TrialEnd | None) -> FrozenTrial:
-        told: dict[str, Any] = {"state": TrialState.RUNNING}
+    def _to_optuna_trial(
+        self, number: int, suggestion: Suggestion, end: TrialEnd | None
+    ) -> FrozenTrial:
+        known = self._told.get(number)
+        if known is not None and known[0] == end:
+            return known[1]
+        outcome: dict[str, Any] = {"state": TrialState.RUNNING}
         if end is not None:
-            told = self._to_outcome(suggestion, end)
-        return create_trial(
+            outcome = self._to_outcome(suggestion, end)
+        trial = create_trial(
             params=_to_optuna(suggestion.params),
             distributions={n: to_distribution(domain) for n, domain in self.stage.space.items()},
             system_attrs=dict(suggestion.system),
-            **told,
+            **outcome,
         )
+        if end is not None:
+            self._told[number] = end, trial
+        return trial
 
     def _to_outcome(self, suggestion: Suggestion, end: TrialEnd) -> dict[str, Any]:
         metrics = end.best_metrics

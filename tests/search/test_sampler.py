@@ -230,5 +230,6 @@ def test_a_budget_of_epochs_waits_for_trials_that_run(tmp_path):
 def test_a_budget_of_hours_goes_on_counting_after_a_crash(tmp_path):
     sampler = make_stage_sampler(tmp_path, num_trials=None, time_budget_h=1)
     assert sampler.budget() == "left"
-    sampler.journal.journal.append({"event": "rung", "stage": "search", "hours": 2.0})
+    event = {"event": "rung", "stage": "search", "trial": "a", "rung": 1, "costs": []}
+    sampler.journal.journal.append(event | {"hours": 2.0})
     assert make_stage_sampler(tmp_path, num_trials=None, time_budget_h=1).budget() == "spent"

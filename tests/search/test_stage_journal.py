@@ -86,7 +86,8 @@ def test_rungs_come_back_with_what_is_not_finite(tmp_path):
 def test_hours_go_on_where_a_clock_has_another_beginning(tmp_path, monkeypatch):
     """A client of a cluster sends its record to a node."""
     folder = StudyFolder(tmp_path)
-    folder.journal.append({"event": "rung", "stage": "alpha", "hours": 2.0})
+    event = {"event": "rung", "stage": "alpha", "trial": "a", "rung": 1, "costs": []}
+    folder.journal.append(event | {"hours": 2.0})
     sent = pickle.dumps(StageJournal(folder, "alpha"))
     here = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: here() - 1e6)
