@@ -1,8 +1,8 @@
-"""Which configuration to try next: Optuna, asked anew each time from what the journal holds.
+"""Optuna suggests the next trial of a stage, asked anew each time from the journal's contents.
 
-Nothing is kept between two questions. The Optuna study is built from the journal, the sampler
-from the seed of the stage and the number of the question, so a suggestion depends only on what
-is known when it is made, and a study that was cut off goes on as if it had not been.
+No state of Optuna is kept between two questions. Its study is built from the journal, its sampler
+from the seed of the stage and the number of the question. So a suggestion depends only on what is
+known when it is made, and a study that was cut off goes on as if it had not been.
 """
 
 import json
@@ -28,16 +28,19 @@ from psvae_tune.config.study import max_trial_epochs
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 
-# A generation must be small against the dozens of trials that a budget of fits allows.
+# A budget of fits allows dozens of trials, for which Optuna's own numbers are too large.
 POPULATION_SIZE = 12
-# So must be the points drawn at random before TPE has a model; Optuna's own ten are for hundreds.
+"""Trials in a generation of NSGA-II."""
 N_RANDOM_FIRST = 5
-# A sampler that likes a discrete point may name it again and again: after some repeats the next
-# point is drawn at random, after many the space is taken to hold no other.
+"""Trials drawn at random before TPE has a model."""
+# In a discrete space, a sampler may suggest the same trial again and again.
 N_REPEATS_UNTIL_RANDOM = 10
+"""Repeats in a row after which the next suggestion is drawn at random."""
 N_REPEATS_UNTIL_EXHAUSTED = 50
+"""Repeats in a row after which the space is taken to hold no other trial."""
 
 Budget = Literal["left", "waiting", "spent"]
+"""``waiting``: whether a trial may begin depends on the end of those that run."""
 
 
 def to_distribution(domain: Domain) -> BaseDistribution:
@@ -56,12 +59,12 @@ def to_distribution(domain: Domain) -> BaseDistribution:
 
 
 def _category(value: Any) -> bool | int | float | str | None:
-    """Return a value as Optuna takes categories: what has parts, as JSON."""
+    """Return a value in a form that Optuna takes as a category: lists and mappings as JSON."""
     return json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
 
 def to_values(space: Mapping[str, Domain], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hyperparameters that Optuna's parameters stand for."""
+    """Return the hyperparameters that parameters of Optuna stand for."""
     values = {}
     for name, domain in space.items():
         value = params[name]
@@ -76,7 +79,17 @@ def _to_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_sampler(stage: Stage, number: int, n_repeats: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler for one question of a stage."""
+    """Return the sampler for one question of a stage.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    number
+        Number of suggestions before.
+    n_repeats
+        Number of suggestions since the last one that was new.
+    """
     seed = int(np.random.SeedSequence([stage.seed, number]).generate_state(1)[0])
     if stage.algorithm == "random" or n_repeats >= N_REPEATS_UNTIL_RANDOM:
         return optuna.samplers.RandomSampler(seed=seed)
@@ -146,7 +159,7 @@ class StageSampler:
         return self._snapshot().unfinished
 
     def budget(self) -> Budget:
-        """Tell whether another trial may begin, perhaps once those that run have ended."""
+        """Return whether the budget has room for another trial."""
         return self._budget(self._snapshot())
 
     def _budget(self, seen: _Snapshot) -> Budget:
@@ -235,7 +248,7 @@ class StageSampler:
         metrics = end.best_metrics
         values = [metrics.get(key, math.nan) for key in self.stage.objectives]
         if end.outcome == "stopped":
-            # Optuna has room for what an unfinished trial had only if there is one objective.
+            # Optuna takes values of an unfinished trial only if there is one objective.
             is_known = len(values) == 1 and math.isfinite(values[0])
             seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}
             return {"state": TrialState.PRUNED, **seen}

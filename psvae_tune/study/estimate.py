@@ -1,4 +1,4 @@
-"""How many epochs a study trains, against the grid of everything that it varies."""
+"""The cost of a study is estimated in epochs, beside the grid of everything that it varies."""
 
 import math
 from dataclasses import dataclass
@@ -11,24 +11,23 @@ from psvae_tune.search.successive_halving import epoch_divisors
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a study costs at most, in epochs."""
+    """The largest cost of a study, in epochs."""
 
     n_epochs: int | None
-    """Of the slot that trains longest, which is the only one unless several are asked for; None
-    where only time limits a stage."""
+    """Epochs that the slot with the most work trains; None where only time limits a stage."""
     n_exhaustive: int | None
-    """Of the full grid over all stages; None where something is drawn from a range."""
+    """Epochs of the full grid over all stages; None where values are drawn from a range."""
 
 
 def estimate_epochs(study: Study, n_slots: int = 1) -> Estimate:
-    """Return what a study trains at most, if no trial is stopped early.
+    """Return the epochs that a study trains if no trial is stopped early.
 
     Parameters
     ----------
     study
-        All of its stages.
+        The study.
     n_slots
-        Trials that run beside each other. A stage ends before the next one begins.
+        Number of trials that run at a time. A stage ends before the next one begins.
     """
     parts = [
         count_epochs(stage, study.base, i > 0, n_slots) for i, stage in enumerate(study.stages)
@@ -37,9 +36,9 @@ def estimate_epochs(study: Study, n_slots: int = 1) -> Estimate:
     domains = {name: domain for stage in study.stages for name, domain in stage.space.items()}
     if any(domain.kind not in ("grid_search", "choice") for domain in domains.values()):
         return Estimate(n_epochs, None)
-    n_points = math.prod(len(domain.values) for domain in domains.values())
+    n_trials = math.prod(len(domain.values) for domain in domains.values())
     n_longest = max(max_trial_epochs(stage, study.base) for stage in study.stages)
-    return Estimate(n_epochs, n_points * n_longest)
+    return Estimate(n_epochs, n_trials * n_longest)
 
 
 def count_epochs(
@@ -52,12 +51,12 @@ def count_epochs(
     stage
         The stage.
     base
-        What the study starts from.
+        The settings that the study starts from.
     has_trained_base
         Whether an earlier stage has trained the settings that this one starts from. A grid that
         holds them then has one trial less to train.
     n_slots
-        Trials that run beside each other.
+        Number of trials that run at a time.
     """
     n_trials = stage.n_trials
     per_trial = max_trial_epochs(stage, base)
@@ -80,8 +79,8 @@ def count_epochs(
 
 def _count_halving(n_trials: int, factor: float, base: TrialConfig, n_slots: int) -> int:
     n_epochs, n_left = 0, n_trials
-    for reduction in epoch_divisors(n_trials, factor):
+    for divisor in epoch_divisors(n_trials, factor):
         n_rounds = math.ceil(n_left / n_slots)
-        n_epochs += n_rounds * with_fewer_epochs(base, reduction).training.max_n_epochs
+        n_epochs += n_rounds * with_fewer_epochs(base, divisor).training.max_n_epochs
         n_left = math.ceil(n_left / factor)
     return n_epochs + math.ceil(n_left / n_slots) * base.training.max_n_epochs

@@ -1,4 +1,4 @@
-"""What cuts a study off: Ctrl-C and other signals, and a disk that takes no more."""
+"""A study is interrupted: by Ctrl-C, by another signal, or by a disk that takes no more."""
 
 import signal
 import threading
@@ -13,12 +13,17 @@ from psvae_tune.tracking.folders import StudyFolder
 
 @contextmanager
 def explain_interruption(folder: StudyFolder) -> Iterator[None]:
-    """Turn what cuts a study off, wherever it has got to, into one error that says what helps.
+    """Turn any interruption of a study into one error that says how to go on.
+
+    Parameters
+    ----------
+    folder
+        Folder of the study. Ctrl-C is passed on if the study has not begun there.
 
     Raises
     ------
     StudyInterrupted
-        If it was stopped at once, or its folder cannot be written any more.
+        If the study was stopped at once, or its folder can no longer be written.
     """
     try:
         yield
@@ -42,16 +47,16 @@ def explain_interruption(folder: StudyFolder) -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_sigint() -> Iterator[None]:
-    """Take the signal that batch systems and reboots send for Ctrl-C: save, and stop.
+    """Let SIGTERM stop a study as Ctrl-C does: batch systems and reboots send it.
 
-    Side effects: changes what SIGTERM does, in the main thread.
+    Side effects: changes the handler of SIGTERM until the context ends, in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: Any) -> None:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for `command &`
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's `command &`
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 

@@ -1,4 +1,4 @@
-"""The recordings of a study: which of them memory has room for, and reading them."""
+"""The recordings of a study are read, each into memory unless it is too large."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,20 +12,28 @@ from psvae_tune.study.plan import StudyPlan
 from psvae_tune.training.batches import prepare_data
 
 STORE_SHARE = 0.8
-"""Of the object store of a node, which holds what trials hand around as well."""
+"""Share of a node's object store that recordings may fill; trials need the rest."""
 
 OnFrames = Callable[[int], None]
+"""Takes the number of frames of all recordings that have been read."""
 
 
 def choose_streamed(plan: StudyPlan, nodes: Nodes | None = None) -> tuple[str, ...]:
-    """Return the recordings that memory has no room for, whose clips are read as they are needed.
+    """Return the recordings that are too large for memory.
+
+    Their clips are read from their files whenever they are needed.
 
     Parameters
     ----------
     plan
-        Names all recordings.
+        The study.
     nodes
-        Of the cluster that this process has joined, which must have room for them as well.
+        Nodes of the cluster that this process has joined, which also need room for recordings.
+
+    Returns
+    -------
+    tuple of str
+        Paths of these recordings.
     """
     room = room_for_recordings()
     if nodes is not None:
@@ -43,16 +51,21 @@ def choose_streamed(plan: StudyPlan, nodes: Nodes | None = None) -> tuple[str, .
 def read_sessions(
     plan: StudyPlan, streamed: Sequence[str], on_frames: OnFrames | None = None
 ) -> list[Session]:
-    """Read the recordings of a study, and check all that is in them.
+    """Read the recordings of a study, and check their contents.
 
     Parameters
     ----------
     plan
-        Names them.
+        The study.
     streamed
-        Those whose frames are not kept in memory.
+        Paths of the recordings whose frames stay in their files.
     on_frames
-        Is told how many frames of all recordings have been read.
+        Called with the number of frames that have been read.
+
+    Raises
+    ------
+    DataError
+        If a recording cannot be used.
     """
     sessions: list[Session] = []
     needs_labels = plan.study.base.model.needs_labels
@@ -71,12 +84,12 @@ def read_sessions(
 
 
 def check_buildable(study: Study, sessions: Sequence[Session]) -> None:
-    """Build what the first stage would fit, to find before any training what cannot be.
+    """Build the models that a study fits, so that what cannot be built is found before training.
 
     Raises
     ------
     ConfigError, DataError
-        If data cannot be prepared or a model cannot be built for them.
+        If the recordings cannot be prepared, or a model cannot be built for them.
     """
     shape = prepare_data(sessions, study.base).shape
     counts = {study.base.model.n_ae_latents}

@@ -1,4 +1,4 @@
-"""Where a study is kept and logged."""
+"""The location of a study: its folder, and its place in a tracking store."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from psvae_tune.tracking.tags import KIND
 
 @dataclass(frozen=True, slots=True)
 class StudyLocation:
-    """Where a study is kept and where it is logged."""
+    """The folder that keeps a study, and the tracking store that its runs are logged to."""
 
     folder: StudyFolder
     target: TrackingTarget
@@ -35,14 +35,14 @@ def open_location(
     Parameters
     ----------
     plan
-        What is to be run.
+        The study.
     output
-        The folder of all studies.
+        Folder of all studies.
     name
-        Of the study.
+        Name of the study.
     tracking_uri
-        A store or server of MLflow, before that of the file; None for neither: then the store
-        is in ``output``.
+        Store or server of MLflow. By default it is that of the search-space file; if the file
+        names none, a store in ``output``.
     is_shared
         Whether other machines will log there as well.
 
@@ -66,7 +66,7 @@ def open_location(
     elif is_shared or not output.is_here:
         raise TrackingError(
             f"study {name!r}",
-            "is kept where others are to reach it, and so must its runs be: no tracking server "
+            "is kept where other machines reach it, and its runs must be, too: no tracking server "
             "was named",
             hint="give --tracking-uri or MLFLOW_TRACKING_URI",
         )
@@ -74,7 +74,7 @@ def open_location(
         output.prepare()
         target = open_target(output.default_tracking_uri, experiment, name, output.artifacts)
     if not output.has_study(name) and target.find_run(KIND, "study") is not None:
-        # Its runs would be taken for those of this study.
+        # The runs of the other study would be taken for runs of this one.
         raise TrackingError(
             f"study {name!r}",
             f"is in the experiment {experiment!r} already, but not in {output.root}",
@@ -91,23 +91,25 @@ def join(
     Parameters
     ----------
     address
-        As in `join_cluster`.
+        Address of the cluster, as in `join_cluster`.
     plan
-        What is to be run there.
-    output, location
-        Where it is kept and logged.
+        The study.
+    output
+        Folder of all studies.
+    location
+        Location of this study.
 
     Returns
     -------
     tuple
-        The nodes, and what `choose_streamed` returns for them.
+        The nodes, and the recordings that `choose_streamed` returns for them.
 
-    Side effects: connects this process to the cluster until a `run` ends.
+    Side effects: connects this process to the cluster; the end of `run` disconnects it.
 
     Raises
     ------
     ClusterError
-        If it cannot be joined, or a node cannot do its part.
+        If the cluster cannot be joined, or a node could not run trials.
     """
     set_driver_environment()
     join_cluster(address, WORKER_ENVIRONMENT)

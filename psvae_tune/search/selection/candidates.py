@@ -1,4 +1,4 @@
-"""What can be chosen: settings with their metrics, averaged over seeds."""
+"""Candidates for a choice: settings with their metrics, averaged over seeds."""
 
 import json
 import math
@@ -11,6 +11,7 @@ from psvae_tune.errors import ConfigError, StudyError
 from psvae_tune.tracking.trial_result import TrialResult
 
 WHERE = "selection"
+"""Place that errors of a selection name."""
 N_UNSUPERVISED = "n_unsupervised_latents"
 """The entry of `TrialResult.params` that ``require: {val/active_units: all}`` asks for."""
 
@@ -22,11 +23,11 @@ class Candidate:
     label: str
     trials: tuple[TrialResult, ...]
     metrics: Mapping[str, float]
-    """Of the rule, each the mean over the trials."""
+    """Metrics that the rule compares, each the mean over the trials."""
 
     @property
     def identity(self) -> str:
-        """What tells candidates apart; labels may repeat."""
+        """Identity of the first trial, which no other candidate has; labels may repeat."""
         return self.trials[0].trial_id
 
     def value(self, key: str) -> float:
@@ -54,16 +55,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """All candidates, and what was noticed while gathering them."""
+    """All candidates of a stage."""
 
     candidates: tuple[Candidate, ...]
     remarks: tuple[str, ...]
+    """Sentences on trials that were set aside or averaged."""
     spread: Mapping[str, float | None]
-    """Per metric, the standard deviation over seeds; None where no setting has several."""
+    """Standard deviation of each metric over seeds; None where no setting has several."""
 
 
 def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
-    r"""Return what a rule can choose from.
+    r"""Return the candidates that a rule can choose from.
 
     The spread of a metric is pooled over settings :math:`i` of :math:`n_i` seeds,
 
@@ -72,9 +74,9 @@ def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
     Parameters
     ----------
     trials
-        In any order, which changes nothing.
+        Trials of a stage; their order does not matter.
     rule
-        Its metrics must be finite in a trial that takes part.
+        Rule of the stage. A trial takes part if all metrics of the rule are finite in it.
 
     Raises
     ------
@@ -119,12 +121,12 @@ def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
 
 
 def meet_requirements(candidates: Sequence[Candidate], rule: SelectionRule) -> list[Candidate]:
-    """Return the candidates that meet what a rule requires.
+    """Return the candidates that meet the requirements of a rule.
 
     Raises
     ------
     StudyError
-        If there is none, with the nearest one and what it lacks.
+        If there is none; the hint names the nearest candidate and what it lacks.
     """
     meeting = [candidate for candidate in candidates if not missed_requirements(candidate, rule)]
     if meeting:
@@ -151,7 +153,7 @@ def meet_requirements(candidates: Sequence[Candidate], rule: SelectionRule) -> l
 
 
 def missed_requirements(candidate: Candidate, rule: SelectionRule) -> dict[str, float]:
-    """Return, for each requirement that is not met, the shortfall relative to its limit."""
+    """Return the shortfall of every requirement that is not met, relative to its limit."""
     missed = {}
     for metric, bound in rule.require.items():
         limit = _limit(candidate, rule, metric)
@@ -162,7 +164,7 @@ def missed_requirements(candidate: Candidate, rule: SelectionRule) -> dict[str, 
 
 
 def _flaw(trial: TrialResult, rule: SelectionRule) -> str | None:
-    """Say why a trial cannot take part."""
+    """Return the reason why a trial cannot take part; None if it can."""
     if not trial.completed:
         return "did not complete"
     for metric in rule.metrics:

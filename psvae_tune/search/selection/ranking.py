@@ -1,4 +1,4 @@
-"""The order into which a rule puts candidates, best first."""
+"""A rule puts candidates into an order, best first."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from psvae_tune.config.metric_catalog import Goal, goal_of, is_metric, sign
 from psvae_tune.config.selection_rule import SelectionRule
-from psvae_tune.config.wording import and_list, quote, to_digits
+from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
 from psvae_tune.errors import StudyError
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.search.selection.candidates import WHERE, Candidate
 
 Key = tuple[float, ...]
-_ROUNDING = 1e-12  # relative; 0.95 is within 5 % of 1 whatever its last bit
+_RELATIVE_ROUNDING = 1e-12  # 0.95 is within 5 % of 1 whatever its last bit
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Candidates in the order of a rule, and how that came about."""
+    """Candidates in the order of a rule, with the reasons."""
 
     order: tuple[Candidate, ...]
-    """Best first; for rules on a front, only the front."""
+    """Candidates, best first; rules on a front order the front alone."""
     reasons: tuple[str, ...]
 
 
@@ -38,13 +38,13 @@ def rank(
     Parameters
     ----------
     candidates
-        At least one; all meet the rule's requirements.
+        Candidates that meet the rule's requirements; at least one.
     rule
-        As parsed.
+        Rule of the stage.
     spread
-        Standard deviation over seeds of each metric.
+        Standard deviation of each metric over seeds.
     scale
-        Factor on the tolerance of ``within``.
+        Factor that multiplies the tolerance of ``within``.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def rank(
 
 
 def costs(candidates: Sequence[Candidate], metrics: Sequence[str]) -> NDArray[np.float64]:
-    """Return the (candidate, metric) table with signs such that less is better."""
+    """Return the (candidate, metric) table, with signs that make less the better."""
     return np.array(
         [[_cost(c, metric, goal_of(metric)) for metric in metrics] for c in candidates]
     )
@@ -111,7 +111,7 @@ def _rank_within(
     else:
         slack = scale * tolerance * abs(best_cost)
         what = f"{to_digits(100 * scale * tolerance)} %"
-    slack += _ROUNDING * abs(best_cost)
+    slack += _RELATIVE_ROUNDING * abs(best_cost)
     inside = [c for c in order if _cost(c, metric, goal) <= best_cost + slack]
     outside = [c for c in order if _cost(c, metric, goal) > best_cost + slack]
     limit = best_cost + slack if goal == "min" else -(best_cost + slack)
@@ -193,7 +193,7 @@ def _then_key(candidate: Candidate, rule: SelectionRule) -> Key:
 def _sort(
     candidates: Sequence[Candidate], key: Callable[[Candidate], Key]
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Return candidates by key, then by label, and a remark if the label decided the first."""
+    """Return candidates by key, then by label; with a remark if only the label made one first."""
     order = sorted(candidates, key=lambda c: (key(c), c.label, c.identity))
     tied = [c.label for c in order[1:] if key(c) == key(order[0])]
     if not tied:
@@ -219,4 +219,4 @@ def _extreme(key: str, goal: Goal) -> str:
 
 
 def _count(n_candidates: int) -> str:
-    return "1 candidate" if n_candidates == 1 else f"{n_candidates} candidates"
+    return pluralise(n_candidates, "candidate")

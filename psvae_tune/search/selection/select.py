@@ -1,4 +1,4 @@
-"""Choosing a trial by a rule, with the reasons and with what a slightly different rule does."""
+"""A rule chooses a trial; the reasons say what a slightly different rule would have chosen."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,19 +23,22 @@ _TIGHTER, _LOOSER = 0.9, 1.1
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The chosen trial and why it was chosen."""
+    """The chosen trial, with the reasons."""
 
     chosen: TrialResult
     rule: SelectionRule
     reasons: tuple[str, ...]
     """Plain sentences, in reading order."""
     sensitivity: Mapping[str, str | None]
-    """What else would have been chosen: from a change of the rule to a trial or a setting of
-    several seeds; None where nothing would have met the requirements."""
+    """Choice that each change of the rule would make: a trial, or a setting of several seeds.
+
+    None where no trial would meet the requirements.
+    """
     runner_up: TrialResult | None
+    """The trial that comes second; None if there is only one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``selection.json`` holds."""
+        """Return the entry of a stage in ``selection.json``."""
         metrics = {
             name: value if math.isfinite(value) else None
             for name, value in sorted(self.chosen.metrics.items())
@@ -63,14 +66,14 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
     Parameters
     ----------
     trials
-        Of one stage; their order changes nothing.
+        Trials of one stage; their order does not matter.
     rule
-        As parsed and checked.
+        Rule of the stage.
 
     Raises
     ------
     StudyError
-        If no trial can be chosen; where requirements are to blame, with the nearest trial.
+        If no trial can be chosen. If none meets the requirements, the hint names the nearest.
     """
     pool = gather(trials, rule)
     eligible, ranking = _decide(pool, rule)
