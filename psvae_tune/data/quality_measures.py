@@ -1,4 +1,4 @@
-"""What is measured of a session before anybody trains on it: one pass, a few clips in memory."""
+"""Measure the quality of a session in one pass, with a few clips in memory."""
 
 import json
 import math
@@ -18,14 +18,15 @@ from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, count_bytes, open_hdf5, 
 from psvae_tune.errors import DataError
 
 N_SHOWN = 12
-"""Frames of a contact sheet."""
-_N_LAG_FRAMES = 4000  # more would not make the lag any clearer
+"""Number of frames on a contact sheet."""
+# Number of frames in which the lag is measured; more would not make it any clearer.
+_N_LAG_FRAMES = 4000
 _MAX_AUTOCORRELATION_LAG = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Frames to look at."""
+    """Frames for a person to look at."""
 
     frames: NDArray[Any]
     """(frame, channel, height, width)."""
@@ -35,30 +36,32 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measures:
-    """What a session is like."""
+    """Measures of one session, from which `find_issues` draws its findings."""
 
     header: SessionHeader
     dtype: str
+    """NumPy type of the pixels."""
     pixel_min: float
     pixel_max: float
     saturated: float
-    """Share of pixels at the highest value there can be."""
+    """Share of pixels at the highest value that their type has."""
     repeated: tuple[int, ...]
-    """Frames that are those before them, pixel by pixel."""
+    """Frames that equal the frame before, pixel by pixel."""
     still: tuple[int, ...]
-    """Frames of one value everywhere."""
+    """Frames whose pixels all have one value."""
     labels: NDArray[np.float64]
     """(frame, label); 0 where masked."""
     masks: NDArray[np.bool_]
     """(frame, label)."""
     positions: NDArray[np.float64] | None
-    """(frame, label) in pixels: all x, then all y; None where the file does not hold them."""
+    """(frame, label) in pixels: all x, then all y. None where the file holds no `labels_sc`."""
     cameras: tuple[int, ...]
-    """For each label the camera that it was seen by."""
+    """Number of the camera of each label."""
     n_cameras: int
     times: NDArray[np.float64] | None
-    """(frame,), seconds."""
+    """(frame,), seconds; None where the file holds none."""
     lag: LagCurve | None
+    """None where there are no labels, or fewer than two clips."""
     sample: Sample
 
     @property
@@ -72,9 +75,10 @@ class Measures:
         return np.cumsum([0, *self.header.clip_lengths[:-1]])
 
     def autocorrelation(self) -> NDArray[np.float64] | None:
-        """Return how alike labels are after 0, 1, 2 … frames, the median over labels.
+        """Return the autocorrelation of the labels at lags of 0, 1, 2 … frames.
 
-        Entries where either frame is masked do not count. Clips are taken as one recording.
+        It is the median over the labels; None where no label varies. Pairs of frames of which
+        one is masked do not count. All clips are taken as one continuous recording.
         """
         n_lags = min(_MAX_AUTOCORRELATION_LAG, self.header.n_frames // 4)
         curves = []
@@ -92,14 +96,14 @@ class Measures:
 
 
 def measure_session(path: str, progress: Callable[[int], None] | None = None) -> Measures:
-    """Read a session once, clip by clip.
+    """Measure a session, which is read once, clip by clip.
 
     Parameters
     ----------
     path
         An HDF5 file in the BehaveNet layout.
     progress
-        Told after each clip how many frames have been read.
+        Called after each clip with the number of frames that have been read.
 
     Raises
     ------
@@ -124,45 +128,66 @@ def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], N
     labels = np.zeros(shape) if labels is None else labels
     valid = np.ones(shape, bool) if masks is None else masks > 0
     valid &= np.isfinite(labels)
-    shown = np.linspace(0, header.n_frames - 1, min(N_SHOWN, header.n_frames)).astype(int)
-    stride = max(1, math.ceil(header.n_frames / _N_LAG_FRAMES))
-    top = 255 if file["images"][header.clip_names[0]].dtype.kind == "u" else 1.0
-    lowest, highest, n_saturated = math.inf, -math.inf, 0
-    repeated, still, sample = [], [], []
-    features: list[tuple[int, int, NDArray[np.float32]]] = []
-    start, last = 0, None
-    for index, name in enumerate(header.clip_names):
-        clip = file["images"][name][()]
-        lowest, highest = min(lowest, clip.min()), max(highest, clip.max())
-        n_saturated += int((clip >= top).sum())
-        before = clip[:-1] if last is None else np.concatenate([last[None], clip[:-1]])
-        after = clip[1:] if last is None else clip
-        same = (before == after).all((1, 2, 3))
-        repeated += (np.flatnonzero(same) + start + (last is None)).tolist()
-        flat = clip.reshape(len(clip), -1)
-        still += (np.flatnonzero(flat.min(1) == flat.max(1)) + start).tolist()
-        sample += [clip[row - start] for row in shown if start <= row < start + len(clip)]
-        if header.n_labels and index % stride == 0:
-            features.append((start, start + len(clip), reduce_frames(clip)))
-        start, last = start + len(clip), clip[-1]
-        progress(start)
+    scan = _FrameScan(header, file["images"][header.clip_names[0]].dtype)
+    for name in header.clip_names:
+        scan.add(file["images"][name][()])
+        progress(scan.n_frames)
     return Measures(
         header=header,
-        dtype=str(last.dtype) if last is not None else "",
-        pixel_min=float(lowest),
-        pixel_max=float(highest),
-        saturated=n_saturated / (header.n_frames * math.prod(header.frame_shape)),
-        repeated=tuple(repeated),
-        still=tuple(still),
+        dtype=str(scan.dtype),
+        pixel_min=scan.pixel_min,
+        pixel_max=scan.pixel_max,
+        saturated=scan.n_saturated / (header.n_frames * math.prod(header.frame_shape)),
+        repeated=tuple(scan.repeated),
+        still=tuple(scan.still),
         labels=np.where(valid, labels, 0.0),
         masks=valid,
         positions=positions,
         cameras=cameras,
         n_cameras=n_cameras,
         times=_read_times(file, header),
-        lag=_measure_lag(features, labels, valid),
-        sample=Sample(np.stack(sample), tuple(shown.tolist())),
+        lag=_measure_lag(scan.features, labels, valid),
+        sample=Sample(np.stack(scan.sample), tuple(scan.shown.tolist())),
     )
+
+
+class _FrameScan:
+    """Measures of the frames of a session, gathered clip by clip."""
+
+    def __init__(self, header: SessionHeader, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.n_frames = 0
+        """Number of frames in the clips so far."""
+        self.pixel_min, self.pixel_max, self.n_saturated = math.inf, -math.inf, 0
+        self.repeated: list[int] = []
+        self.still: list[int] = []
+        self.shown = np.linspace(0, header.n_frames - 1, min(N_SHOWN, header.n_frames)).astype(int)
+        self.sample: list[NDArray[Any]] = []
+        self.features: list[tuple[int, int, NDArray[np.float32]]] = []
+        """First frame, end and reduced frames of the clips that the lag is measured in."""
+        self._has_labels = header.n_labels > 0
+        self._stride = max(1, math.ceil(header.n_frames / _N_LAG_FRAMES))
+        self._n_clips = 0
+        self._last: NDArray[Any] | None = None
+
+    def add(self, clip: NDArray[Any]) -> None:
+        """Measure the next clip, of shape (frame, channel, height, width)."""
+        start, stop = self.n_frames, self.n_frames + len(clip)
+        top = 255 if self.dtype.kind == "u" else 1.0
+        self.pixel_min = min(self.pixel_min, float(clip.min()))
+        self.pixel_max = max(self.pixel_max, float(clip.max()))
+        self.n_saturated += int((clip >= top).sum())
+        before = clip[:1] if self._last is None else self._last[None]
+        is_repeated = (np.concatenate([before, clip[:-1]]) == clip).all((1, 2, 3))
+        is_repeated[0] &= self._last is not None  # the first frame of all has none before it
+        self.repeated += (np.flatnonzero(is_repeated) + start).tolist()
+        flat = clip.reshape(len(clip), -1)
+        self.still += (np.flatnonzero(flat.min(1) == flat.max(1)) + start).tolist()
+        self.sample += [clip[row - start] for row in self.shown if start <= row < stop]
+        if self._has_labels and self._n_clips % self._stride == 0:
+            self.features.append((start, stop, reduce_frames(clip)))
+        self.n_frames, self._last = stop, clip[-1]
+        self._n_clips += 1
 
 
 _LABEL_GROUPS = ("labels", "labels_masks", "labels_sc")
@@ -175,7 +200,7 @@ def _read_labels(file: h5py.File, header: SessionHeader, group: str) -> NDArray[
 
 
 def _read_cameras(file: h5py.File, header: SessionHeader) -> tuple[int, tuple[int, ...]]:
-    """Return how many cameras there are, and that of each label; one, if that is not known."""
+    """Return the number of cameras and the camera of each label; one camera, if unknown."""
     unknown = 1, (0,) * header.n_labels
     try:
         rehearse_texts(file, header.path, everywhere=False)
