@@ -1,4 +1,4 @@
-"""Sessions in HDF5 files of the BehaveNet layout: read and checked once, written in one piece."""
+"""Read a session from an HDF5 file of the BehaveNet layout and check every value; write one."""
 
 import hashlib
 import json
@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 from psvae_tune.data.label_scaler import flat_label_problems
 from psvae_tune.data.memory_limits import check_memory, room_for_recordings
 from psvae_tune.data.session import Frames, Session, SessionHeader
-from psvae_tune.data.session_header import inspect_session, read_header
+from psvae_tune.data.session_header import inspect_session
 from psvae_tune.data.streamed_frames import StoredFrames, read_into
 from psvae_tune.data.untrusted_hdf5 import fixed_length_text, open_hdf5
 from psvae_tune.errors import DataError
 from psvae_tune.files import replace_when_whole
 
-__all__ = ["ExtraGroup", "read_header", "read_session", "write_session"]
-
 
 class ExtraGroup(NamedTuple):
-    """A group beside the published ones: an array cut into clips, and attributes."""
+    """A group that BehaveNet does not know: an array to be cut into clips, and attributes."""
 
     array: NDArray[Any]
     """(frame, …)."""
@@ -48,35 +46,24 @@ def read_session(
     needs_labels
         Whether a file without labels, or with a label that never varies, is refused.
     progress
-        Told after each clip how many frames have been read.
+        Called after each clip with the number of frames that have been read.
     in_memory
-        Whether the frames are kept, or read again clip by clip wherever they are needed; None
-        for whichever the free memory allows.
+        Whether the frames are kept in memory, or read again clip by clip wherever they are
+        needed. None keeps them if the free memory allows.
 
     Raises
     ------
     DataError
-        If the layout or a value is wrong, or memory does not hold what must be there at once.
+        If the layout or a value is wrong, or the arrays do not fit into memory.
     """
     with open_hdf5(path) as file:
         header = inspect_session(file, path, needs_labels=needs_labels)
         if in_memory is None:
             in_memory = header.n_frames * header.frame_bytes <= room_for_recordings()
-        layout = _lay_out(header)
-        arrays = _allocate(header, layout, in_memory)
-        problems: list[str] = []
-        digest = _begin_digest(header, layout)
-        checksums: dict[str, list[int]] = {name: [] for name in layout.keys() - arrays.keys()}
-        for clip_name, rows in _iterate_clips(header.clip_names, header.clip_lengths):
-            clip = _read_clip(file, header, clip_name, rows, layout, arrays, problems)
-            # In the order of the names, of which this is the first.
-            digest.update(clip["images"])
-            for name, found in checksums.items():
-                found.append(zlib.crc32(clip[name].data))
-            if progress is not None:
-                progress(rows.stop)
-    if problems:
-        raise DataError(header.path, problems)
+        specs = _specify_arrays(header)
+        arrays = _allocate(header, specs, in_memory)
+        digest = _begin_digest(header, specs)
+        checksums = _read_clips(file, header, specs, arrays, digest, progress)
     labels, label_masks = arrays.get("labels"), arrays.get("labels_masks")
     if needs_labels:
         assert labels is not None
@@ -84,7 +71,7 @@ def read_session(
         if problems := flat_label_problems(header.label_names, labels, label_masks):
             raise DataError(header.path, problems, "leave the label out of the file")
     stored = {
-        name: StoredFrames(header, name, layout[name].dtype, tuple(found))
+        name: StoredFrames(header, name, specs[name].dtype, tuple(found))
         for name, found in checksums.items()
     }
     groups: dict[str, Frames] = {**arrays, **stored}
@@ -119,15 +106,15 @@ def write_session(
     Parameters
     ----------
     path
-        Where; a file there is replaced.
+        The file to write; one that exists is replaced.
     frames
         (frame, channel, height, width); uint8, or float in [0, 1].
     clip_lengths
         Frames in each clip; their sum is the number of frames.
     label_names
-        One name a label.
+        One name for each label.
     labels, label_masks, labels_sc
-        (frame, label); see `Session`. What is masked may hold anything.
+        (frame, label); see `Session`. Masked values may be anything.
     frame_masks
         (frame, channel, height, width).
     extra_groups
@@ -168,35 +155,35 @@ def _iterate_clips(
         start += length
 
 
-class _Layout(NamedTuple):
-    """Of the array of one group."""
+class _ArraySpec(NamedTuple):
+    """Shape and type of the array of one group."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
 
-def _lay_out(header: SessionHeader) -> dict[str, _Layout]:
-    """Return what the array of each group is, all clips one after another."""
+def _specify_arrays(header: SessionHeader) -> dict[str, _ArraySpec]:
+    """Return shape and type of the array of each group, which holds all of its clips."""
     frames_dtype = np.dtype(np.float32 if header.has_float_frames else np.uint8)
     frames_shape = (header.n_frames, *header.frame_shape)
-    layout = {"images": _Layout(frames_shape, frames_dtype)}
+    specs = {"images": _ArraySpec(frames_shape, frames_dtype)}
     if header.has_frame_masks:
-        layout["masks"] = _Layout(frames_shape, np.dtype(bool))
+        specs["masks"] = _ArraySpec(frames_shape, np.dtype(bool))
     if header.n_labels:
         labels_shape = (header.n_frames, header.n_labels)
-        layout["labels"] = _Layout(labels_shape, np.dtype(np.float32))
-        layout["labels_masks"] = _Layout(labels_shape, np.dtype(bool))
+        specs["labels"] = _ArraySpec(labels_shape, np.dtype(np.float32))
+        specs["labels_masks"] = _ArraySpec(labels_shape, np.dtype(bool))
         if header.has_labels_sc:
-            layout["labels_sc"] = _Layout(labels_shape, np.dtype(np.float32))
-    return layout
+            specs["labels_sc"] = _ArraySpec(labels_shape, np.dtype(np.float32))
+    return specs
 
 
 def _allocate(
-    header: SessionHeader, layout: Mapping[str, _Layout], in_memory: bool
+    header: SessionHeader, specs: Mapping[str, _ArraySpec], in_memory: bool
 ) -> dict[str, NDArray[Any]]:
-    """Make one array for each group that is kept."""
+    """Make one array for each group that is kept in memory."""
     kept = {
-        name: item for name, item in layout.items() if in_memory or name not in ("images", "masks")
+        name: spec for name, spec in specs.items() if in_memory or name not in ("images", "masks")
     }
     n_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in kept.values())
     longest = max(header.clip_lengths)
@@ -211,23 +198,54 @@ def _allocate(
     }
 
 
+def _read_clips(
+    file: h5py.File,
+    header: SessionHeader,
+    specs: Mapping[str, _ArraySpec],
+    arrays: Mapping[str, NDArray[Any]],
+    digest: Any,
+    progress: Callable[[int], None] | None,
+) -> dict[str, list[int]]:
+    """Read every clip into its place in the arrays, and check its values.
+
+    Returns
+    -------
+    dict
+        Checksums of the clips of each group that is not kept in memory.
+
+    Side effects: fills the arrays, and adds the frames to ``digest``.
+    """
+    problems: list[str] = []
+    checksums: dict[str, list[int]] = {name: [] for name in specs.keys() - arrays.keys()}
+    for clip_name, rows in _iterate_clips(header.clip_names, header.clip_lengths):
+        clip = _read_clip(file, header, clip_name, rows, specs, arrays, problems)
+        digest.update(clip["images"])  # the group whose name comes first
+        for name, found in checksums.items():
+            found.append(zlib.crc32(clip[name].data))
+        if progress is not None:
+            progress(rows.stop)
+    if problems:
+        raise DataError(header.path, problems)
+    return checksums
+
+
 def _read_clip(
     file: h5py.File,
     header: SessionHeader,
     clip_name: str,
     rows: slice,
-    layout: Mapping[str, _Layout],
+    specs: Mapping[str, _ArraySpec],
     arrays: Mapping[str, NDArray[Any]],
     problems: list[str],
 ) -> dict[str, NDArray[Any]]:
-    """Read a clip into its place, and what has none beside it.
+    """Return a clip of every group: views of the arrays in memory, and arrays of its own.
 
-    Side effects: adds what is wrong with its values to ``problems``.
+    Side effects: fills the arrays, and adds what is wrong with the values to ``problems``.
     """
     n_frames = rows.stop - rows.start
     clip = {
         name: arrays[name][rows] if name in arrays else np.empty((n_frames, *shape[1:]), dtype)
-        for name, (shape, dtype) in layout.items()
+        for name, (shape, dtype) in specs.items()
     }
     for name, part in clip.items():
         if name != "labels_masks" or header.has_label_masks:
@@ -264,8 +282,8 @@ def _value_problems(
             )
 
 
-def _begin_digest(header: SessionHeader, layout: Mapping[str, _Layout]) -> Any:
-    """Begin to hash what a session contains, however the file stores it."""
-    shapes = {name: [shape, dtype.str] for name, (shape, dtype) in layout.items()}
+def _begin_digest(header: SessionHeader, specs: Mapping[str, _ArraySpec]) -> Any:
+    """Begin to hash the contents of a session, which do not depend on how the file stores them."""
+    shapes = {name: [shape, dtype.str] for name, (shape, dtype) in specs.items()}
     names = [header.clip_names, header.clip_lengths, header.label_names]
     return hashlib.sha256(json.dumps([names, shapes], sort_keys=True).encode())

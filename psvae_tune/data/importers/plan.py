@@ -1,4 +1,4 @@
-"""What an import will do, checked in full before any frame is stored."""
+"""Plan an import: read the pose files, look into the videos, and check all before writing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,26 +18,30 @@ from psvae_tune.files import sha256
 
 LONG_SIDE = 128
 """Pixels of the longer side of stored frames, where no size is asked for."""
-_MULTIPLE = 16  # what sides are rounded to: half of 32, the factor of the default network's layers
+# Sides are rounded to a multiple of half of 32, the factor of the default network's layers.
+_SIDE_MULTIPLE = 16
 CLIP_LENGTH = 100
-"""Frames in a clip, where there are enough for `MIN_CLIPS`: the batches of the published fits."""
+"""Frames in a clip, as in the published fits; fewer where that would leave too few clips."""
 MIN_CLIPS = 20
+"""Clips that a session gets at least, if no length is asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImportPlan:
-    """What will be written."""
+    """The session that an import will write, but for its frames."""
 
     videos: tuple[VideoInfo, ...]
     views: tuple[View, ...]
     frames: range
     clip_lengths: tuple[int, ...]
     arrays: Mapping[str, NDArray[Any]]
-    """By group: (frame, …)."""
+    """Array of shape (frame, …) for each group of the file but ``images``."""
     attributes: Mapping[str, str | float]
+    """Attributes of the file."""
     sources: tuple[dict[str, str], ...]
+    """Name and SHA-256 of every file that the session is made of."""
     notes: tuple[str, ...]
-    """What was assumed, for a person to agree with."""
+    """Assumptions that were made, for a person to agree with."""
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
@@ -61,13 +65,7 @@ def plan_import(request: ImportRequest) -> ImportPlan:
     views = _make_views(request, videos)
     frames = _choose_frames(request, videos)
     _note_videos(videos, notes)
-    labels = [
-        read_labels(source, info, view, request, notes)
-        for source, info, view in zip(request.sources, videos, views, strict=True)
-        if source.poses is not None
-    ]
-    n_frames = min(info.n_frames for info in videos)
-    points = join_labels([source for source in request.sources if source.poses], labels, n_frames)
+    points = _read_points(request, videos, views, notes)
     if points.names and request.frames == ALL_FRAMES:
         frames = leave_out_ends(frames, points.masks, notes)
     extra = [
@@ -77,33 +75,56 @@ def plan_import(request: ImportRequest) -> ImportPlan:
     names, values, masks = _take(frames, points, extra)
     arrays: dict[str, NDArray[Any]] = {"times": videos[0].times[list(frames)]}
     if names:
-        arrays["labels"] = values.astype(np.float32)
-        arrays["labels_masks"] = masks.astype(np.float32)
-        if extra:
-            notes.append("`labels_sc` is left out: not every label is a place in the frame")
-        else:
-            arrays["labels_sc"] = np.where(masks, values, 0).astype(np.float32)
-        notes.append(f"{1 - masks.mean():.1%} of the label values are masked")
+        arrays |= _make_label_arrays(values, masks, bool(extra), notes)
     else:
         notes.append("no pose file: only models without labels can be fitted")
-    files = [s.video for s in request.sources] + [s.poses for s in request.sources if s.poses]
-    sources = tuple(
-        {"name": path.name, "sha256": sha256(path)}
-        for path in dict.fromkeys([*files, *request.extra_labels])
-    )
-    fps = videos[0].fps / frames.step
+    sources = _hash_sources(request)
     attributes: dict[str, str | float] = {
         "label_names": json.dumps(names),
         "labels_units": "pixels of stored frame",
         "label_cameras": json.dumps(points.cameras + (0,) * (len(names) - len(points.names))),
         "n_cameras": len(videos),
-        "fps": fps,
+        "fps": videos[0].fps / frames.step,
         "sources": json.dumps(sources),
         "frames": f"{frames.start}:{frames.stop}:{frames.step}",
         "notes": json.dumps(notes),
     }
     lengths = cut_clips(len(frames), request.clip_length)
     return ImportPlan(videos, views, frames, lengths, arrays, attributes, sources, tuple(notes))
+
+
+def _read_points(
+    request: ImportRequest, videos: Sequence[VideoInfo], views: Sequence[View], notes: list[str]
+) -> FrameLabels:
+    """Read the pose files of all cameras."""
+    labels = [
+        read_labels(source, info, view, request, notes)
+        for source, info, view in zip(request.sources, videos, views, strict=True)
+        if source.poses is not None
+    ]
+    n_frames = min(info.n_frames for info in videos)
+    return join_labels([source for source in request.sources if source.poses], labels, n_frames)
+
+
+def _make_label_arrays(
+    values: NDArray[np.float64], masks: NDArray[np.bool_], has_extra: bool, notes: list[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the arrays of the groups that hold labels."""
+    arrays = {"labels": values.astype(np.float32), "labels_masks": masks.astype(np.float32)}
+    if has_extra:
+        notes.append("`labels_sc` is left out: not every label is a place in the frame")
+    else:
+        arrays["labels_sc"] = np.where(masks, values, 0).astype(np.float32)
+    notes.append(f"{1 - masks.mean():.1%} of the label values are masked")
+    return arrays
+
+
+def _hash_sources(request: ImportRequest) -> tuple[dict[str, str], ...]:
+    """Return name and SHA-256 of every file that the session is made of."""
+    videos = [source.video for source in request.sources]
+    poses = [source.poses for source in request.sources if source.poses]
+    files = dict.fromkeys([*videos, *poses, *request.extra_labels])
+    return tuple({"name": path.name, "sha256": sha256(path)} for path in files)
 
 
 def _take(
@@ -124,7 +145,9 @@ def _take(
 
 
 def cut_clips(n_frames: int, clip_length: int | None) -> tuple[int, ...]:
-    """Return the lengths of clips; what is left over makes a shorter one, or a longer last one.
+    """Return the lengths of the clips that a session is cut into.
+
+    Frames that are left over make a shorter clip, or a longer last one if they are few.
 
     Raises
     ------
@@ -159,7 +182,9 @@ def _make_views(request: ImportRequest, videos: Sequence[VideoInfo]) -> tuple[Vi
 def _default_size(crop: Crop) -> tuple[int, int]:
     scale = LONG_SIDE / max(crop.width, crop.height)
     sides = (crop.width * scale, crop.height * scale)
-    width, height = (max(_MULTIPLE, round(side / _MULTIPLE) * _MULTIPLE) for side in sides)
+    width, height = (
+        max(_SIDE_MULTIPLE, round(side / _SIDE_MULTIPLE) * _SIDE_MULTIPLE) for side in sides
+    )
     return width, height
 
 
