@@ -1,8 +1,10 @@
 """The shape of the package: one direction of imports, small files, nothing heavy at start."""
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,18 @@ ROWS = [
 ]
 ROW = {name: i for i, row in enumerate(ROWS) for name in row}
 MAX_MODULES, MAX_PACKAGES = 7, 12
+MAX_LINES = 300
+"""Lines of a file; a longer one says before its imports "The file is long because …"."""
+MAX_FUNCTION_LINES = 40
+"""Lines of code of a function without a docstring."""
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
 HEAVY = ("torch", "ray", "mlflow", "optuna", "sklearn", "pandas")
 
 
@@ -121,9 +135,25 @@ def test_backward_stands_once():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_are_small_and_say_what_they_are(path):
     text = path.read_text()
-    assert text.count("\n") <= 400
+    top = text.partition("\nimport ")[0].partition("\nfrom ")[0]
+    assert text.count("\n") <= MAX_LINES or "long because" in top, "say at the top why"
     assert ast.get_docstring(ast.parse(text))
     assert path.stem not in ("utils", "helpers", "common", "base", "misc")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_long_functions_have_a_docstring(path):
+    text = path.read_text()
+    lines = {
+        number
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in NO_CODE
+        for number in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and not ast.get_docstring(node):
+            n_lines = len(lines & set(range(node.lineno, (node.end_lineno or 0) + 1)))
+            assert n_lines <= MAX_FUNCTION_LINES, f"{node.name} has {n_lines} lines"
 
 
 def test_models_are_registered_under_the_names_of_their_settings():

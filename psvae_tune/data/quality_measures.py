@@ -122,6 +122,7 @@ def measure_session(path: str, progress: Callable[[int], None] | None = None) ->
 
 
 def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], None]) -> Measures:
+    """Read the clips of an open file one by one, and return their measures."""
     n_cameras, cameras = _read_cameras(file, header)
     labels, masks, positions = (_read_labels(file, header, name) for name in _LABEL_GROUPS)
     shape = header.n_frames, header.n_labels

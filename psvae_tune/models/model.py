@@ -1,4 +1,7 @@
-"""What every model is: encode, sample, decode, and a table of terms."""
+"""Base class of all models: encode, sample, decode, and a table of terms.
+
+The file is long because a reader finds in one place what a model family inherits.
+"""
 
 from typing import Any, ClassVar
 

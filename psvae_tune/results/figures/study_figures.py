@@ -1,4 +1,7 @@
-"""The figures of a whole study."""
+"""The figures of a whole study.
+
+The file is long because each figure is laid out by hand; no figure depends on another.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
