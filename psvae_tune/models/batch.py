@@ -5,9 +5,15 @@ Axes are named frame, channel, height, width, label and latent throughout.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from psvae_tune.errors import DataError
+
+ArrayLike = Tensor | NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,32 @@ class Batch:
         """Return one frame as a batch."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return replace(self, **{k: v[row : row + 1] for k, v in fields.items() if v is not None})
+
+
+def expand_sessions(session_index: ArrayLike | int, n_frames: int, n_sessions: int) -> Tensor:
+    """Return the session of every frame, (frame,) int64.
+
+    Parameters
+    ----------
+    session_index
+        (frame,), or one number for all frames.
+    n_frames, n_sessions
+        Number of frames, and of the sessions that there are.
+
+    Raises
+    ------
+    DataError
+        If there is no such session.
+    """
+    given = torch.as_tensor(session_index)
+    sessions = given.to(torch.int64).expand(n_frames)
+    if n_frames:
+        first, last = int(sessions.min()), int(sessions.max())
+        if first < 0 or last >= n_sessions:
+            raise DataError(
+                "session_index", f"must be 0 to {n_sessions - 1}, got {first} to {last}"
+            )
+    return sessions
 
 
 def _count_valid(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Generator, Tensor
+
+from psvae_tune.config.model import ModelConfig
 
 
 class Blocks(NamedTuple):
@@ -43,6 +45,15 @@ class Partition:
     def unsupervised(self) -> slice:
         """Return the columns of the unsupervised block."""
         return slice(self.n_supervised + self.n_background, self.n_latents)
+
+    @classmethod
+    def of(cls, config: ModelConfig, n_labels: int) -> Self:
+        """Return the blocks of a model; a negative count means that it has too few latents."""
+        return cls(
+            config.count_supervised(n_labels),
+            config.count_background(),
+            config.count_unsupervised(n_labels),
+        )
 
     def name_latents(self, label_names: Sequence[str]) -> tuple[str, ...]:
         """Return a name for each latent: that of its label, or its block and its number there."""

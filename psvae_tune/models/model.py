@@ -1,40 +1,42 @@
-"""Base class of all models: encode, sample, decode, and a table of terms.
+"""Base class of all models: encode, sample, decode, and a table of terms."""
 
-The file is long because a reader finds in one place what a model family inherits.
-"""
-
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from psvae_tune.config.model import ModelConfig
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.models.batch import Batch, DataShape, Prediction, Term, Terms
+from psvae_tune.models.batch import (
+    ArrayLike,
+    Batch,
+    DataShape,
+    Prediction,
+    Term,
+    Terms,
+    expand_sessions,
+)
 from psvae_tune.models.label_planes import label_planes
 from psvae_tune.models.latents import Partition, Posterior
-from psvae_tune.models.layers.networks import NETS
-
-ArrayLike = Tensor | NDArray[Any]
+from psvae_tune.models.layers.networks import NETS, NetworkShape
 
 
 class Model(nn.Module):
     """A model of behavioural video; `registry.build_model` makes one.
 
-    A family overrides `objective`, and what is special about its latents or its labels.
+    A family overrides `objective`, and the methods for its latents and labels that differ.
 
     Parameters
     ----------
     config
-        Its settings, the weights of its terms included.
+        Settings, including the weights of the terms.
     shape
-        Of the data it is built for.
+        Sizes of the data that the model is built for.
     """
 
     is_variational: ClassVar[bool] = False
     is_conditional: ClassVar[bool] = False
-    """Whether the decoder sees the labels beside the latents."""
+    """Whether the decoder sees the labels in addition to the latents."""
 
     config: ModelConfig
 
@@ -42,20 +44,20 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.shape = shape
-        self.partition = self.partition_of(config, shape)
+        self.partition = Partition.of(config, shape.n_labels)
         self.net = NETS[config.model_type](
-            config,
-            shape,
-            shape.n_labels // 2 if config.conditional_encoder else 0,
-            shape.n_labels if self.is_conditional else 0,
-            self.is_variational,
+            NetworkShape(
+                shape.n_channels,
+                shape.height,
+                shape.width,
+                config.n_ae_latents,
+                config.ae_arch_json,
+                n_planes=shape.n_labels // 2 if config.conditional_encoder else 0,
+                n_conditions=shape.n_labels if self.is_conditional else 0,
+                is_variational=self.is_variational,
+                n_copies=shape.n_sessions if config.fit_sess_io_layers else 1,
+            )
         )
-
-    @classmethod
-    def partition_of(cls, config: ModelConfig, shape: DataShape) -> Partition:
-        """Return the blocks of the latent space; a negative count means too few latents."""
-        n_supervised = config.count_supervised(shape.n_labels)
-        return Partition(n_supervised, 0, config.n_ae_latents - n_supervised)
 
     def objective(
         self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
@@ -65,15 +67,15 @@ class Model(nn.Module):
         Parameters
         ----------
         batch
-            What was recorded.
+            Recorded frames and labels.
         prediction
-            What the model says of it, the frames being decoded from ``z``.
+            Output of the model for them.
         z
             (frame, latent): draws.
         ramp
-            Factor of the weights that are annealed.
+            Factor of the annealed weights.
         rng
-            For terms that draw more than ``z``.
+            Generator for terms that draw more than ``z``.
         """
         raise TypeError(f"{type(self).__name__} has no objective; build one of the registry")
 
@@ -83,18 +85,18 @@ class Model(nn.Module):
         Parameters
         ----------
         batch
-            On the device of the model.
+            A batch on the device of the model.
         ramp
-            Factor of the weights that are annealed, 0 to 1.
+            Factor of the annealed weights, 0 to 1.
         rng
-            On the same device; draws the latents that are decoded and scored. With None no
-            latents are drawn: the posterior means stand for them in every term.
+            Generator on the same device, which draws the latents that are decoded and scored.
+            With None the posterior means take their place in every term.
 
         Returns
         -------
         Terms
-            Every term with its weight. Where latents were drawn, the predicted frames are
-            decoded from the draws; use `predict` for what the model says without sampling.
+            Every term with its weight, and the prediction, whose frames are decoded from the
+            draws; `predict` decodes the means.
         """
         q = self.encode(batch.frames, batch.labels_sc, batch.session_index)
         z = q.sample(rng)
@@ -108,15 +110,15 @@ class Model(nn.Module):
         Parameters
         ----------
         batch
-            On the device of the model.
+            A batch on the device of the model.
         rng
-            On the same device; the terms of the KL are expectations over the posterior, and
-            are taken on its draws.
+            Generator on the same device. The terms of the KL are expectations over the
+            posterior, which one draw of it estimates.
 
         Returns
         -------
         Terms
-            Every term at its full weight, and the predictions.
+            Every term at its full weight, and the prediction.
         """
         q = self.encode(batch.frames, batch.labels_sc, batch.session_index)
         frames = self.decode(q.mean, batch.labels, batch.session_index, like=q)
@@ -131,7 +133,7 @@ class Model(nn.Module):
         labels_sc: ArrayLike | None = None,
         session_index: ArrayLike | int | None = None,
     ) -> Prediction:
-        """Say what the model makes of frames, without sampling.
+        """Encode and decode frames without sampling.
 
         Parameters
         ----------
@@ -143,11 +145,6 @@ class Model(nn.Module):
             (frame, label) in pixels, all x, then all y; only a conditional encoder needs them.
         session_index
             (frame,), or one number for all frames; only session-specific layers need it.
-
-        Returns
-        -------
-        Prediction
-            On the device of the model.
 
         Raises
         ------
@@ -231,8 +228,8 @@ class Model(nn.Module):
         session_index
             (frame,); only session-specific layers look at it.
         like
-            The posterior of as many frames, or of one, whose size and max-pooling switches to
-            decode with. Without it the size is that of the data the model was built for, and
+            Posterior of as many frames, or of one, that gives the frame size and the switches of
+            max pooling. Without it the size is that of the data the model was built for, and
             unpooling puts every maximum into the first pixel of its window.
 
         Returns
@@ -279,49 +276,12 @@ class Model(nn.Module):
         raise ConfigError("model", f"`{self.config.model_class}` has no latents for labels")
 
     def to_partition(self, mean: Tensor) -> Tensor:
-        """Return latents in the coordinates that the partition speaks of; most are in them."""
+        """Return latents in the coordinates of the partition; most models encode in them."""
         return mean
 
     def from_partition(self, coordinates: Tensor) -> Tensor:
         """Undo `to_partition`."""
         return coordinates
-
-    def with_labels(self, mean: Tensor, labels: Tensor) -> Tensor:
-        """Return latents that read out as ``labels`` and are otherwise like ``mean``.
-
-        Parameters
-        ----------
-        mean
-            (frame, latent).
-        labels
-            (frame, label), standardised.
-
-        Raises
-        ------
-        ConfigError
-            If the model predicts no labels.
-        """
-        blocks = self.partition.split(self.to_partition(mean))
-        supervised = self.latents_for_labels(labels)
-        return self.from_partition(
-            torch.cat([supervised, blocks.background, blocks.unsupervised], dim=1)
-        )
-
-    def with_background(self, mean: Tensor, background: Tensor) -> Tensor:
-        """Return latents like ``mean`` with other background latents, (frame, latent) both.
-
-        Raises
-        ------
-        ConfigError
-            If the model has no background latents.
-        """
-        if not self.partition.n_background:
-            raise ConfigError("model", f"`{self.config.model_class}` has no background latents")
-        blocks = self.partition.split(self.to_partition(mean))
-        background = background.expand_as(blocks.background)
-        return self.from_partition(
-            torch.cat([blocks.supervised, background, blocks.unsupervised], dim=1)
-        )
 
     def _tensor(self, values: ArrayLike) -> Tensor:
         """Return values in the type and on the device of the weights."""
@@ -335,14 +295,5 @@ class Model(nn.Module):
             if self.config.fit_sess_io_layers and self.shape.n_sessions > 1:
                 raise DataError("session_index", "session-specific layers need it, got none")
             return None
-        if not isinstance(session_index, Tensor):
-            session_index = torch.tensor(session_index)
-        sessions = session_index.to(self.net.mean.weight.device, torch.int64).expand(n_frames)
-        if n_frames:
-            first, last = int(sessions.min()), int(sessions.max())
-            if first < 0 or last >= self.shape.n_sessions:
-                raise DataError(
-                    "session_index",
-                    f"must be 0 to {self.shape.n_sessions - 1}, got {first} to {last}",
-                )
-        return sessions
+        sessions = expand_sessions(session_index, n_frames, self.shape.n_sessions)
+        return sessions.to(self.net.mean.weight.device)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from psvae_tune.config.model import ModelConfig, MSPSVAEConfig, PSVAEConfig
+from psvae_tune.config.model import MSPSVAEConfig, PSVAEConfig
 from psvae_tune.models.batch import Batch, DataShape, Prediction, Term
-from psvae_tune.models.latents import Partition, Posterior, draw_rotation
+from psvae_tune.models.latents import Posterior, draw_rotation
 from psvae_tune.models.losses import gaussian_nll, kl_to_std_normal, triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.models.vae import frames_nll, kl_rows
@@ -82,13 +82,6 @@ class MultisessionPSVAE(PSVAE):
     """PS-VAE whose background latents take up what differs between sessions."""
 
     config: MSPSVAEConfig
-
-    @classmethod
-    def partition_of(cls, config: ModelConfig, shape: DataShape) -> Partition:
-        """Return the blocks of the latent space; a negative count means too few latents."""
-        assert isinstance(config, MSPSVAEConfig)
-        n_unsupervised = config.n_ae_latents - shape.n_labels - config.n_background
-        return Partition(shape.n_labels, config.n_background, n_unsupervised)
 
     def objective(
         self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None

@@ -8,6 +8,7 @@ from psvae_tune.config.model import ModelConfig
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.ae import AE, CondAE
 from psvae_tune.models.batch import DataShape
+from psvae_tune.models.latents import Partition
 from psvae_tune.models.layers.networks import NETS
 from psvae_tune.models.model import Model
 from psvae_tune.models.msp import CondAEMSP
@@ -41,21 +42,20 @@ def build_model(config: ModelConfig, shape: DataShape) -> Model:
     ConfigError
         If the settings and the data do not fit together.
     """
-    model = MODELS[config.model_class]
-    if problems := list(_misfits(model, config, shape)):
+    if problems := list(_misfits(config, shape)):
         raise ConfigError("model", problems)
     # Networks draw their weights from the global generator: lend it, and put it back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.rng_seed_model)
-        return model(config, shape)
+        return MODELS[config.model_class](config, shape)
 
 
-def _misfits(model: type[Model], config: ModelConfig, shape: DataShape) -> Iterator[str]:
+def _misfits(config: ModelConfig, shape: DataShape) -> Iterator[str]:
     name = config.model_class
     if config.needs_labels and not shape.n_labels:
         yield f"`{name}` needs labels, got recordings without"
-    if model.partition_of(config, shape).n_unsupervised < 0:
-        partition = model.partition_of(config, shape)
+    partition = Partition.of(config, shape.n_labels)
+    if partition.n_unsupervised < 0:
         blocks = f"{partition.n_supervised} labels"
         if partition.n_background:
             blocks += f" and n_background {partition.n_background}"
@@ -65,13 +65,12 @@ def _misfits(model: type[Model], config: ModelConfig, shape: DataShape) -> Itera
             "conditional_encoder needs an x and a y of every point, "
             f"got an odd number of labels ({shape.n_labels})"
         )
-    n_per_batch = config.n_sessions_in_batch
     if config.needs_sessions and shape.n_sessions < 2:
         yield f"`{name}` needs at least 2 sessions, got {shape.n_sessions}"
-    elif n_per_batch > shape.n_sessions:
+    elif config.n_sessions_in_batch > shape.n_sessions:
         yield (
             f"n_sessions_per_batch must be at most the {shape.n_sessions} sessions there are, "
-            f"got {n_per_batch}"
+            f"got {config.n_sessions_in_batch}"
         )
     if config.fit_sess_io_layers and not NETS[config.model_type].has_session_layers:
         yield f"fit_sess_io_layers needs convolutions, got model_type `{config.model_type}`"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from psvae_tune.errors import ConfigError, DataError, nearest
 from psvae_tune.models.encoding import Floats, join
+from psvae_tune.models.latent_edits import with_background, with_labels
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import SavedModel
 from psvae_tune.results.recording_frames import RecordingFrames
@@ -92,13 +93,13 @@ def draw_frames(
             raise DataError("like", "background latents are drawn from frames, got none")
         chosen = torch.randint(len(like), (n_frames,), generator=rng).numpy()
         background = torch.from_numpy(like[chosen][:, model.partition.background])
-        z = model.with_background(z, background.to(weight))
+        z = with_background(model, z, background.to(weight))
     scaled = None
     if labels is not None:
         given = standardise_labels(saved, labels, n_frames, session_index)
         scaled = torch.from_numpy(given).to(weight)
         if not model.is_conditional:
-            z = model.with_labels(z, scaled)
+            z = with_labels(model, z, scaled)
     sessions = torch.full((n_frames,), session_index, device=z.device)
     return model.decode(z, scaled, sessions).cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""A fitted model for a notebook: latents and labels of recordings, and frames that never were.
+"""A fitted model for a notebook: it encodes recordings, and decodes changed latents.
 
 The file is long because users read `FittedModel`, and each method tells all about itself.
 """
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.models.encoding import Encoding, Floats, encode
+from psvae_tune.models.latent_edits import with_background, with_labels
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import SavedModel, load_model
 from psvae_tune.models.traversal import traverse
@@ -42,7 +43,7 @@ class FittedModel:
     Attributes
     ----------
     saved
-        The contents of the model file.
+        Contents of the model file.
 
     Examples
     --------
@@ -87,10 +88,7 @@ class FittedModel:
 
     @property
     def latent_names(self) -> tuple[str, ...]:
-        """Names of the latents, which are the columns of `transform`.
-
-        A supervised latent has the name of its label.
-        """
+        """Names of the latents, the columns of `transform`; some have the name of a label."""
         return self.model.partition.name_latents(self.label_names)
 
     def __repr__(self) -> str:
@@ -186,8 +184,8 @@ class FittedModel:
         (10, 1, 32, 32)
         """
         opened = open_recording(recording)
+        name = self.model.config.model_class
         if labels is not None and not self.model.is_conditional:
-            name = self.model.config.model_class
             raise ConfigError("labels", f"`{name}` decodes without them", "see set_labels")
         if labels is None and self.model.is_conditional:
             labels = opened.labels
@@ -240,8 +238,8 @@ class FittedModel:
         opened = open_recording(frames, labels_sc)
         scaled = standardise_labels(self.saved, labels, opened.n_frames, session_index)
         if self.model.is_conditional:
+            name = self.model.config.model_class
             if np.isnan(scaled).any():
-                name = self.model.config.model_class
                 raise DataError("labels", f"`{name}` predicts none, so none may be NaN")
             return render(self.model, opened, session_index, lambda mean, _: mean, scaled)
 
@@ -249,7 +247,7 @@ class FittedModel:
             assert labels is not None
             seen = self.model.predict_labels(mean)
             known = labels if seen is None else torch.where(labels.isnan(), seen, labels)
-            return self.model.with_labels(mean, known)
+            return with_labels(self.model, mean, known)
 
         return render(self.model, opened, session_index, change, scaled)
 
@@ -348,7 +346,7 @@ class FittedModel:
         background = torch.from_numpy(latents[:, self.model.partition.background].mean(axis=0))
 
         def change(mean: Tensor, labels: Tensor | None) -> Tensor:
-            return self.model.with_background(mean, background.to(mean))
+            return with_background(self.model, mean, background.to(mean))
 
         opened = open_recording(frames)
         return render(self.model, opened, session_index, change, decoded_index=donor_index)
@@ -396,5 +394,5 @@ class FittedModel:
         return draw_frames(self.saved, n_frames, seed, labels, latents, session_index)
 
     def _encode(self, recording: Recording, session_index: int) -> Encoding:
-        batches = open_recording(recording).iter_batches(self.model, session_index)
-        return encode(self.model, batches)
+        opened = open_recording(recording)
+        return encode(self.model, opened.iter_batches(self.model, session_index))

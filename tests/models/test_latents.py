@@ -5,6 +5,7 @@ import torch
 
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.label_planes import label_planes
+from psvae_tune.models.latent_edits import with_labels
 from psvae_tune.models.latents import Partition, Posterior, draw_rotation
 from psvae_tune.models.registry import build_model
 from tests.support.small_models import SHAPE, make_batch, make_config
@@ -54,7 +55,7 @@ def test_set_labels_are_read_out_again(model_class: str) -> None:
     batch = make_batch()
     assert batch.labels is not None
     mean = model.encode(batch.frames).mean
-    changed = model.with_labels(mean, batch.labels)
+    changed = with_labels(model, mean, batch.labels)
     labels = model.predict_labels(changed)
     assert labels is not None
     torch.testing.assert_close(labels, batch.labels, atol=1e-4, rtol=1e-4)
@@ -71,7 +72,7 @@ def test_model_without_label_readout_says_so() -> None:
     model = build_model(make_config("vae"), SHAPE)
     assert model.predict_labels(torch.zeros(1, 8)) is None
     with pytest.raises(ConfigError, match="`vae` has no latents for labels"):
-        model.with_labels(torch.zeros(1, 8), torch.zeros(1, 4))
+        with_labels(model, torch.zeros(1, 8), torch.zeros(1, 4))
 
 
 def test_planes_hold_one_pixel_a_point() -> None:

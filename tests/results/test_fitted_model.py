@@ -14,6 +14,7 @@ from psvae_tune.data.label_scaler import LabelScaler
 from psvae_tune.data.session_file import write_session
 from psvae_tune.errors import ConfigError, DataError, UserError
 from psvae_tune.models.encoding import N_FRAMES_AT_ONCE
+from psvae_tune.models.latent_edits import with_labels
 from psvae_tune.models.model_file import SavedModel, save_model
 from psvae_tune.models.pyfunc import FramesToLatents
 from psvae_tune.models.registry import build_model
@@ -252,7 +253,8 @@ def test_a_label_that_is_set_is_what_the_latents_then_say(tmp_path, name):
     said = fitted.model.predict(frames / 255, session_index=1)
     np.testing.assert_allclose(unchanged, said.frames, atol=1e-4)
     wanted = np.array([[4.0, np.nan]] * 3)
-    expected = fitted.model.with_labels(
+    expected = with_labels(
+        fitted.model,
         said.mean,
         torch.tensor(fitted.saved.label_scaler.transform(np.c_[[4.0] * 3, seen[:, 1]], 1)),
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import ClassVar, cast
 
@@ -10,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from psvae_tune.config.model import ModelConfig
-from psvae_tune.models.batch import DataShape
+from psvae_tune.config.architecture import Architecture
 from psvae_tune.models.latents import Posterior
 from psvae_tune.models.layers.architecture import FrameSize, NetworkPlan, plan_network
 from psvae_tune.models.layers.blocks import SLOPE, Block, by_session, pool, unpool
@@ -20,24 +20,32 @@ FrameShape = tuple[int, int, int]
 """(channel, height, width)."""
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """The sizes of a network, and the layers of a convolutional one."""
+
+    n_channels: int
+    """Channels of the frames."""
+    height: int
+    """Height of the frames in pixels, as the width."""
+    width: int
+    n_latents: int
+    architecture: Architecture
+    n_planes: int = 0
+    """Channels that the encoder sees beside those of the frames."""
+    n_conditions: int = 0
+    """Numbers that the decoder sees beside the latents."""
+    is_variational: bool = False
+    """Whether the encoder also gives a variance."""
+    n_copies: int = 1
+    """Copies of the first and of the last layer, one for each session that has its own."""
+
+
 class ConvNet(nn.Module):
     """A convolutional autoencoder of a published architecture.
 
     Its weights do not know the size of the frames: any size works that leaves as many numbers
     after the last convolution as the network was built for.
-
-    Parameters
-    ----------
-    config
-        Gives the architecture and the number of latents.
-    shape
-        Of the data.
-    n_planes
-        Channels that the encoder sees beside those of the frames.
-    n_conditions
-        Numbers that the decoder sees beside the latents.
-    is_variational
-        Whether the encoder also says how sure it is.
 
     Raises
     ------
@@ -49,27 +57,18 @@ class ConvNet(nn.Module):
     micro_batch_size: int | None = None
     """Frames whose activations are held at a time while training; None for all of a batch."""
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        shape: DataShape,
-        n_planes: int,
-        n_conditions: int,
-        is_variational: bool,
-    ) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
-        self.plan = plan_network(config.ae_arch_json, shape.n_channels, n_planes)
+        self.plan = plan_network(shape.architecture, shape.n_channels, shape.n_planes)
         self.n_channels = shape.n_channels
         size = (shape.height, shape.width)
-        self.plan.check(size, config.n_ae_latents)
-        n_copies = shape.n_sessions if config.fit_sess_io_layers else 1
-        n_features, n_latents = self.plan.n_features(size), config.n_ae_latents
-        self.encoder = Encoder(self.plan, n_copies)
-        self.mean = nn.Linear(n_features, n_latents)
-        self.logvar = nn.Linear(n_features, n_latents) if is_variational else None
-        self.decoder = Decoder(
-            self.plan, n_latents + n_conditions, (shape.n_channels, *size), n_copies
-        )
+        self.plan.check(size, shape.n_latents)
+        n_features = self.plan.n_features(size)
+        self.encoder = Encoder(self.plan, shape.n_copies)
+        self.mean = nn.Linear(n_features, shape.n_latents)
+        self.logvar = nn.Linear(n_features, shape.n_latents) if shape.is_variational else None
+        n_inputs = shape.n_latents + shape.n_conditions
+        self.decoder = Decoder(self.plan, n_inputs, (shape.n_channels, *size), shape.n_copies)
 
     def accepts(self, frame_shape: FrameShape) -> bool:
         """Return whether frames of a shape can be encoded."""
@@ -220,19 +219,10 @@ class LinearNet(nn.Module):
 
     has_session_layers: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        shape: DataShape,
-        n_planes: int,
-        n_conditions: int,
-        is_variational: bool,
-    ) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
-        assert not is_variational
-        assert n_planes == n_conditions == 0
         n_pixels = shape.n_channels * shape.height * shape.width
-        self.mean = nn.Linear(n_pixels, config.n_ae_latents)
+        self.mean = nn.Linear(n_pixels, shape.n_latents)
         self.bias = nn.Parameter(torch.zeros(n_pixels))
 
     def accepts(self, frame_shape: FrameShape) -> bool:
