@@ -1,4 +1,4 @@
-"""``psvae-tune predict``."""
+"""``psvae-tune predict``: a fitted model is applied to a new recording."""
 
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from psvae_tune.files import write_bytes
     default=Path(),
     show_default="here",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where RECORDING.latents.h5 and .csv go.",
+    help="Folder for RECORDING.latents.h5 and RECORDING.latents.csv.",
 )
-@click.option("--session", default=0, help="Whose units to use, for a model of several sessions.")
+@click.option(
+    "--session", default=0, help="Session of the fit, from 0, whose label units are used."
+)
 @options.output
 @options.tracking_uri
 @options.verbose
@@ -33,7 +35,7 @@ def predict(
     output: Path,
     tracking_uri: str | None,
 ) -> None:
-    """Say the latents and labels of a new video or HDF5 file.
+    """Write latents and labels of a new video or HDF5 file.
 
     MODEL is a `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """

@@ -1,4 +1,4 @@
-"""``psvae-tune choose``, ``promote``, ``export`` and ``predict``: what becomes of a choice."""
+"""``psvae-tune choose``, ``promote``, ``export``, ``report`` and ``compare``."""
 
 from pathlib import Path
 
@@ -12,37 +12,43 @@ from psvae_tune.files import write_bytes
 
 @click.command()
 @click.argument("study")
-@click.option("--trial", required=True, help="The name, the run or the id of a trial.")
-@click.option("--reason", default="", help="Why; kept beside the choice.")
+@click.option("--trial", required=True, help="Name, run or id of the trial.")
+@click.option("--reason", default="", help="Reason, which is kept beside the choice.")
 @options.output
 @options.tracking_uri
 @options.verbose
 def choose(study: str, trial: str, reason: str, output: Path, tracking_uri: str | None) -> None:
-    """Choose another trial of STUDY than the rule did, and keep who did it and why."""
+    """Choose another trial than the rule did.
+
+    STUDY is its name or its folder. Your name and the reason are kept beside the choice.
+    """
     result = open_study(study, output=output, tracking_uri=tracking_uri).choose(trial, reason)
     click.echo(f"chosen: {result.logged.label(result.best)}, run {result.best.run_id}")
 
 
 @click.command()
 @click.argument("study")
-@click.option("--name", required=True, help="Of the registered model.")
+@click.option("--name", required=True, help="Name that the model gets in the registry.")
 @options.output
 @options.tracking_uri
 @options.verbose
 def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> None:
-    """Register the chosen model of STUDY in MLflow, with the alias `champion`."""
+    """Register the chosen model of a study in MLflow.
+
+    STUDY is its name or its folder. The model gets the alias `champion`.
+    """
     click.echo(open_study(study, output=output, tracking_uri=tracking_uri).promote(name))
 
 
 @click.command()
 @click.argument("study")
-@click.option("--trial", help="The name, the run or the id of a trial; default: the chosen one.")
+@click.option("--trial", help="Name, run or id of the trial; by default the chosen one.")
 @click.option(
     "--to",
     "folder",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="A new folder.",
+    help="New folder to copy into.",
 )
 @options.output
 @options.tracking_uri
@@ -50,7 +56,10 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
 def export(
     study: str, trial: str | None, folder: Path, output: Path, tracking_uri: str | None
 ) -> None:
-    """Copy weights, settings, latents, figures and movies of a trial of STUDY into a folder."""
+    """Copy the files of a trial out of MLflow.
+
+    STUDY is its name or its folder. The files are weights, settings, latents, figures and movies.
+    """
     from psvae_tune.results.choices import export as export_trial
 
     result = open_study(study, output=output, tracking_uri=tracking_uri)
@@ -62,7 +71,7 @@ def export(
 file_option = click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the report here and change nothing in MLflow.",
+    help="File to write the report to; then nothing is changed in MLflow.",
 )
 
 
@@ -73,9 +82,9 @@ file_option = click.option(
 @file_option
 @options.verbose
 def report(study: str, output: Path, tracking_uri: str | None, file: Path | None) -> None:
-    """Make the figures and the report of a study again, from MLflow alone.
+    """Make the figures and the report of a study again.
 
-    STUDY is its name or its folder.
+    STUDY is its name or its folder. Everything is read from MLflow.
     """
     result = open_study(study, output=output, tracking_uri=tracking_uri)
     result.report(file)
@@ -94,11 +103,14 @@ def report(study: str, output: Path, tracking_uri: str | None, file: Path | None
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("comparison.png"),
     show_default=True,
-    help="Where the figure goes.",
+    help="File to write the figure to.",
 )
 @options.verbose
 def compare(studies: tuple[str, ...], output: Path, tracking_uri: str | None, file: Path) -> None:
-    """Put the chosen trials of several studies into one table (CSV) and one figure."""
+    """Compare the chosen trials of several studies.
+
+    Prints one table as CSV and draws one figure.
+    """
     from psvae_tune.results.comparison import comparison_table, draw_comparison
 
     found = [

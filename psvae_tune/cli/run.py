@@ -1,4 +1,4 @@
-"""``psvae-tune run`` and ``psvae-tune resume``."""
+"""``psvae-tune run``, ``resume`` and ``sync``."""
 
 import json
 import shlex
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @options.storage
 @options.tracking_uri
 @options.cluster
-@click.option("--name", help="Of the study; by default that of the experiment and the time.")
-@click.option("--inline", is_flag=True, help="Train one configuration here, without Ray.")
+@click.option("--name", help="Name of the study; by default its experiment and the time.")
+@click.option("--inline", is_flag=True, help="Train the first configuration here, without Ray.")
 @click.option("--json", "as_json", is_flag=True, help="Print the selection as JSON.")
 @options.verbose
 def run(
@@ -74,7 +74,7 @@ def _train_inline(
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Go on although settings or recordings are not those that the study began with.",
+    help="Resume although settings or recordings have changed since the study began.",
 )
 @options.tracking_uri
 @options.cluster
@@ -88,7 +88,7 @@ def resume(
     address: str | None,
     as_json: bool,
 ) -> None:
-    """Go on with a study that was interrupted, or give one a larger budget.
+    """Resume a study, or give it a larger budget.
 
     STUDY is its folder or the URL of it. Budgets (num_trials, num_epochs, time_budget_h) and
     resources may be changed with --set.
@@ -113,7 +113,7 @@ def resume(
 @options.tracking_uri
 @options.verbose
 def sync(study: str, tracking_uri: str | None) -> None:
-    """Deliver what a tracking server that was away has not taken.
+    """Deliver runs that the tracking server has not taken.
 
     STUDY is its folder or the URL of it. Nothing is delivered twice, and nothing is trained.
     """
