@@ -1,8 +1,10 @@
-"""Convolutions of many channels over few pixels, as products of matrices.
+"""Convolutions of many channels over few pixels, computed as products of matrices.
 
-On a processor, the deepest layers of a network are where a convolution is slowest for what it
-computes, most of all the gradient of its weights: those are millions, and each is a sum over a
-handful of pixels. As one product of matrices they take a third of the time.
+On a CPU, PyTorch is slow at the deepest layers of a network, above all at the gradient of their
+weights: there are millions of weights, and each gradient is a sum over a few pixels. One product
+of matrices takes a third of the time. A training step of the published network on 200 frames of
+64x64 pixels takes 1.41 s of CPU time with these products and 2.31 s without them in float32, and
+0.70 s and 1.35 s in bfloat16 (one thread of an AMD EPYC with AVX512-BF16, medians of 9).
 """
 
 from typing import Any
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 
 from psvae_tune.models.layers.architecture import FrameSize, overlap
 
-# From where on the products were seen to be quicker, in both number formats.
+# Bounds within which the products were quicker, in both number formats.
 MAX_INNER_PIXELS = 16
 MIN_WEIGHTS = 2**19
 
@@ -26,14 +28,14 @@ def are_quicker(weight: Tensor, inner: FrameSize) -> bool:
     weight
         (inner channel, outer channel, y, x).
     inner
-        Rows and columns of the smaller frames.
+        Height and width of the smaller frames.
     """
     is_deep = inner[0] * inner[1] <= MAX_INNER_PIXELS and weight.numel() >= MIN_WEIGHTS
     return is_deep and weight.device.type == "cpu"
 
 
 def shrink(x: Tensor, weight: Tensor, stride: int, before: FrameSize, inner: FrameSize) -> Tensor:
-    """Return what `torch.nn.functional.conv2d` does without a bias, of an inner size.
+    """Return the result of `torch.nn.functional.conv2d` without a bias.
 
     Parameters
     ----------
@@ -44,9 +46,9 @@ def shrink(x: Tensor, weight: Tensor, stride: int, before: FrameSize, inner: Fra
     stride
         Pixels from one window to the next.
     before
-        Rows and columns of zeros before the first pixel; after the last are as many as needed.
+        Rows and columns of zeros before the first pixel; as many as needed follow the last one.
     inner
-        Rows and columns of what is returned.
+        Height and width of the result.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def shrink(x: Tensor, weight: Tensor, stride: int, before: FrameSize, inner: Fra
 
 
 def grow(x: Tensor, weight: Tensor, stride: int, before: FrameSize, outer: FrameSize) -> Tensor:
-    """Return what `torch.nn.functional.conv_transpose2d` does without a bias, of an outer size.
+    """Return the result of `torch.nn.functional.conv_transpose2d` without a bias.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ def grow(x: Tensor, weight: Tensor, stride: int, before: FrameSize, outer: Frame
     before
         Rows and columns that are cut off before the first pixel.
     outer
-        Rows and columns of what is returned.
+        Height and width of the result.
 
     Returns
     -------
@@ -146,7 +148,7 @@ def _scatter(
 def _correlate(
     outer: Tensor, inner: Tensor, weight: Tensor, stride: int, before: FrameSize
 ) -> Tensor:
-    """Return the gradient of the weights: of outer and inner frames, one is a gradient itself."""
+    """Return the gradient of the weights; either the outer or the inner frames are a gradient."""
     n_inner, n_outer, kernel, _ = weight.shape
     gradient = _pixels(inner).T @ _windows(outer, weight, stride, before, _size(inner))
     return gradient.view(n_inner, kernel, kernel, n_outer).permute(0, 3, 1, 2)
