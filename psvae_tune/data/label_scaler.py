@@ -1,4 +1,4 @@
-"""Labels on a common scale, with statistics of what the model may learn from."""
+"""Put labels on a common scale, with the statistics of the training clips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def fit_label_scaler(
 def flat_label_problems(
     names: Sequence[str], labels: NDArray[np.floating], masks: NDArray[np.bool_]
 ) -> list[str]:
-    """Say which labels of shape (frame, label) hold nothing to learn: constant or masked."""
+    """Return a problem for each label of (frame, label) that is constant or masked throughout."""
     problems = []
     for name, column, mask in zip(names, labels.T, masks.T, strict=True):
         valid = column[mask]

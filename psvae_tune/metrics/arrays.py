@@ -1,4 +1,4 @@
-"""What every metric does to its arrays first: choose the valid entries and standardise."""
+"""Preparation of arrays for all metrics: choose the valid entries and standardise."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_] | NDArray[np.floating] | NDArray[np.integer]
 
-_ROUNDING = 1e-10  # a spread below this fraction of the largest value is rounding, not variation
+_RELATIVE_ROUNDING = 1e-10
+"""Spread, as a fraction of the largest value, below which a column counts as constant."""
 
 
 def varies(values: Floats) -> NDArray[np.bool_]:
@@ -20,12 +21,12 @@ def varies(values: Floats) -> NDArray[np.bool_]:
     Returns
     -------
     NDArray
-        (column,); all False where there is no frame
+        (column,); all False without frames
     """
     if len(values) == 0:
         return np.zeros(values.shape[1], dtype=bool)
     values = np.asarray(values, dtype=np.float64)
-    return np.asarray(values.std(axis=0) > _ROUNDING * np.abs(values).max(axis=0))
+    return np.asarray(values.std(axis=0) > _RELATIVE_ROUNDING * np.abs(values).max(axis=0))
 
 
 def standardise(values: Floats, reference: Floats | None = None) -> NDArray[np.float64]:
@@ -36,7 +37,7 @@ def standardise(values: Floats, reference: Floats | None = None) -> NDArray[np.f
     values
         (frame, column)
     reference
-        (reference frame, column); where mean and variance are taken from. Default: ``values``.
+        (reference frame, column), which gives mean and variance; by default ``values``
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Whether each known factor has a latent of its own; the labels are the known factors.
+"""Measure whether each known factor has a latent of its own; the labels are the factors.
 
-All are absent (None) with fewer than two latents, where there is nothing to tell apart, and
-where no label varies over its valid frames. A label that does not vary is left out.
+A metric is None with fewer than two latents, which leave nothing to tell apart, and where no
+label varies over its valid frames. A label that does not vary is left out.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _DCI_PENALTY = 0.05
 
 @dataclass(frozen=True, slots=True)
 class DCI:
-    """Three views of one table of importances (latent, label), each in [0, 1]."""
+    """Three scores of one table of importances (latent, label), each in [0, 1]."""
 
     disentanglement: float
     """1 where each latent matters to one label only."""
@@ -28,7 +28,7 @@ class DCI:
 
 
 def mig(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> float | None:
-    r"""Return the mutual information gap: how far one latent leads in information on a label.
+    r"""Return the mutual information gap: the lead of one latent in information on a label.
 
     .. math:: \frac1K \sum_k \frac{I(z_{j_1}; y_k) - I(z_{j_2}; y_k)}{H(y_k)}
 
@@ -48,7 +48,7 @@ def mig(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> floa
     Returns
     -------
     float or None
-        In [0, 1]
+        Score in [0, 1]
 
     References
     ----------
@@ -71,7 +71,7 @@ def mig(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> floa
 
 
 def sap(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> float | None:
-    r"""Return the separated attribute predictability: by how much one latent leads in R².
+    r"""Return the separated attribute predictability: the lead of one latent in R².
 
     .. math:: \frac1K \sum_k (\rho^2_{j_1 k} - \rho^2_{j_2 k})
 
@@ -90,7 +90,7 @@ def sap(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> floa
     Returns
     -------
     float or None
-        In [0, 1]
+        Score in [0, 1]
 
     References
     ----------
@@ -119,10 +119,9 @@ def dci(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> DCI 
     where :math:`H_n` is the entropy, to the base :math:`n`, of a row or column that sums to 1. A
     label that no latent predicts is not complete (0).
 
-    The lasso is one of the two regressors of the paper. It is chosen over tree ensembles because
-    it is quick and deterministic, and because it asks the question of this project: a rotation of
-    the latents leaves a tree's or a ridge's prediction alone and costs a sparse one. It is
-    scored on the frames it was fitted on: it has a few weights for hundreds of frames.
+    The lasso is one of the two regressors of the paper. It is quick and deterministic, which tree
+    ensembles are not, and it notices a rotation of the latents, which a ridge regression does not.
+    It is scored on the frames that it was fitted to: a few weights describe hundreds of frames.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ def dci(latents: Floats, labels: Floats, label_mask: Mask | None = None) -> DCI 
     Returns
     -------
     DCI or None
-        None also with a single label that varies: a latent cannot then mix labels
+        Scores; None also if a single label varies, since no latent can then mix labels
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""How well labels are predicted, and how much of them leaked into the unsupervised latents."""
+"""Measure how well labels are predicted, and how far they leak into unsupervised latents."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ _RIDGE_PENALTY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LabelR2:
-    """The share of each label's variance that a prediction explains."""
+    """Share of each label's variance that a prediction explains."""
 
     mean: float
-    """Over labels, weighted by their variance."""
+    """Mean over labels, weighted by their variance."""
     per_label: NDArray[np.float64]
     """(label,); nan for a label that has no valid entry or does not vary."""
 
@@ -66,7 +66,7 @@ def label_mse(labels: Floats, labels_hat: Floats, label_mask: Mask | None = None
     Returns
     -------
     float or None
-        In squared units of the labels; None where no entry is valid
+        Error in squared units of the labels; None where no entry is valid
     """
     valid = valid_entries(labels, label_mask)
     if not valid.any():
@@ -83,14 +83,14 @@ def leak_r2(
     label_mask_train: Mask | None = None,
     label_mask: Mask | None = None,
 ) -> float | None:
-    r"""Return how well ridge regression reads the labels from the unsupervised latents.
+    r"""Return the R² of ridge regression from the unsupervised latents to the labels.
 
     For each label, over its valid training frames and with standardised latents :math:`Z`,
 
     .. math:: w = (Z^\top Z + I)^{-1} Z^\top (y - \bar y)
 
-    is scored by R² on the other split. A negative R² counts as 0, label by label: a reader that
-    fails on new frames is not less leakage than none. Labels are weighted by their variance.
+    is scored by R² on the other split. A negative R² of a label counts as 0, because a fit that
+    fails on new frames shows no less than no leakage. Labels are weighted by their variance.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def leak_r2(
     Returns
     -------
     float or None
-        In [0, 1]; None without latents or where no label can be fitted and scored
+        Score in [0, 1]; None without latents or where no label can be fitted and scored
     """
     if latents.shape[1] == 0:
         return None

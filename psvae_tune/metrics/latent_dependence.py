@@ -1,8 +1,8 @@
-"""How far unsupervised latents depend on each other, and how many of them are in use.
+"""Measure how far unsupervised latents depend on each other, and how many of them are in use.
 
-A latent that is constant over the frames depends on nothing: it counts 0 with every other
-latent. These metrics are therefore read beside `active_units`, which does not count it.
-All are absent (None) with fewer than two latents or two frames.
+A latent that is constant over the frames depends on nothing and scores 0 with every other
+latent. Read these metrics together with `active_units`, which does not count such a latent.
+The measures of dependence are None with fewer than two latents or two frames.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def latent_correlation(latents: Floats) -> float | None:
     Returns
     -------
     float or None
-        In [0, 1]
+        Score in [0, 1]
 
     References
     ----------
@@ -88,7 +88,7 @@ def hsic(latents: Floats) -> float | None:
     Returns
     -------
     float or None
-        In [0, 1]
+        Score in [0, 1]
 
     References
     ----------
@@ -156,7 +156,7 @@ def _unit_kernel(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the centred Gaussian kernel of one latent as a flat unit vector, or zeros."""
     distance = np.abs(values[:, None] - values[None, :])
     off_diagonal = distance[np.triu_indices(len(values), k=1)]
-    # Where most frames share one value the median is 0; the mean is not unless all do.
+    # The median is 0 where most frames share one value; the mean is 0 only where all do.
     bandwidth = np.median(off_diagonal) or off_diagonal.mean()
     if bandwidth == 0:
         return np.zeros(distance.size)

@@ -1,7 +1,7 @@
-"""Sets of points of which none is best: fronts, ranks, crowding and hypervolume.
+"""Compare points by several objectives: Pareto fronts, ranks, crowding and hypervolume.
 
-A point is a row of objectives (point, objective), all to be minimised; infinity stands for a
-value that is lacking and so is worse than any. Equal points do not dominate each other, and no
+A point is a row of an array (point, objective). All objectives are minimised; infinity stands for
+a missing value, which is worse than any other. Equal points do not dominate each other, and no
 result depends on the order of the points.
 """
 
@@ -34,7 +34,7 @@ def non_dominated(points: Points) -> NDArray[np.bool_]:
 
 
 def non_dominated_rank(points: Points) -> NDArray[np.intp]:
-    """Return the front of each point: 0 if nothing dominates it, 1 if only front 0, and so on.
+    """Return the front of each point: 0 if no point dominates it, 1 if only front 0 does, etc.
 
     Parameters
     ----------
@@ -61,15 +61,15 @@ def non_dominated_rank(points: Points) -> NDArray[np.intp]:
 
 
 def crowding(points: Points) -> NDArray[np.float64]:
-    r"""Return how far each point of one front is from its neighbours; more is less crowded.
+    r"""Return the distance of each point of one front from its neighbours.
 
     .. math:: \sum_k \frac{v_k^+ - v_k^-}{m_k (\max_k - \min_k)}
 
     with :math:`v_k^\pm` the next larger and smaller values of objective :math:`k` and
     :math:`m_k` the number of points that share the value. A point with the largest or smallest
-    value of an objective is infinitely far. Without shared values this is the distance of
-    NSGA-II; points that share a value divide its room between them. A value that is lacking
-    gives its point no room, and takes none from others.
+    value of an objective is infinitely far. Without shared values this is the crowding distance
+    of NSGA-II; points that share a value divide the distance between them. A missing value adds
+    nothing to its point, and takes nothing from others.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def crowding(points: Points) -> NDArray[np.float64]:
         values, place, counts = np.unique(
             column[has_value], return_inverse=True, return_counts=True
         )
-        if len(values) > 1:  # an objective that all points share says nothing of their spread
+        if len(values) > 1:  # an objective with one value for all points shows no spread
             gaps = np.full(len(values), np.inf)
             gaps[1:-1] = (values[2:] - values[:-2]) / (values[-1] - values[0]) / counts[1:-1]
             room[has_value] += gaps[place]
@@ -99,21 +99,21 @@ def crowding(points: Points) -> NDArray[np.float64]:
 
 
 def best_first(points: Points, shortfalls: Points | None = None) -> NDArray[np.intp]:
-    """Return the order of points by front, within a front the least crowded first.
+    """Return the order of points by front, and within a front the least crowded first.
 
     Parameters
     ----------
     points
         (point, objective)
     shortfalls
-        (point,): by how much each misses what is required of it, 0 or less where it meets it;
-        None where nothing is required. Points that miss it come after all others, the nearest
-        first, however good their objectives are
+        (point,): distance of each point from its requirements, 0 or less where it meets them;
+        None without requirements. Points that miss a requirement come after all others, the
+        nearest first, however good their objectives are
 
     Returns
     -------
     NDArray
-        (point,): indices; points that nothing tells apart keep their order
+        (point,): indices; points that tie keep their order
 
     References
     ----------
@@ -122,7 +122,7 @@ def best_first(points: Points, shortfalls: Points | None = None) -> NDArray[np.i
     points = np.asarray(points, dtype=np.float64)
     missed = np.zeros(len(points)) if shortfalls is None else np.maximum(shortfalls, 0)
     rank, spread = np.empty(len(points), np.intp), np.empty(len(points))
-    # What misses the same as another is compared with it, and with no other.
+    # A point is compared only with points of the same shortfall.
     for group in (np.flatnonzero(missed == value) for value in np.unique(missed)):
         rank[group] = non_dominated_rank(points[group])
         for front in np.unique(rank[group]):
@@ -153,7 +153,7 @@ def hypervolume(points: Points, reference: Points) -> float:
     points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     points = points[(points < reference).all(axis=1)]
     points = points[np.argsort(points[:, 0])]
-    # From each point to the next, the lowest point so far bounds what is dominated.
+    # Between a point and the next one, the lowest point so far bounds the dominated area.
     widths = np.diff(points[:, 0], append=reference[0])
     heights = reference[1] - np.minimum.accumulate(points[:, 1])
     return float((widths * heights).sum())

@@ -1,4 +1,4 @@
-"""Whether fits that differ only in their seed find the same latents."""
+"""Measure whether fits that differ only in their seed find the same latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LASSO_PENALTY = 0.1
 
 @dataclass(frozen=True, slots=True)
 class UDR:
-    """Agreement of each fit with the others."""
+    """Agreement of each fit with all others."""
 
     per_fit: NDArray[np.float64]
     """(fit,) in [0, 1]: the median over the other fits."""
@@ -32,9 +32,9 @@ def udr(
 ) -> UDR | None:
     r"""Return the unsupervised disentanglement ranking of fits of the same hyperparameters.
 
-    With :math:`R_{ab}` the strength by which latent :math:`a` of fit :math:`i` stands for latent
-    :math:`b` of fit :math:`j`, either the absolute lasso weight or the absolute Spearman
-    correlation,
+    Let :math:`R_{ab}` be the strength of the relation between latent :math:`a` of fit :math:`i`
+    and latent :math:`b` of fit :math:`j`: the absolute lasso weight, or the absolute Spearman
+    correlation. Then
 
     .. math::
         s(R) = \tfrac12\Big[
@@ -48,11 +48,11 @@ def udr(
     Parameters
     ----------
     latents_by_fit
-        One (frame, latent) a fit: posterior means of the unsupervised latents on the same frames
+        One array (frame, latent) a fit: posterior means of unsupervised latents on the same frames
     kl_by_fit
-        One (latent,) a fit: mean KL of each latent, from `mean_kl`
+        One array (latent,) a fit: mean KL of each latent, from `mean_kl`
     method
-        How the strength is measured
+        Measure of the strength
 
     Returns
     -------

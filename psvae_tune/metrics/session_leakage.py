@@ -1,4 +1,4 @@
-"""Whether latents tell sessions apart."""
+"""Measure whether latents tell sessions apart."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ def session_accuracy(
     latents: Floats,
     session: NDArray[np.integer],
 ) -> float | None:
-    """Return how well a linear classifier reads the session from the latents.
+    """Return the accuracy of a linear classifier of the session from the latents.
 
     Logistic regression on standardised latents, fitted on one split and scored on another. The
     score is the mean over sessions of the fraction of their frames classified correctly, so
@@ -21,15 +21,15 @@ def session_accuracy(
     Parameters
     ----------
     latents_train, latents
-        (frame, latent); to fit on and to score
+        (frame, latent) to fit on, and to score
     session_train, session
-        (frame,) session index of the same frames
+        (frame,) index of the session of each of these frames
 
     Returns
     -------
     float or None
-        In [0, 1]; None without latents, with one session to learn from, or without frames to
-        score
+        Accuracy in [0, 1]; None without latents, with one session to learn from, or without
+        frames to score
     """
     if latents.shape[1] == 0 or len(latents) == 0 or len(np.unique(session_train)) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Where in the frame a latent acts."""
+"""Measure where in the frame a latent acts."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from psvae_tune.metrics.arrays import Floats
 
 @dataclass(frozen=True, slots=True)
 class Localisation:
-    """Where traversals of latents change the frame."""
+    """Places in the frame that traversals of latents change."""
 
     energy: NDArray[np.float64]
-    """(latent, channel, height, width): share of each pixel in the change, adding up to 1; all 0
-    for a latent that changes nothing."""
+    """(latent, channel, height, width): share of each pixel in the change. The shares of a latent
+    add up to 1, or are all 0 for a latent that changes nothing."""
     concentration: NDArray[np.float64]
     """(latent,): 0 where the change is spread over the frame (or absent), 1 in a single pixel."""
     overlap: float | None
@@ -43,7 +43,7 @@ def traversal_localisation(difference_maps: Floats) -> Localisation:
     """
     n_latents = len(difference_maps)
     change = np.abs(np.asarray(difference_maps, np.float64).reshape(n_latents, -1))
-    # Divided by the largest change first: the square of a tiny one would underflow.
+    # Changes are first divided by the largest one, since the square of a tiny one would underflow.
     change = _divide_rows(change, change.max(axis=1, initial=0.0))
     energy = _divide_rows(change**2, (change**2).sum(axis=1))
     logs = np.log(energy, out=np.zeros_like(energy), where=energy > 0)

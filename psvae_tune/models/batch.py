@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out of it.
+"""Inputs and outputs of a model.
 
 Axes are named frame, channel, height, width, label and latent throughout.
 """
@@ -18,7 +18,7 @@ ArrayLike = Tensor | NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class DataShape:
-    """The sizes of the data that a model is built for."""
+    """Sizes of the data that a model is built for."""
 
     n_channels: int
     height: int
@@ -29,7 +29,7 @@ class DataShape:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One clip, or one clip from each of several sessions, on one device."""
+    """One clip, or one clip from each of several sessions, as tensors on one device."""
 
     frames: Tensor
     """(frame, channel, height, width) in [0, 1]."""
@@ -95,7 +95,7 @@ def _count_valid(values: Tensor, mask: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of frames without sampling."""
+    """Output of a model for the frames of a batch."""
 
     frames: Tensor
     """(frame, channel, height, width)."""
@@ -116,14 +116,14 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """An objective on one batch: named terms with their weights, and what was predicted."""
+    """An objective on one batch: the terms with their weights, and the prediction."""
 
     terms: Mapping[str, Term]
     prediction: Prediction
 
     @property
     def loss(self) -> Tensor:
-        """The weighted sum of the terms."""
+        """Weighted sum of the terms."""
         first, *rest = (term.weight * term.value for term in self.terms.values())
         return sum(rest, start=first)
 

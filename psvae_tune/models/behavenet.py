@@ -1,4 +1,4 @@
-"""Models fitted by the reference implementation (BehaveNet), as models of this project."""
+"""Turn models fitted by the reference implementation (BehaveNet) into models of this project."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from psvae_tune.models.registry import build_model
 WHERE = "reference model"
 State = Mapping[str, NDArray[Any]]
 
-# Parameter names of the reference implementation, and ours.
+# Names of parameters: a pattern for those of the reference implementation, and ours.
 RENAMES = (
     (r"encoding\.encoder\.conv(\d+)_sess_io_layers\.(.+)", r"net.encoder.blocks.\1.conv.\2"),
     (r"encoding\.encoder\.conv(\d+)\.(.+)", r"net.encoder.blocks.\1.conv.0.\2"),
@@ -41,7 +41,7 @@ RENAMES = (
     (r"decoding\.bias", r"net.bias"),
     (r"projection\.(.+)", r"projection.\1"),
 )
-# What says nothing new: the completion of the projection, and a second name of tied weights.
+# Parameters that repeat others: the completion of the projection, a second name of tied weights.
 REDUNDANT = re.compile(r"U\.|decoding\.encoder\.")
 
 
@@ -62,7 +62,7 @@ def model_from_reference(meta: Mapping[str, Any], state: State) -> Model:
     Returns
     -------
     Model
-        In evaluation mode.
+        The model in evaluation mode.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def _translate(state: State, model: Model) -> dict[str, Tensor]:
         ours["rotation"] = _tensor(rotation)
         background_bias = rest.pop("encoding.C.bias", None)
         if background_bias is not None:
-            # A shift after the rotation is a rotated shift before it.
+            # A shift after the rotation equals a rotated shift before it.
             shift = background_bias @ rotation[model.partition.background]
             rest["encoding.FF.bias"] = rest["encoding.FF.bias"] + shift
     for name, value in rest.items():

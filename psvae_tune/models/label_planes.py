@@ -1,11 +1,11 @@
-"""Tracked points as images: what a conditional encoder sees beside the frames."""
+"""Tracked points as images, which a conditional encoder sees in addition to the frames."""
 
 import torch
 from torch import Tensor
 
 
 def label_planes(labels_sc: Tensor, height: int, width: int) -> Tensor:
-    """Return one plane a tracked point, 1 in the pixel nearest to the point and 0 elsewhere.
+    """Return one plane for each tracked point: 1 in the pixel nearest to it and 0 elsewhere.
 
     Points beyond the border are moved to it; a point that is NaN goes to the pixel (0, 0).
 
@@ -14,12 +14,12 @@ def label_planes(labels_sc: Tensor, height: int, width: int) -> Tensor:
     labels_sc
         (frame, label) in pixels: all x, then all y.
     height, width
-        Of the frames, in pixels.
+        Size of the frames in pixels.
 
     Returns
     -------
     Tensor
-        (frame, label / 2, height, width), of the type of ``labels_sc``.
+        (frame, label / 2, height, width), with the dtype of ``labels_sc``.
     """
     x, y = labels_sc.nan_to_num(nan=0.0).chunk(2, dim=1)
     columns = x.clamp(0, width - 1).round().long()

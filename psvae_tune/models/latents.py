@@ -20,7 +20,7 @@ class Blocks(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """How many latents each block has; they lie supervised, background, unsupervised."""
+    """Number of latents in each block; the blocks lie in the order of the fields."""
 
     n_supervised: int
     n_background: int
@@ -28,22 +28,22 @@ class Partition:
 
     @property
     def n_latents(self) -> int:
-        """Return how many latents there are in all."""
+        """Number of latents in all blocks."""
         return self.n_supervised + self.n_background + self.n_unsupervised
 
     @property
     def supervised(self) -> slice:
-        """Return the columns of the supervised block."""
+        """Columns of the supervised block."""
         return slice(0, self.n_supervised)
 
     @property
     def background(self) -> slice:
-        """Return the columns of the background block."""
+        """Columns of the background block."""
         return slice(self.n_supervised, self.n_supervised + self.n_background)
 
     @property
     def unsupervised(self) -> slice:
-        """Return the columns of the unsupervised block."""
+        """Columns of the unsupervised block."""
         return slice(self.n_supervised + self.n_background, self.n_latents)
 
     @classmethod
@@ -72,7 +72,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What an encoder says of frames: a Gaussian each, or a point for a deterministic model."""
+    """Output of an encoder: a Gaussian for each frame, or a point of a deterministic model."""
 
     mean: Tensor
     """(frame, latent)."""
@@ -81,7 +81,8 @@ class Posterior:
     frame_size: tuple[int, int]
     """(height, width) of the encoded frames."""
     switches: tuple[Tensor, ...] = ()
-    """Where each max pooling found its maximum, from the frames inwards; unpooling needs it."""
+    """Position of the maximum in each window of max pooling, one tensor a layer, from the frames
+    inwards; unpooling needs them."""
 
     def sample(self, rng: Generator | None) -> Tensor:
         r"""Draw latents, :math:`z = \mu + e^{\log\sigma^2 / 2} \epsilon`.
@@ -89,7 +90,7 @@ class Posterior:
         Parameters
         ----------
         rng
-            On the device of the mean; None returns the mean.
+            Generator on the device of the mean; None returns the mean.
 
         Returns
         -------
@@ -105,14 +106,14 @@ class Posterior:
 
 
 def draw_rotation(n_latents: int, rng: Generator) -> Tensor:
-    """Draw an orthogonal matrix, all of them being equally likely.
+    """Draw an orthogonal matrix from the uniform distribution.
 
     Parameters
     ----------
     n_latents
-        Rows and columns.
+        Number of rows, and of columns.
     rng
-        A generator of the CPU.
+        Generator on the CPU.
 
     Returns
     -------
@@ -126,5 +127,5 @@ def draw_rotation(n_latents: int, rng: Generator) -> Tensor:
     """
     normal = torch.randn(n_latents, n_latents, generator=rng, dtype=torch.float64)
     q, r = torch.linalg.qr(normal)
-    # Without the signs the distribution would depend on the convention of the factorisation.
+    # The convention of the factorisation fixes signs, which would make the draws uneven.
     return (q * r.diagonal().sign()).to(torch.get_default_dtype())

@@ -35,8 +35,8 @@ def mean_squared_error(target: Tensor, prediction: Tensor, mask: Tensor | None =
     target, prediction
         (frame, ...).
     mask
-        Of the same shape, 0 where an entry does not count; None where all count. Without any
-        valid entry the error is 0.
+        (frame, ...), 0 where an entry does not count; None where all count. Without any valid
+        entry the error is 0.
 
     Returns
     -------
@@ -46,13 +46,14 @@ def mean_squared_error(target: Tensor, prediction: Tensor, mask: Tensor | None =
     error = target - prediction
     if mask is None:
         return error.square().mean()
-    # Selected before squaring, so that not even a NaN under the mask reaches the gradient.
+    # Entries are selected before they are squared, so that no NaN under the mask reaches the
+    # gradient.
     valid = torch.where(mask > 0, error, torch.zeros_like(error))
     return valid.square().sum() / mask.sum().clamp_min(1)
 
 
 def gaussian_nll(target: Tensor, prediction: Tensor, mask: Tensor | None = None) -> Tensor:
-    r"""Negative log-likelihood of a frame's entries under Gaussians of unit variance.
+    r"""Return the negative log-likelihood of a frame under Gaussians of unit variance.
 
     .. math:: \frac{n}{|V|} \sum_{i \in V} \frac{(t_i - \hat t_i)^2 + \log 2\pi}{2}
 
@@ -64,7 +65,7 @@ def gaussian_nll(target: Tensor, prediction: Tensor, mask: Tensor | None = None)
     target, prediction
         (frame, ...).
     mask
-        Of the same shape, 0 where an entry does not count; None where all count.
+        (frame, ...), 0 where an entry does not count; None where all count.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def gaussian_nll(target: Tensor, prediction: Tensor, mask: Tensor | None = None)
 
 
 def kl_to_std_normal(mean: Tensor, logvar: Tensor) -> Tensor:
-    r"""KL divergence of diagonal Gaussians from the standard normal.
+    r"""Return the KL divergence of diagonal Gaussians from the standard normal.
 
     .. math:: \frac12 \sum_d \left(\mu_d^2 + \sigma_d^2 - \log \sigma_d^2 - 1\right)
 
@@ -165,9 +166,9 @@ def triplet_loss(
     session_index
         (frame,) integers.
     rng
-        Draws positives and negatives; on the device of ``mean``.
+        Generator on the device of ``mean``, which draws positives and negatives.
     margin
-        By how much a negative must be farther away than a positive.
+        Distance by which a negative must be farther away than a positive.
 
     Returns
     -------
@@ -184,7 +185,7 @@ def triplet_loss(
     counts = is_positive.any(dim=1) & is_negative.any(dim=1)
 
     def distance_to_one_of(is_candidate: Tensor) -> Tensor:
-        # An anchor without candidates draws itself; it is left out of the mean.
+        # An anchor without candidates draws itself, and is left out of the mean.
         is_drawable = torch.where(counts[:, None], is_candidate, itself)
         drawn = torch.multinomial(is_drawable.to(mean.dtype), 1, generator=rng).squeeze(1)
         return torch.linalg.vector_norm(mean - mean[drawn], dim=1)
@@ -195,7 +196,7 @@ def triplet_loss(
 
 
 def projection_error(latents: Tensor, projection: Tensor) -> Tensor:
-    r"""Part of the latents that the subspace of the labels does not hold.
+    r"""Average the squared part of the latents outside the subspace of the labels.
 
     .. math:: \mathrm{mean}\left[(z - P^\top P z)^2\right]
 

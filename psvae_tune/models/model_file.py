@@ -19,19 +19,19 @@ from psvae_tune.models.registry import build_model
 
 FORMAT = 1
 MAX_SIZE = 10_000
-"""Pixels of a side, channels, labels or sessions; more is damage."""
+"""Largest height, width, and number of channels, labels or sessions; more is damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """What a model file holds."""
+    """Contents of a model file."""
 
     model: Model
-    """In evaluation mode."""
+    """The model in evaluation mode."""
     label_scaler: LabelScaler
     """The units of the labels, session by session."""
     extra: dict[str, Any]
-    """Whatever else was saved beside the model, as plain JSON."""
+    """Further values that were saved with the model, as plain JSON."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -52,13 +52,13 @@ def save_model(
     Parameters
     ----------
     path
-        Where; its folder must exist.
+        Path of the file, in a folder that exists.
     model
-        On any device.
+        Model on any device.
     label_scaler
         The units of the labels; None where labels are as recorded, or where there are none.
     extra
-        Anything else that JSON can hold.
+        Further values that JSON can hold.
 
     Side effects: writes beside ``path``, then renames.
     """
@@ -80,15 +80,15 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> SavedMod
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     device
-        Where the model is to be.
+        Device that the model is put on.
 
     Raises
     ------
     StorageError
-        If the file is missing, cut short, a pickle, not a model, or a model of other settings
-        than it claims.
+        If the file is missing, cut short, a pickle or no model, or if its weights do not fit its
+        settings.
     """
     where = str(path)
     content = _read(where, device)
@@ -120,7 +120,7 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> SavedMod
 
 
 def _problems(shape: DataShape, extra: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with what a model file says beside its settings."""
+    """Yield the problems of a model file apart from those of its settings."""
     lowest = DataShape(1, 1, 1, 0, 1)
     for name, value in asdict(shape).items():
         least = getattr(lowest, name)

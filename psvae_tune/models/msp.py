@@ -13,17 +13,17 @@ from psvae_tune.models.losses import mean_squared_error, projection_error
 
 
 class CondAEMSP(AE):
-    """Autoencoder with a subspace of its latents that holds the labels.
+    """Autoencoder whose latents have a subspace that holds the labels.
 
-    The subspace lies across the latents, so the blocks of the partition are those of
-    `to_partition`: first the labels P z, then coordinates N z in the null space of P.
+    The subspace lies across the latents, so the partition has coordinates of its own, which
+    `to_partition` gives: first the labels P z, then N z in the null space of P.
     """
 
     config: CondAEMSPConfig
 
     def __init__(self, config: CondAEMSPConfig, shape: DataShape) -> None:
         super().__init__(config, shape)
-        # Without a bias, as published: labels must be centred.
+        # The projection has no bias, as published, so labels must be centred.
         self.projection = nn.Linear(config.n_ae_latents, shape.n_labels, bias=False)
 
     def objective(
@@ -46,7 +46,7 @@ class CondAEMSP(AE):
         return labels
 
     def latents_for_labels(self, labels: Tensor) -> Tensor:
-        """Return the labels: in `to_partition` they are coordinates themselves."""
+        """Return the labels, which are coordinates of the partition themselves."""
         return labels
 
     def to_partition(self, mean: Tensor) -> Tensor:

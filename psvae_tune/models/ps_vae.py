@@ -18,7 +18,7 @@ from psvae_tune.models.vae import frames_nll, kl_rows
 
 
 class PSVAE(Model):
-    """VAE with a latent for each label, and latents that are driven to be independent.
+    """VAE with a latent for each label, and further latents that are driven to be independent.
 
     A fixed rotation, drawn from ``rng_seed_model``, maps the output of the encoder to the
     blocks of the latent space.
@@ -79,7 +79,7 @@ class PSVAE(Model):
 
 
 class MultisessionPSVAE(PSVAE):
-    """PS-VAE whose background latents take up what differs between sessions."""
+    """PS-VAE whose background latents hold the differences between sessions."""
 
     config: MSPSVAEConfig
 
@@ -89,7 +89,7 @@ class MultisessionPSVAE(PSVAE):
         """Return the rows of the PS-VAE and the triplet loss of the background means."""
         assert batch.session_index is not None
         background = self.partition.split(prediction.mean).background
-        # Without a generator the triplets are always the same.
+        # Without a generator, the same triplets are drawn every time.
         rng = rng or torch.Generator(background.device).manual_seed(0)
         triplet = triplet_loss(background, batch.session_index, rng)
         return {
@@ -101,7 +101,7 @@ class MultisessionPSVAE(PSVAE):
 class Readout(nn.Module):
     """A scale and a shift for each label.
 
-    They begin at 1 and 0, which is where standardised labels and standard normal latents agree.
+    They start at 1 and 0, where standardised labels equal standard normal latents.
     """
 
     def __init__(self, n_labels: int) -> None:

@@ -1,4 +1,4 @@
-"""The models by name, and the one way to build one."""
+"""All models by name, and the function that builds one."""
 
 from collections.abc import Iterator
 
@@ -35,7 +35,7 @@ def build_model(config: ModelConfig, shape: DataShape) -> Model:
     config
         Settings of the model.
     shape
-        Of the data it is for.
+        Sizes of the data that the model is built for.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def build_model(config: ModelConfig, shape: DataShape) -> Model:
     """
     if problems := list(_misfits(config, shape)):
         raise ConfigError("model", problems)
-    # Networks draw their weights from the global generator: lend it, and put it back.
+    # Networks draw their weights from the global generator, whose state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.rng_seed_model)
         return MODELS[config.model_class](config, shape)

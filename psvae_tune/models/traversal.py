@@ -17,7 +17,7 @@ _N_DECODED_AT_ONCE = 64
 
 
 class Traversal(NamedTuple):
-    """What one frame becomes."""
+    """Frames and labels that one frame is decoded to."""
 
     frames: Floats
     """(latent, value, channel, height, width)."""

@@ -55,12 +55,12 @@ class BetaTCVAE(Model):
 
 
 def frames_nll(batch: Batch, prediction: Prediction) -> Term:
-    """Return the row of the likelihood of the frames."""
+    """Return the term of the likelihood of the frames."""
     return Term(1, gaussian_nll(batch.frames, prediction.frames, batch.frame_mask))
 
 
 def kl_rows(z: Tensor, mean: Tensor, logvar: Tensor, ramp: float, beta: float) -> dict[str, Term]:
-    """Return the rows of the decomposed KL of latents, β on the total correlation."""
+    """Return the terms of the decomposed KL of latents, with β on the total correlation."""
     kl = decompose_kl(z, mean, logvar)
     return {
         "icmi": Term(ramp, kl.icmi),

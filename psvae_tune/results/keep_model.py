@@ -1,4 +1,4 @@
-"""A fitted model is scored, kept in its run and pictured there."""
+"""Score a fitted model, and log it and its figures to its run."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def best_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return validation metrics under the names of the best epoch's."""
+    """Return validation metrics under the names that they have at the best epoch."""
     return {
         f"best/{key.removeprefix('val/')}": value
         for key, value in metrics.items()
@@ -40,7 +40,7 @@ def keep_model(
     run: TrialRun | Outbox,
     movies: MovieFormat = "mp4",
 ) -> dict[str, float]:
-    """Score a fitted model, keep it in a run and picture it there; return its metrics.
+    """Score a fitted model, log it and its figures to a run, and return its metrics.
 
     Side effects: logs to the run.
     """
@@ -60,9 +60,9 @@ def keep_model(
 
 
 def _log_pictures(trial: FinishedTrial, run: TrialRun | Outbox, movies: MovieFormat) -> None:
-    """Log everything there is to look at. Side effects: logs to the run.
+    """Log all figures and movies of a trial. Side effects: logs to the run.
 
-    Numbers and weights are safe by now, so no picture that cannot be made may fail the trial.
+    Metrics and weights are logged before, so a picture that cannot be made fails no trial.
     """
     with TemporaryDirectory() as folder:
         for name, make in make_files(trial, movies):
@@ -74,7 +74,7 @@ def _log_pictures(trial: FinishedTrial, run: TrialRun | Outbox, movies: MovieFor
 
 
 def describe_session(session: Session) -> dict[str, str]:
-    """Return what MLflow shows of a recording."""
+    """Return the description of a recording that MLflow shows."""
     header = session.header
     profile = {
         "n_frames": header.n_frames,

@@ -1,4 +1,4 @@
-"""Latents and predicted labels of whole recordings, and the files that hold them.
+"""Latents and predicted labels of whole recordings, and their files.
 
 The HDF5 file has the layout of the recordings: group ``latents`` and, where the model predicts
 labels, ``labels_hat``, one dataset a clip, and the names of the columns as attributes.
@@ -27,11 +27,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says of every frame of one session."""
+    """Output of a model for every frame of one session."""
 
     latent_names: tuple[str, ...]
     label_names: tuple[str, ...]
-    """Of the predicted labels; empty where the model predicts none."""
+    """Names of the predicted labels; empty where the model predicts none."""
     clip_names: tuple[str, ...]
     clip_lengths: tuple[int, ...]
     latents: Floats
@@ -97,7 +97,7 @@ def _write_group(
 
 
 def to_csv(predictions: Predictions) -> bytes:
-    """Return predictions as a table, one row a frame: clip, frame, latents, labels."""
+    """Return predictions as CSV, one row a frame: clip, frame, latents, labels."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     latent_columns = [f"latent: {name}" for name in predictions.latent_names]

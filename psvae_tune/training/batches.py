@@ -1,4 +1,4 @@
-"""From recordings to the batches that a model is trained and scored on."""
+"""Make batches of recordings, on which a model is trained and scored."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,18 +27,18 @@ With the most trials that share a GPU, recordings fill half of it.
 
 @dataclass(frozen=True, slots=True)
 class PreparedSession:
-    """A session with its clips split and its labels scaled."""
+    """A session with its clips split and its labels standardised."""
 
     session: Session
     splits: Splits
     labels: np.ndarray[Any, np.dtype[np.float32]] | None
-    """(frame, label), scaled."""
+    """(frame, label), standardised."""
     resident: Mapping[str, Tensor] | None = None
-    """`arrays` on the device of the model; None: they are brought there clip by clip."""
+    """`arrays` on the device of the model; None if each clip is copied there when it is needed."""
 
     @property
     def arrays(self) -> dict[str, Frames]:
-        """All that is known frame by frame, under the names of the session's fields."""
+        """Arrays with a row for each frame, under the names of the session's fields."""
         session = self.session
         found = {
             "frames": session.frames,
@@ -52,7 +52,7 @@ class PreparedSession:
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """All sessions of a trial, ready to be cut into batches."""
+    """Sessions of a trial, ready to be cut into batches."""
 
     sessions: tuple[PreparedSession, ...]
     label_scaler: LabelScaler | None
@@ -61,7 +61,7 @@ class PreparedData:
 
     @property
     def shape(self) -> DataShape:
-        """The sizes that a model must be built for."""
+        """Sizes that a model must be built for."""
         header = self.sessions[0].session.header
         return DataShape(*header.frame_shape, header.n_labels, len(self.sessions))
 
@@ -126,7 +126,7 @@ class PreparedData:
         batches
             The (session, clip) pairs of each.
         device
-            Where they are wanted.
+            Device that the batches are put on.
 
         Raises
         ------
@@ -134,8 +134,9 @@ class PreparedData:
             If a recording that stays in its file cannot be read, or was changed.
         """
         calls = (partial(self.batch, clips, device) for clips in batches)
-        # A processor has no time to spare, and what one thread allocates and another one frees
-        # leaves holes: a trial of a recording larger than memory grew by its validation split.
+        # On a CPU, reading ahead gains nothing. It also fragments memory, because one thread
+        # allocates and another one frees: a trial with a recording larger than memory grew by
+        # the size of its validation split.
         if device.type == "cpu" or all(item.resident is not None for item in self.sessions):
             yield from (call() for call in calls)
         else:
@@ -150,9 +151,9 @@ T = TypeVar("T")
 
 
 def prefetch(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Yield what calls return, in order; while one result is used, the next call is made.
+    """Yield the results of calls in order; while one result is used, the next call runs.
 
-    What a call raises is raised in the place of its result.
+    An exception of a call is raised in the place of its result.
     """
     with ThreadPoolExecutor(1) as beside:
         coming = None
@@ -170,29 +171,29 @@ def _to_device(array: Any, device: torch.device) -> Tensor:
     # torch.tensor copies: the arrays may be read-only memory shared with other trials.
     copied = torch.tensor(array)
     if device.type == "cuda":
-        # From pinned memory a copy waits for no kernel, so that this process is ahead.
+        # A copy from pinned memory waits for no kernel, so this process can run ahead.
         copied = copied.pin_memory()
     return copied.to(device, non_blocking=True)
 
 
 def device_cache_bytes(device: torch.device) -> int:
-    """Return how many bytes of recordings may stay on a device: none on the processor."""
+    """Return how many bytes of recordings may stay on a device; 0 for the CPU."""
     if device.type != "cuda":
         return 0
     return int(GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
 def cache_on_device(data: PreparedData, device: torch.device, room: int) -> PreparedData:
-    """Return data whose recordings are on a device as a whole, or as they are if too large.
+    """Return data with all recordings on a device, or unchanged data if they are too large.
 
     Parameters
     ----------
     data
-        To be used there.
+        Data whose recordings lie in the memory of the host.
     device
-        Of the model.
+        Device of the model.
     room
-        Bytes that frames and their masks may take there, as from `device_cache_bytes`.
+        Bytes that frames and their masks may take on the device, as from `device_cache_bytes`.
 
     Raises
     ------
@@ -204,7 +205,7 @@ def cache_on_device(data: PreparedData, device: torch.device, room: int) -> Prep
         return data
     try:
         copies = [_copy(item, device) for item in data.sessions]
-    except torch.OutOfMemoryError:  # more trials share the GPU than are told of in `GPU_SHARE`
+    except torch.OutOfMemoryError:  # more trials share the GPU than `MAX_TRIALS_PER_GPU`
         return data
     return replace(
         data,
@@ -215,7 +216,7 @@ def cache_on_device(data: PreparedData, device: torch.device, room: int) -> Prep
 
 
 def _copy(item: PreparedSession, device: torch.device) -> dict[str, Tensor]:
-    """Return all arrays of a session on a device, brought there clip by clip."""
+    """Return all arrays of a session on a device; they are copied clip by clip."""
     clips = [item.session.clip(clip) for clip in range(item.session.header.n_clips)]
     copies = {}
     for name, array in item.arrays.items():
@@ -232,7 +233,7 @@ def _concatenate(parts: Sequence[Batch]) -> Batch:
         if all(tensor is None for tensor in tensors):
             return None
         if name.endswith("mask"):
-            # A session without masks is valid everywhere, also beside one with masks.
+            # A session without masks is valid everywhere, even if another one has masks.
             shaped = "labels" if name == "label_mask" else "frames"
             tensors = [
                 torch.ones_like(getattr(part, shaped)) if tensor is None else tensor
@@ -251,7 +252,7 @@ def prepare_data(sessions: Sequence[Session], config: TrialConfig) -> PreparedDa
     sessions
         Recordings of one frame shape and one set of labels.
     config
-        Gives the splits, the fraction of the training clips, the scaling and their seeds.
+        Settings of the splits, the fraction of the training clips, the scaling and their seeds.
 
     Raises
     ------
@@ -269,7 +270,7 @@ def prepare_data(sessions: Sequence[Session], config: TrialConfig) -> PreparedDa
             scaler = fit_label_scaler(session, train, data.label_scaling)
             scalers.append(scaler)
             labels = scaler.transform(session.labels)
-            # What stands under the mask must not reach a model, not even as a distant outlier.
+            # No value under the mask must reach a model, not even as a distant outlier.
             labels[~session.label_masks] = 0
         prepared.append(PreparedSession(session, splits, labels))
     label_scaler = LabelScaler.join(scalers) if scalers else None

@@ -1,4 +1,4 @@
-"""The state of a fit as bytes, to go on from after a crash."""
+"""The state of a fit as bytes, from which a fit continues after a crash."""
 
 import hashlib
 import io
@@ -43,12 +43,12 @@ def load_state(state: TrainState, saved: bytes) -> None:
     Raises
     ------
     StorageError
-        If the bytes are no such state, are damaged, or are of another model; then ``state`` may
-        be half of the one and half of the other.
+        If the bytes are no such state, are damaged, or belong to another model. Then ``state``
+        may be changed in part, and must not be used.
     """
     digest, content = saved[:_DIGEST], saved[_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
-        # Else a few wrong bits would go unnoticed, as slightly different numbers.
+        # Without this check, a few wrong bits would pass as slightly different numbers.
         raise StorageError("checkpoint", "cannot be continued from: it is damaged")
     try:
         raw: dict[str, Any] = torch.load(

@@ -1,4 +1,7 @@
-"""What an epoch costs here, from a few batches of the real recordings."""
+"""Measure what one trial costs on this machine.
+
+The cost is taken from training the longest clips for two epochs and from one validation.
+"""
 
 import time
 from collections.abc import Sequence
@@ -25,19 +28,19 @@ N_CLIPS = 4
 
 @dataclass(frozen=True, slots=True)
 class TrialCost:
-    """What one trial needs."""
+    """Time and memory that one trial takes."""
 
     epoch_s: float
-    """Validation included."""
+    """Seconds of an epoch, its share of the validations included."""
     memory_bytes: int
-    """Of its process, without the recordings, which all trials share; on a GPU, there, with the
-    recordings that stay on it."""
+    """Peak memory of the process in bytes, without the recordings, which all trials share. On a
+    GPU, peak memory of the GPU, with the recordings that stay on it."""
 
 
 def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> TrialCost:
     """Train the longest clips for two epochs, time the second, and validate once.
 
-    The times are those of a trial that has its cores for itself.
+    The times are those of a trial that shares its cores with no other.
 
     Side effects: sets the number of threads of this process, as a trial does.
     """
@@ -55,7 +58,7 @@ def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: in
     short = config.with_params({"val_check_interval": 10**9})
     state = start(short, few, device)
     epochs = fit(state, few, short)
-    # The first epoch also pays for what is set up once.
+    # The first epoch also sets up what later ones reuse.
     for _ in islice(epochs, 1):
         pass
     begin = time.perf_counter()
@@ -68,7 +71,7 @@ def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: in
 
 
 def _longest_clips(item: PreparedSession) -> tuple[int, ...]:
-    """Return the clips that take the most memory: a batch is as long as its clips."""
+    """Return the longest training clips, which take the most memory."""
     lengths = item.session.header.clip_lengths
     return tuple(sorted(item.splits.train, key=lambda clip: -lengths[clip])[:N_CLIPS])
 

@@ -1,4 +1,4 @@
-"""Scoring a model on a whole split, with posterior means and the same meaning for every trial."""
+"""Score a model on a whole split, from posterior means, in the same way for every trial."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.training.batches import PreparedData
 
-# The decomposed KL needs a draw; the same one in every validation keeps epochs comparable.
 EVALUATION_SEED = 0
-# The triplet loss compares every frame with every other: a spread of frames stands for a split.
+"""Seed of the draw that the decomposed KL needs; the same draw keeps epochs comparable."""
 MAX_TRIPLET_FRAMES = 2000
+"""Number of frames, spread over a split, that the triplet loss compares pair by pair."""
 
 
 Array = NDArray[Any]
@@ -27,7 +27,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class SplitTargets:
-    """The recorded side of a split, every clip after another."""
+    """Recorded labels and sessions of a split, one clip after another."""
 
     labels: Array | None
     """(frame, label), standardised; None where the recording has none."""
@@ -39,7 +39,7 @@ class SplitTargets:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A split as a model sees it, every clip after another, and the metrics of that."""
+    """Output of a model for a split, one clip after another, and its metrics."""
 
     metrics: dict[str, float]
     """Keys with the split, as in `metric_catalog`."""
@@ -58,11 +58,11 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on a split.
 
-    Predictions are made from posterior means. The terms of the KL, which are expectations over
-    the posterior, are taken on one draw from a fixed seed, at the weights' full values.
+    Predictions are made from posterior means. The terms of the KL are expectations over the
+    posterior; one draw with a fixed seed estimates them, and they have their full weights.
 
-    With several sessions, the metrics of frames and labels are there for each as well, under
-    ``val/label_r2/session_0`` and so on, in the order in which the sessions were given.
+    With several sessions, each session also has the metrics of frames and labels of its own,
+    ``val/label_r2/session_0`` and so on, in the order of the sessions.
 
     Side effects: puts the model into evaluation mode.
     """
@@ -94,7 +94,7 @@ def evaluate(
         }
     found |= _latent_metrics(model, evaluation)
     if "triplet" in found and len(data.sessions) > 1:
-        # Clip by clip there is nothing to compare, so it is taken over the split as a whole.
+        # A single clip has no other session to compare with, so the loss is that of the split.
         triplet = _triplet(model, evaluation)
         found |= {"triplet": triplet, "loss": means[-1] + terms.terms["triplet"].weight * triplet}
     for name, value in found.items():
@@ -141,7 +141,7 @@ def _pooled_metrics(
 
 
 def _triplet(model: Model, seen: Evaluation) -> float:
-    """Return the triplet loss of the background means of a split, the same draws every time."""
+    """Return the triplet loss of the background means of a split, with the same draws always."""
     n_frames = len(seen.mean)
     rows = np.linspace(0, n_frames - 1, min(n_frames, MAX_TRIPLET_FRAMES)).round().astype(int)
     background = torch.from_numpy(seen.mean[rows][:, model.partition.background])

@@ -1,4 +1,4 @@
-"""Metrics that a trial has once, at its end."""
+"""Compute the metrics that a trial has only once, at its end."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,7 +23,7 @@ N_TRAVERSED_CLIPS = 8
 
 
 def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dict[str, float]:
-    """Return the metrics that a trial has once: those of the test split and the costly ones.
+    """Return the metrics of the end of a trial: those of the test split, and the costly ones.
 
     Side effects: puts the model into evaluation mode.
     """
@@ -84,8 +84,9 @@ def _localisation(
 ) -> dict[str, float | None]:
     """Return where in the frame the unsupervised latents act, from traversals of each.
 
-    A latent goes from the 5th to the 95th percentile of the training frames, the others staying
-    as in the middle frame of a clip. The change of a pixel is its root mean square over clips.
+    A latent goes from the 5th to the 95th percentile of the training frames; the others stay as
+    they are in the middle frame of a clip. The change of a pixel is its root mean square over
+    clips.
     """
     columns = range(*model.partition.unsupervised.indices(model.partition.n_latents))
     if not columns:

@@ -1,6 +1,6 @@
-"""Fitting one model: an iterator of epochs that does not know who is watching.
+"""Fit one model: an iterator over epochs.
 
-Stopping early, checkpoints, progress and logging are the business of whoever consumes `fit`.
+The caller of `fit` stops trials, writes checkpoints, shows progress and logs.
 """
 
 import copy
@@ -34,21 +34,21 @@ class Best:
 
 @dataclass(slots=True)
 class TrainState:
-    """Everything that changes while a model is fitted, and all that is needed to go on."""
+    """Everything that changes while a model is fitted, and that a checkpoint must hold."""
 
     model: Model
     optimizer: torch.optim.Optimizer
     device: torch.device
     epoch: int = 0
-    """Epochs done."""
+    """Number of epochs done."""
     best: Best | None = None
     n_without_improvement: int = 0
-    """Validations since the best one."""
+    """Number of validations since the best one."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What one epoch brought."""
+    """Metrics of one epoch."""
 
     epoch: int
     """Counted from 1."""
@@ -72,16 +72,16 @@ def ramp(epoch: int, n_anneal_epochs: int) -> float:
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the number format to train convolutions in.
+    """Return the number format in which convolutions are trained.
 
     Parameters
     ----------
     precision
-        ``auto`` takes bfloat16 where matrix products are quicker in it: CUDA from compute
-        capability 8 on, processors with AMX. Elsewhere it would be emulated, or computed by
-        AVX512-BF16 alone, which took twice as long as float32 where it was measured.
+        ``auto`` takes bfloat16 on CUDA from compute capability 8 on and on processors with AMX,
+        where matrix products are quicker in it. Elsewhere bfloat16 is emulated, or has only
+        AVX512-BF16, whose gain depends on the processor.
     device
-        Where the model is trained.
+        Device that the model is trained on.
     """
     if precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
@@ -100,7 +100,7 @@ def start(config: TrialConfig, data: PreparedData, device: torch.device) -> Trai
     ConfigError
         If the model cannot be built for these data.
     """
-    # Convolutions are quickest with the channels of a pixel side by side.
+    # Convolutions are quickest when the channels of a pixel lie side by side.
     model = build_model(config.model, data.shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     train_convolutions_in(pick_dtype(config.training.precision, device), model)
     if isinstance(model.net, ConvNet):
@@ -118,15 +118,16 @@ def start(config: TrialConfig, data: PreparedData, device: torch.device) -> Trai
 def fit(state: TrainState, data: PreparedData, config: TrialConfig) -> Iterator[EpochReport]:
     """Train from ``state.epoch`` on, yielding after every epoch.
 
-    Draws depend on ``rng_seed_train`` and the number of the epoch alone, so a fit that was
-    interrupted continues with the numbers it would have had.
+    Draws depend on ``rng_seed_train`` and the number of the epoch alone, so an interrupted fit
+    continues with the numbers that it would have had.
 
     Side effects: updates ``state`` in place.
 
     Raises
     ------
     DivergedError
-        When a term of the loss is no longer finite; it names the first term and the epoch.
+        If a term of the loss is no longer finite; the error names the first such term and the
+        epoch.
     """
     while state.epoch < config.training.max_n_epochs and not _has_converged(state, config):
         epoch = state.epoch + 1
@@ -221,7 +222,7 @@ def _note_best(state: TrainState, metrics: dict[str, float], config: TrialConfig
 def best_model(state: TrainState) -> Model:
     """Return a copy of the model with the weights of its best epoch, in evaluation mode.
 
-    Before the annealing has ended no epoch can be the best; then the weights are the latest.
+    No epoch can be the best before the annealing has ended; until then the weights are the latest.
     """
     model = copy.deepcopy(state.model)
     if state.best is not None:

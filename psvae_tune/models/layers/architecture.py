@@ -13,18 +13,19 @@ FrameSize = tuple[int, int]
 
 WHERE = "model.ae_arch_json"
 
-# A decoder that ends in a fully connected layer has this many channels before it, as published.
 N_CHANNELS_BEFORE_FF = 16
+"""Channels before the fully connected layer that a decoder may end in, as published."""
 
 MAX_WEIGHTS = 10**9
-"""4 GB, and four times as much while they are fitted; the published network has 9 million."""
+"""Largest number of weights: 4 GB, and four times as much in a fit. The published network has
+9 million."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A convolution or a max pooling, as a step from the frames inwards to the latents.
 
-    A decoder goes through its layers outwards, taking the transpose of each step.
+    A decoder takes the transpose of each of its layers, from the last one outwards.
     """
 
     kind: Literal["conv", "pool"]
@@ -37,7 +38,7 @@ class Layer:
     padding: Literal["same", "valid"]
 
     def inner(self, outer: int) -> int:
-        """Return what is left of a height or width; below 1 if nothing is."""
+        """Return the height or width after the step; below 1 if nothing is left."""
         if self.kind == "conv" and self.padding == "same":
             return -(-outer // self.stride)
         if self.padding == "valid":
@@ -47,12 +48,12 @@ class Layer:
         return n_windows - 1 if (n_windows - 1) * self.stride >= outer else n_windows
 
     def outer(self, inner: int) -> int:
-        """Return the smallest height or width of which ``inner`` is left."""
+        """Return the smallest height or width that the step takes to ``inner``."""
         is_padded = self.kind == "conv" and self.padding == "same"
         return (inner - 1) * self.stride + (1 if is_padded else self.kernel)
 
     def overlap(self, outer: int, inner: int) -> int:
-        """Return by how much the windows reach beyond the border; negative: pixels left over.
+        """Return the pixels by which windows pass the border; negative if pixels are left over.
 
         The smaller half of it lies before the first pixel, as in TensorFlow.
         """
@@ -60,7 +61,7 @@ class Layer:
 
 
 def overlap(outer: int, inner: int, kernel: int, stride: int) -> int:
-    """Return by how many pixels ``inner`` windows reach beyond ``outer`` pixels.
+    """Return the number of pixels by which ``inner`` windows pass ``outer`` pixels.
 
     .. math:: (n_{inner} - 1) s + k - n_{outer}
     """
@@ -69,12 +70,12 @@ def overlap(outer: int, inner: int, kernel: int, stride: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:
-    """All layers of a network, for frames of any size."""
+    """Layers of a network, for frames of any size."""
 
     encoder: tuple[Layer, ...]
-    """From the frames inwards."""
+    """Layers of the encoder, from the frames inwards."""
     decoder: tuple[Layer, ...]
-    """Also from the frames inwards: the decoder takes them from last to first."""
+    """Layers of the decoder, also from the frames inwards; it takes them from last to first."""
     start: tuple[int, int, int] | None
     """(channel, height, width) that the decoder was told to start from."""
     has_last_ff: bool
@@ -113,7 +114,7 @@ class NetworkPlan:
         return n_weights
 
     def check(self, frame_size: FrameSize, n_latents: int) -> None:
-        """Refuse frames of a size for which the layers do not work.
+        """Refuse a size of frames for which the layers do not work.
 
         Raises
         ------

@@ -10,14 +10,14 @@ from psvae_tune.models.layers import matmul_conv, transposed_conv
 from psvae_tune.models.layers.architecture import FrameSize, Layer, NetworkPlan
 
 SLOPE = 0.05
-"""Of the leaky rectifiers."""
+"""Slope of the leaky rectifiers below 0."""
 
 
 def train_convolutions_in(dtype: torch.dtype, model: nn.Module) -> None:
     """Choose the number format of a model's convolutions. Side effects: changes the model.
 
-    It holds while the model is in training mode: what is scored and kept is computed in the
-    format of the weights, and weights, posterior and losses never leave it.
+    The choice holds in training mode alone. Scoring uses the format of the weights, and weights,
+    posteriors and losses always have it.
     """
     for module in model.modules():
         if isinstance(module, Block):
@@ -25,10 +25,10 @@ def train_convolutions_in(dtype: torch.dtype, model: nn.Module) -> None:
 
 
 class Block(nn.Module):
-    """A convolution, of which each session may have its own, and batch normalisation."""
+    """A convolution, or one for each session, and batch normalisation."""
 
     training_dtype: torch.dtype | None = None
-    """Of the convolution in training mode; None for that of the weights."""
+    """Number format of the convolution in training mode; None for that of the weights."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Block(nn.Module):
         return x if self.norm is None else self.norm(x)
 
     def _cast(self, x: Tensor, conv: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """Return an input, the weight and the bias in the format that is to be computed in."""
+        """Return an input, the weight and the bias in the number format of the computation."""
         weight, bias = conv.weight, conv.bias
         assert isinstance(weight, Tensor)
         assert isinstance(bias, Tensor)
@@ -104,7 +104,7 @@ def by_session(
     x: Tensor,
     session_index: Tensor | None,
 ) -> Tensor:
-    """Apply to each frame the copy of its session, or the only copy there is."""
+    """Apply to each frame the layer of its session, or the only layer."""
     if len(copies) == 1:
         return apply(copies[0], x)
     assert session_index is not None
@@ -127,7 +127,7 @@ def pool(x: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
 
 
 def unpool(x: Tensor, layer: Layer, outer: FrameSize, switches: Tensor | None) -> Tensor:
-    """Put values where max pooling found them; without switches, into the first pixel."""
+    """Put values where max pooling found them; without switches, into the first pixels."""
     if switches is None:
         rows, columns = (torch.arange(n, device=x.device) * layer.stride for n in x.shape[2:])
         switches = rows[:, None] * outer[1] + columns

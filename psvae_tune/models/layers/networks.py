@@ -44,8 +44,8 @@ class NetworkShape:
 class ConvNet(nn.Module):
     """A convolutional autoencoder of a published architecture.
 
-    Its weights do not know the size of the frames: any size works that leaves as many numbers
-    after the last convolution as the network was built for.
+    The weights fit frames of every size that leaves as many numbers after the last convolution
+    as the network was built for.
 
     Raises
     ------
@@ -55,7 +55,8 @@ class ConvNet(nn.Module):
 
     has_session_layers: ClassVar[bool] = True
     micro_batch_size: int | None = None
-    """Frames whose activations are held at a time while training; None for all of a batch."""
+    """Number of frames whose activations are held at a time in training; None for all of a
+    batch."""
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
@@ -107,9 +108,10 @@ class ConvNet(nn.Module):
         apply: Callable[..., tuple[Tensor, tuple[Tensor, ...]]],
         *inputs: Tensor | None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Apply to one micro-batch after the other, each computed again for its gradient.
+        """Apply a part of the network to one micro-batch after another.
 
-        So the terms of the loss, those over pairs of frames among them, see the whole batch.
+        Each micro-batch is computed again for its gradient, so the terms of the loss, those over
+        pairs of frames among them, see the whole batch.
         """
         size = self.micro_batch_size
         if not self.training or size is None:
@@ -212,7 +214,7 @@ class Decoder(nn.Module):
 
 
 class LinearNet(nn.Module):
-    """A linear autoencoder: the decoder has the transposed weights of the encoder, and a bias.
+    """A linear autoencoder, whose decoder has the transposed weights of the encoder and a bias.
 
     With squared errors it finds the subspace of the principal components.
     """

@@ -1,4 +1,4 @@
-"""Frames decoded while one latent moves and all others stay."""
+"""Traversals of all latents of a trial, around base frames of its recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ _N_SCANNED = 400  # frames among which the base frames of a study are looked for
 _SCAN_HEIGHT = 16
 
 FramePlace = tuple[int, int]
-"""Of a frame: its session, and its position there."""
+"""Session of a frame, and its position there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traversals:
-    """One row a latent, one column a value, for each base frame."""
+    """Frames of the traversals: one row a latent, one column a value, for each base frame."""
 
     names: tuple[str, ...]
-    """Of the latents that are traversed."""
+    """Names of the latents that are traversed."""
     n_supervised: int
-    """The first so many latents are those of labels."""
+    """Number of latents, the first ones, that are those of labels."""
     values: NDArray[np.float32]
     """(latent, value)."""
     places: tuple[FramePlace, ...]
@@ -56,8 +56,8 @@ def choose_bases(
 ) -> tuple[FramePlace, ...]:
     """Return the frames nearest to the centres that k-means finds among the latents.
 
-    The centres are different postures, so one traversal is seen from several of them. The frames
-    depend on the model; `choose_common_bases` returns some that do not.
+    The centres are different postures, from each of which a traversal can be seen. The frames
+    depend on the model; those of `choose_common_bases` do not.
     """
     latents = np.concatenate([item.latents for item in predictions])
     places = [(i, j) for i, item in enumerate(predictions) for j in range(len(item.latents))]
@@ -67,7 +67,7 @@ def choose_bases(
 def choose_common_bases(
     sessions: Sequence[Session], n_bases: int = N_BASES
 ) -> tuple[FramePlace, ...]:
-    """Return frames that depend on the recordings alone, so that trials compare side by side."""
+    """Return frames that depend on the recordings alone, and so are the same for all trials."""
     places = [(i, j) for i, item in enumerate(sessions) for j in range(item.header.n_frames)]
     places = places[:: max(1, len(places) // _N_SCANNED)]
     small = np.stack(
@@ -105,15 +105,15 @@ def traverse_places(
     Parameters
     ----------
     model
-        In evaluation mode.
+        Model in evaluation mode.
     data
-        Holds the base frames.
+        Recordings with the base frames.
     places
-        Of the base frames.
+        Places of the base frames.
     values
         (latent, value), as from `latent_values`.
     device
-        Of the model.
+        Device of the model.
     """
     found = [
         traverse(model, frame_batch(data, session, row, device), range(len(values)), values)
@@ -144,7 +144,7 @@ def _to_pixels(
     data: PreparedData,
     places: Sequence[FramePlace],
 ) -> NDArray[np.float32] | None:
-    """Return predicted labels as places in the frame, where the recordings tell how."""
+    """Return predicted labels as places in the frame; None where the recordings hold no places."""
     parts = []
     for (session, _), scaled in zip(places, labels_hat, strict=True):
         item = data.sessions[session]
@@ -153,7 +153,7 @@ def _to_pixels(
             return None
         if recorded.shape[1] % 2:
             return None
-        # Labels and places differ by a shift and a scale each, which two valid frames give.
+        # A label and its place differ by a shift and a scale, which two valid frames determine.
         lines = [
             np.polyfit(item.labels[mask, k], recorded[mask, k], 1)
             for k, mask in enumerate(masks.T)
