@@ -1,7 +1,5 @@
 """Several studies beside each other: model classes, animals, recordings."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from psvae_tune.errors import StudyError
@@ -27,6 +25,8 @@ def comparison_table(studies: Sequence[LoggedStudy]) -> str:
     StudyError
         If a study has no finished trial.
     """
+    import pandas as pd
+
     rows = []
     for study in studies:
         _check(study)
@@ -48,12 +48,7 @@ def comparison_table(studies: Sequence[LoggedStudy]) -> str:
                 if f"{split}/{name}" in trial.metrics
             }
         rows.append(row)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return str(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
 
 
 def draw_comparison(studies: Sequence[LoggedStudy]) -> bytes:

@@ -5,17 +5,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import StudyError
 from psvae_tune.results.figures.images import Pixels, encode_image, resize
+from psvae_tune.results.figures.study_figures import name_with_goal
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report_data import Comparison, explain_choice, read_comparison, trial_rows
 from psvae_tune.results.trial_record import TrialRecord
 
-MAX_PICTURED = 100  # trials: a server is asked several times for the pictures of each
+MAX_PICTURED = 100  # trials with pictures
 STRIPS_BUDGET = 8_000_000  # bytes of the traversals of all trials on the front
 _STRIP_SCALES = (1.0, 0.75, 0.5, 0.35)
 _N_THUMBNAIL_ROWS = 6
@@ -44,36 +44,22 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             f"has no finished trial to report, got {_count_states(study) or 'none at all'}",
             hint="resume it, or wait for its first trial",
         )
-    sentence, reasons = explain_choice(study)
-    rows = trial_rows(study)
-    front = {trial.run_id for trial in study.front()}
-    first = sorted(study.finished, key=lambda t: not (t.is_selected or t.run_id in front))
-    comparisons = {
-        trial.run_id: found
-        for trial in first[:MAX_PICTURED]
-        if (found := read_comparison(study, trial))
-    }
+    comparisons = _read_comparisons(study)
     commands = {trial.run_id: reproduce_command(study, trial) for trial in study.trials}
+    rows = trial_rows(study)
     for row in rows:
         row["command"] = commands[row["run_id"]]
         if row["run_id"] in comparisons:
             row["thumbnail"] = _thumbnail(comparisons[row["run_id"]])
     strips = _strips(study, comparisons)
-    environment = Environment(
-        loader=PackageLoader("psvae_tune.results", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    axes = study.front_metrics
+    sentence, reasons = explain_choice(study)
     columns, table = _table(rows, study.varied)
-    return environment.get_template("report.html").render(
+    return _open_template().render(
         study=study,
         sentence=sentence,
         reasons=reasons,
         counts=_count_states(study),
-        axes=axes,
+        axes=study.front_metrics,
         comparisons=strips,
         n_bases=max((len(item["images"]) for item in strips), default=0),
         columns=columns,
@@ -85,21 +71,42 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             for name, png in figures.items()
         ],
         sessions=study.sessions,
-        download=f"mlflow artifacts download --run-id {study.run_id} --artifact-path study.yaml "
-        "--dst-path .",
         commands=[
             {"name": study.label(trial), "command": commands[trial.run_id]}
-            for trial in _order(study)
+            for trial in _chosen_first(study)
         ],
         data={
             "trials": rows,
-            "axes": axes,
-            "axis_labels": [
-                f"{name} ({'less' if METRICS[name].goal == 'min' else 'more'} is better)"
-                for name in axes
-            ],
+            "axes": study.front_metrics,
+            "axis_labels": [name_with_goal(name) for name in study.front_metrics],
         },
     )
+
+
+def _open_template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("psvae_tune.results", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _read_comparisons(study: LoggedStudy) -> dict[str, Comparison]:
+    """Return the traversals of finished trials by their runs.
+
+    The chosen trial and the front come first. A large study has more trials than are read,
+    because a server is asked several times for each.
+    """
+    front = {trial.run_id for trial in study.front()}
+    first = sorted(study.finished, key=lambda t: not (t.is_selected or t.run_id in front))
+    return {
+        trial.run_id: found
+        for trial in first[:MAX_PICTURED]
+        if (found := read_comparison(study, trial))
+    }
 
 
 def reproduce_command(study: LoggedStudy, trial: TrialRecord) -> str:
@@ -123,7 +130,7 @@ def _count_states(study: LoggedStudy) -> str:
     return f"{len(study.trials)} trials: {', '.join(parts)}." if parts else ""
 
 
-def _order(study: LoggedStudy) -> list[TrialRecord]:
+def _chosen_first(study: LoggedStudy) -> list[TrialRecord]:
     return sorted(study.trials, key=lambda trial: not trial.is_selected)
 
 
@@ -142,7 +149,7 @@ def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[d
     front = {trial.run_id for trial in study.front()}
     shown = [
         trial
-        for trial in _order(study)
+        for trial in _chosen_first(study)
         if trial.run_id in comparisons and (trial.run_id in front or trial.is_selected)
     ]
     images: dict[str, list[str]] = {}

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from psvae_tune.results.figures.images import COMPARISON, Pixels
-from psvae_tune.results.figures.study_figures import (
-    draw_front,
+from psvae_tune.results.figures.parameter_figures import (
     draw_importance,
     draw_panels,
     draw_parallel,
-    draw_progress,
 )
+from psvae_tune.results.figures.study_figures import draw_front, draw_progress
+from psvae_tune.results.figures.style import to_png
 from psvae_tune.results.logged_study import LoggedStudy, without_seed
 from psvae_tune.results.study_measures import measure_importance, measure_progress
 from psvae_tune.results.trial_record import TrialRecord
@@ -86,21 +86,22 @@ def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
     for name in without_seed(study.varied):
         panels = draw_panels(trials, name, study.varied)
         if panels is not None:
-            yield f"panels_{name.replace('.', '_')}.png", panels
+            yield f"panels_{name.replace('.', '_')}.png", to_png(panels)
     metrics = study.front_metrics
     if len(metrics) == 2:
         labels = {trial.run_id: study.label(trial) for trial in trials}
         pair, reasons = (metrics[0], metrics[1]), explain_choice(study)[1]
-        yield "front.png", draw_front(trials, front, pair, labels, reasons)
+        yield "front.png", to_png(draw_front(trials, front, pair, labels, reasons))
     keys = [f"best/{name}" for name in metrics]
     if len(trials) > 1 and study.varied and keys:
-        yield "parallel_coordinates.png", draw_parallel(trials, front, [*study.varied, *keys])
+        parallel = draw_parallel(trials, front, [*study.varied, *keys])
+        yield "parallel_coordinates.png", to_png(parallel)
         importance = measure_importance(trials, study.varied, keys)
         if importance:
-            yield "importance.png", draw_importance(importance)
+            yield "importance.png", to_png(draw_importance(importance))
     epochs, points = measure_progress(study, keys) if keys else ([], np.empty(0))
     if len(epochs) > 1:
-        yield "progress.png", draw_progress(epochs, points, metrics)
+        yield "progress.png", to_png(draw_progress(epochs, points, metrics))
 
 
 def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:

@@ -29,7 +29,6 @@ from psvae_tune.results.figures.style import (
     ORANGE,
     new_figure,
     tidy,
-    to_png,
 )
 from psvae_tune.results.figures.traversals import Traversals
 
@@ -60,8 +59,8 @@ class LabelTrace:
     clip_starts: tuple[int, ...]
 
 
-def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> bytes:
-    """Return a PNG with a panel a term: training and validation against the epoch."""
+def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> Figure:
+    """Draw a panel a metric: its values on training and validation clips against the epoch."""
     names = sorted({key.partition("/")[2] for key in history if key[:4] in ("trai", "val/")})
     names.sort(key=lambda name: (name not in ("loss", "frame_mse", "label_r2"), name))
     n_columns = min(4, len(names))
@@ -95,7 +94,7 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> byte
         f"solid: training, dashed: validation, dotted: best epoch ({best_epoch}){shade}",
         fontsize=FONT_SIZE,
     )
-    return to_png(figure)
+    return figure
 
 
 def _new_grid(width: float, height: float, **spaces: float) -> Figure:
@@ -107,8 +106,8 @@ def _new_grid(width: float, height: float, **spaces: float) -> Figure:
     return figure
 
 
-def draw_labels(trace: LabelTrace) -> bytes:
-    """Return a PNG with a row a label: what was tracked, what the model predicts, what is lost."""
+def draw_labels(trace: LabelTrace) -> Figure:
+    """Draw a panel a label: its tracked and predicted values, and the frames without it."""
     n_labels = len(trace.names)
     n_columns = 1 if n_labels <= 8 else 2
     n_rows = -(-n_labels // n_columns)
@@ -139,7 +138,7 @@ def draw_labels(trace: LabelTrace) -> bytes:
         "solid: tracked, dashed: predicted, shaded: lost by the tracker, dotted: a new clip",
         fontsize=FONT_SIZE,
     )
-    return to_png(figure)
+    return figure
 
 
 def _shade_lost(axes: Axes, mask: NDArray[np.bool_]) -> None:

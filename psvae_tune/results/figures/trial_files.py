@@ -22,6 +22,7 @@ from psvae_tune.models.model import Model
 from psvae_tune.results.figures import movies
 from psvae_tune.results.figures.images import COMPARISON, to_tile
 from psvae_tune.results.figures.movies import MovieFormat, encode_movie, encode_strip
+from psvae_tune.results.figures.style import to_png
 from psvae_tune.results.figures.traversals import (
     Traversals,
     choose_bases,
@@ -70,15 +71,15 @@ def make_files(
     model, data, device = trial.model, trial.data, trial.device
     history = {key: points for key, points in trial.history.items() if len(points) > 1}
     if history:
-        curves = (history, trial.best_epoch, trial.n_anneal_epochs)
-        yield "figures/curves.png", partial(draw_curves, *curves)
+        curves = partial(draw_curves, history, trial.best_epoch, trial.n_anneal_epochs)
+        yield "figures/curves.png", lambda: to_png(curves())
     predictions = predict_sessions(model, data, device)
     for index, item in enumerate(predictions):
         yield f"latents/session_{index}.h5", partial(to_hdf5, item)
         yield f"latents/session_{index}.csv", partial(to_csv, item)
     trace = _label_trace(predictions, data, trial.metrics)
     if trace is not None:
-        yield "figures/labels.png", partial(draw_labels, trace)
+        yield "figures/labels.png", lambda: to_png(draw_labels(trace))
     yield from _reconstruction_files(trial, movie_format)
     places = choose_bases(predictions)
     traversed = traverse_places(model, data, places, latent_values(predictions, data), device)

@@ -18,6 +18,7 @@ from psvae_tune.errors import StudyError, TrackingError, UserError
 from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.results.choices import override
 from psvae_tune.results.figures.study_figures import draw_front, hypervolumes
+from psvae_tune.results.figures.style import to_png
 from psvae_tune.results.logged_study import LoggedStudy, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
@@ -97,7 +98,7 @@ def test_trials_without_a_front_are_drawn():
     metrics = {"best/frame_mse": 0.1, "best/label_r2": math.nan}
     trials = [TrialRecord(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
     labels = {trial.run_id: trial.name for trial in trials}
-    png = draw_front(trials, [], ("frame_mse", "label_r2"), labels, [])
+    png = to_png(draw_front(trials, [], ("frame_mse", "label_r2"), labels, []))
     assert Image.open(io.BytesIO(png)).format == "PNG"
 
 

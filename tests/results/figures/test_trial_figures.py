@@ -18,6 +18,7 @@ from psvae_tune.results.figures.images import (
     to_tile,
 )
 from psvae_tune.results.figures.movies import encode_movie, traversal_pictures
+from psvae_tune.results.figures.style import to_png
 from psvae_tune.results.figures.traversals import (
     Traversals,
     choose_bases,
@@ -67,7 +68,7 @@ def test_every_picture_of_a_trial_shows_something(demo_files):
 def test_an_error_that_falls_by_any_factor_can_be_read_off(decades):
     values = 0.5 * 10 ** -np.linspace(0, decades, 10)
     curves = {"val/frame_mse": [(i, float(value)) for i, value in enumerate(values, 1)]}
-    picture = open_picture(draw_curves(curves, 10, 0))
+    picture = open_picture(to_png(draw_curves(curves, 10, 0)))
     ticks = (picture[60:-60, 10:70] < 128).all(axis=2).any(axis=1)
     n_numbers = int(np.diff(ticks.astype(int)).clip(0).sum())
     assert 2 <= n_numbers <= 8
