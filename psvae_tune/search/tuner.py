@@ -66,6 +66,7 @@ def train(
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
     """
     specs = [] if isinstance(work, StageSampler) else work
+    grid = {SPEC: tune.grid_search([asdict(spec) for spec in specs])} if specs else {}
     scheduler = make_scheduler(context, specs, journal)
     is_one_machine = len(list_nodes().nodes) == 1
     try:
@@ -78,9 +79,7 @@ def train(
         ):
             tuner = tune.Tuner(
                 _make_trainable(context, run),
-                param_space={SPEC: tune.grid_search([asdict(spec) for spec in specs])}
-                if specs
-                else {},
+                param_space=grid,
                 tune_config=_make_tune_config(work, run, scheduler),
                 run_config=tune.RunConfig(
                     name=context.stage.name,
