@@ -1,4 +1,4 @@
-"""``psvae-tune data``: recordings."""
+"""The commands ``psvae-tune data …``: make, check, list and split recordings."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _SIGNS = {"train": "T", "val": "V", "test": "E", "gap": "."}
 
 @click.group()
 def data() -> None:
-    """Look at recordings and make them."""
+    """Make recordings from videos, check them, and list them."""
 
 
 data.add_command(import_)
@@ -32,7 +32,7 @@ data.add_command(import_)
 
 @data.command()
 def demo() -> None:
-    """Generate the demo recording, once, and print where it is."""
+    """Generate the demo recording, unless it exists, and print its path."""
     click.echo(demo_path())
 
 
@@ -40,7 +40,7 @@ def demo() -> None:
 @paths
 @options.verbose
 def info(paths: tuple[str, ...]) -> None:
-    """Print what sessions hold, without reading their frames."""
+    """Print the frames, clips and labels of sessions, without reading the frames."""
     for path in paths:
         header = read_header(path, needs_labels=False)
         shape = "×".join(map(str, header.frame_shape))
@@ -67,11 +67,16 @@ def info(paths: tuple[str, ...]) -> None:
     flag_value="check.html",
     metavar="[FILE]",
     type=click.Path(path_type=Path),
-    help="Write a page with pictures too; by default check.html.",
+    help="Also write an HTML page with pictures; by default check.html.",
 )
 @options.verbose
 def check(paths: tuple[str, ...], page: Path | None) -> None:
-    """Look at sessions as a careful person would before spending GPU time on them."""
+    """Check the quality of sessions before spending GPU time on them.
+
+    Each line is bad, look or good: a problem to fix, one to look at, or none. The check covers
+    the number of clips, pixel values, repeated and dropped frames, masked, jumping and redundant
+    labels, labels that lag behind the frames, and the length of clips.
+    """
     from psvae_tune.data.quality_findings import find_issues
     from psvae_tune.data.quality_measures import measure_session
 
@@ -99,12 +104,14 @@ def check(paths: tuple[str, ...], page: Path | None) -> None:
 
 @data.command()
 @paths
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The CSV.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="CSV file to write."
+)
 @options.verbose
 def merge(paths: tuple[str, ...], output: Path) -> None:
-    """List sessions that go together in a CSV file that a study can name.
+    """List several sessions in a CSV file, for data.sessions of a study or for --data.
 
-    They must have the same labels and frames of the same shape. Nothing is copied.
+    The sessions must have the same labels, and frames of the same shape. They are not copied.
     """
     headers = [read_header(path, needs_labels=False) for path in paths]
     if problems := list(find_differences(headers)):
@@ -122,12 +129,18 @@ def merge(paths: tuple[str, ...], output: Path) -> None:
 
 @data.command()
 @paths
-@click.option("--trial-splits", default="8;1;1;0", show_default=True, metavar="TRAIN;VAL;TEST;GAP")
-@click.option("--seed", default=0, show_default=True, help="rng_seed_data of the study.")
+@click.option(
+    "--trial-splits",
+    default="8;1;1;0",
+    show_default=True,
+    metavar="TRAIN;VAL;TEST;GAP",
+    help="Clips in each part of a block, as in a study.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed rng_seed_data of the study.")
 @click.option("--show", is_flag=True, help="Print every clip: T train, V val, E test, . gap.")
 @options.verbose
 def split(paths: tuple[str, ...], trial_splits: str, seed: int, show: bool) -> None:
-    """Say which clips a study would train, validate and test on."""
+    """Print which clips a study would train, validate and test on."""
     for path in paths:
         header = read_header(path, needs_labels=False)
         splits = split_clips(header.n_clips, trial_splits, seed, where=path)
@@ -147,7 +160,7 @@ def split(paths: tuple[str, ...], trial_splits: str, seed: int, show: bool) -> N
 
 
 class _Advance:
-    """Moves a progress bar to where a reader is."""
+    """Sets a progress bar to the number of frames that have been read."""
 
     def __init__(self, bar: ProgressBar, task: TaskID) -> None:
         self._bar, self._task = bar, task

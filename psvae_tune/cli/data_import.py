@@ -1,4 +1,4 @@
-"""``psvae-tune data import``: from videos and pose files to a session."""
+"""The command ``psvae-tune data import``: make a session from videos and pose files."""
 
 import re
 import sys
@@ -16,7 +16,28 @@ if TYPE_CHECKING:
     from psvae_tune.data.importers.request import FrameRange, ImportRequest
     from psvae_tune.data.video import Crop
 
-EXAMPLES = """\b
+EPILOG = """\b
+Which row of a pose file belongs to which frame:
+  Row i belongs to frame i if there are as many rows as frames, or if the
+  file numbers its rows, as SLEAP does.
+  Otherwise three assumptions are compared: row i is frame i; the last row
+  is the last frame; one file has every second, third ... frame of the other.
+  For each, ridge regression predicts the labels from the frames; the one
+  with the clearly highest R² is taken and reported.
+  If none is clearly the best, row i is frame i if at most 2 rows, or 1 %,
+  are missing; otherwise the import is refused and asks for --label-offset.
+
+\b
+What is stored:
+  Labels are pixel positions in the stored frame: positions in the video,
+  less the corner of --crop, times the factor that the frame is scaled by.
+  Labels below --min-likelihood or outside --crop are masked. Frames before
+  the first label and after the last are left out, unless --frames is given.
+  A video that is turned when it is shown is stored as it is shown.
+  From a SLEAP project of several videos, the poses of the video with the
+  same file name are taken.
+
+\b
 Examples:
   psvae-tune data import mouse.mp4 --pose mouseDLC.csv -o mouse.h5
   psvae-tune data import flies.mp4 --pose flies.slp --track fly_1 --crop 400x400+20+0 -o fly.h5
@@ -24,49 +45,82 @@ Examples:
 """
 
 
-@click.command("import", epilog=EXAMPLES)
+@click.command("import", epilog=EPILOG)
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--pose",
     "poses",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Of the first video; once more for the second, and so on.",
+    help="Pose file of the first video; give it again for the second video, and so on.",
 )
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The session."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Session file to write.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the session if it exists.")
-@click.option("--size", metavar="WxH", help="Of the stored frames; by default 128 at the longer.")
+@click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option(
-    "--crop", "crops", multiple=True, metavar="WxH+X+Y", help="Once, or once for each video."
+    "--size",
+    metavar="WxH",
+    help="Size of the stored frames; by default 128 pixels at the longer side.",
 )
-@click.option("--colour", is_flag=True, help="Three channels a camera instead of grey.")
-@click.option("--frames", metavar="START:STOP:STEP", help="Which frames; STOP is left out.")
-@click.option("--clip-length", type=click.IntRange(min=1), help="Frames; by default up to 100.")
-@click.option("--track", "tracks", multiple=True, help="An animal, or `all`; may be repeated.")
 @click.option(
-    "--keypoints", multiple=True, metavar="A,B,…", help="Once, or once for each pose file."
+    "--crop",
+    "crops",
+    multiple=True,
+    metavar="WxH+X+Y",
+    help="Part of the video to store, in its pixels; once, or once for each video.",
+)
+@click.option("--colour", is_flag=True, help="Store three channels a camera instead of grey.")
+@click.option(
+    "--frames",
+    metavar="START:STOP:STEP",
+    help="Frames to store, by number from 0; STOP itself is left out.",
+)
+@click.option(
+    "--clip-length",
+    type=click.IntRange(min=1),
+    help="Frames in a clip; by default 100, or fewer so that there are 20 clips.",
+)
+@click.option(
+    "--track",
+    "tracks",
+    multiple=True,
+    help="Animal to take, or `all`; may be repeated.",
+)
+@click.option(
+    "--keypoints",
+    multiple=True,
+    metavar="A,B,…",
+    help="Keypoints to take; once, or once for each pose file. By default all.",
 )
 @click.option(
     "--min-likelihood",
     type=click.FloatRange(0),
-    help="Labels below are masked; by default 0.9, for SLEAP and LEAP 0.",
+    help="Labels of a lower likelihood are masked; by default 0.9, for SLEAP and LEAP 0.",
 )
 @click.option(
-    "--label-offset", type=int, metavar="N", help="Row i of the pose files is frame i + N."
+    "--label-offset",
+    type=int,
+    metavar="N",
+    help="Row i of the pose files is frame i + N; by default found out, see below.",
 )
 @click.option(
     "--extra-labels",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="CSV, named columns, a row a frame; or one column NAME_times, seconds of events.",
+    help="CSV file of further labels: named columns and a row for each frame, or one column "
+    "NAME_times of event times in seconds. May be repeated.",
 )
 @options.verbose
 def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: Any) -> None:
-    """Make a session of videos, and of what a tracker wrote.
+    """Make a session from videos and the pose files of a tracker.
 
-    Videos of several cameras become channels. Labels are in pixels of the stored frame.
+    The videos of several cameras become the channels of one session. Pose files may be of
+    DeepLabCut, Lightning Pose, SLEAP, LEAP or DeepPoseKit, or tables with columns such as paw_x.
     """
     from psvae_tune.data.importers.plan import plan_import
     from psvae_tune.data.importers.write import check_output, import_session
@@ -74,7 +128,7 @@ def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: An
     request = _parse_request(videos, **asked)
     check_output(output, overwrite)
     console = Console(stderr=True)
-    with console.status("looking at the videos and the pose files"):
+    with console.status("reading the videos and the pose files"):
         plan = plan_import(request)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
@@ -85,7 +139,7 @@ def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: An
                 plan, output, replaces=overwrite, progress=lambda n: bar.update(task, completed=n)
             )
     except KeyboardInterrupt:
-        click.echo("interrupted: the same command goes on where this one stopped", err=True)
+        click.echo("interrupted: the same command continues where this one stopped", err=True)
         sys.exit(1)
     shape = "×".join(str(size) for size in plan.frame_shape)
     n_labels = plan.arrays["labels"].shape[1] if "labels" in plan.arrays else 0

@@ -156,7 +156,7 @@ def _read(where: str, device: torch.device | str) -> dict[str, Any]:
         raise StorageError(
             where,
             "cannot be read as tensors: it is cut short, a pickle, or no model",
-            hint="use a `model.pt` that psvae_tune wrote; pickles are never opened",
+            hint="use a `model.pt` that psvae_tune wrote; no pickle that could run code is opened",
         ) from error
     if not isinstance(content, dict):
         raise StorageError(where, "is no model of psvae_tune")

@@ -178,7 +178,7 @@ def _check_size(path: Path, labels: "Labels", n_tracks: int) -> None:
 def _read_pandas(path: Path, group: h5py.Group) -> Poses:
     """Read a table that pandas stored for DeepLabCut, in either of its layouts.
 
-    `pandas.read_hdf` would unpickle whatever the file holds, so it is not used.
+    `pandas.read_hdf` is not used, because it opens pickles that can run code.
     """
     if "table" in group:
         names, values = _read_table_layout(path, group)
@@ -225,9 +225,9 @@ def _columns(path: Path, levels: list[tuple[str, list[str]]]) -> list[Column]:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, tuples and texts; anything that could run code is refused by the base rule.
+    """Reads pickles of lists, tuples and texts; refuses a pickle that could run code.
 
-    PyTables writes the names of columns as pickles and in no other way.
+    PyTables stores the names of columns in no other way than as pickles.
     """
 
     def find_class(self, module: str, name: str) -> Any:
