@@ -1,18 +1,18 @@
-"""Everything this project raises on purpose.
+"""Exceptions that this project raises on purpose.
 
 ::
 
     PsvaeTuneError
-    ├── UserError         exit code 2: what was asked for cannot be done
-    │   ├── ConfigError       a search-space file or an option
-    │   ├── DataError         a recording
-    │   │   └── RecordingNotFoundError    it does not exist
-    │   ├── StorageError      a folder or a file of results
-    │   ├── TrackingError     the tracking store or server
-    │   └── ClusterError      a Ray cluster, or a job on it
-    └── StudyError            exit code 1: a valid request failed on the way
-        ├── StudyInterrupted  it was interrupted, and can be resumed
-        └── DivergedError     a term of the loss is no longer finite
+    ├── UserError                     exit code 2: the request cannot be carried out
+    │   ├── ConfigError                   a search-space file or an option is wrong
+    │   ├── DataError                     a recording cannot be used
+    │   │   └── RecordingNotFoundError        the recording does not exist
+    │   ├── StorageError                  a folder or a file of results cannot be used
+    │   ├── TrackingError                 the tracking store or server cannot be used
+    │   └── ClusterError                  a Ray cluster, or a job on it, cannot be used
+    └── StudyError                    exit code 1: a valid request failed on the way
+        ├── StudyInterrupted              the study was interrupted, and can be resumed
+        └── DivergedError                 a term of the loss is no longer finite
 """
 
 import difflib
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from psvae_tune.redaction import hide_passwords
 
 N_SHOWN = 10
-"""Problems that an error spells out; it counts the others."""
+"""Number of problems that an error spells out; it counts the others."""
 
 
 class PsvaeTuneError(Exception):
@@ -32,9 +32,9 @@ class PsvaeTuneError(Exception):
     where
         The file, option or object at fault.
     problems
-        What is wrong there, with the offending value; several are reported together.
+        The problems found there, each with the offending value.
     hint
-        The nearest fix, if there is one.
+        The nearest fix, or None.
     """
 
     exit_code = 1
@@ -60,7 +60,7 @@ class PsvaeTuneError(Exception):
 
 
 class UserError(PsvaeTuneError):
-    """What was asked for cannot be done; nothing was started."""
+    """A request cannot be carried out; nothing was started."""
 
     exit_code = 2
 
@@ -102,11 +102,11 @@ class DivergedError(StudyError):
 
 
 def _printable(text: str) -> str:
-    """Escape what a terminal would take for a command or could not show."""
+    """Escape characters that a terminal would take for a command or could not show."""
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate most like ``name``, or None if none is near."""
+    """Return the candidate that is most similar to ``name``, or None if none is similar."""
     matches = difflib.get_close_matches(name, sorted(candidates), n=1, cutoff=0.6)
     return matches[0] if matches else None

@@ -1,4 +1,4 @@
-"""Files and folders that are a path on this machine or a URL, which fsspec reaches."""
+"""Locate, read and write files: a path on this machine, or a URL that fsspec can reach."""
 
 import errno
 import hashlib
@@ -21,22 +21,22 @@ from psvae_tune.errors import PsvaeTuneError, StorageError
 from psvae_tune.redaction import hide_passwords, holds_password
 
 Location = Path | UPath
-"""A file or a folder; what is here is a `Path`, anything else a `UPath`."""
+"""A file or a folder: a `Path` on this machine, a `UPath` behind a URL."""
 
-# Larger than most clips: one request a clip, not one a block of HDF5.
+# Larger than most clips, so that a clip takes one request and not one for each block of HDF5.
 READ_AHEAD_BYTES = 8 * 2**20
 
 DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
-"""Of a disk that is full, over its quota, broken, or no longer to be written."""
+"""Error numbers of a disk that is full, over its quota, broken, or read-only."""
 
 
 def is_url(name: str) -> bool:
-    """Return whether a name is a URL, and no path on this machine."""
+    """Return whether a name is a URL rather than a path on this machine."""
     return "://" in name
 
 
 def check_public(url: str) -> None:
-    """Make sure that a URL may be kept and shown.
+    """Refuse a URL that holds a password, because URLs are kept and shown.
 
     Raises
     ------
@@ -63,8 +63,8 @@ def locate(name: str) -> Location:
         return Path(name).resolve()
     check_public(name)
     with as_storage_error(name):
-        # Other machines write there too, so what a listing said is never kept.
-        urlsplit(name)  # refuses at once what a UPath would only when it is used
+        urlsplit(name)  # raises at once what a UPath would raise when it is used
+        # Other machines write there too, so no listing is cached.
         return UPath(name, use_listings_cache=False)
 
 
@@ -122,7 +122,7 @@ def write_bytes(path: Location, content: bytes) -> None:
     Side effects: creates the folder of the file.
     """
     if not isinstance(path, Path):
-        write_object(path, content)  # which is there as a whole or not at all
+        write_object(path, content)  # an object store shows whole objects only
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_when_whole(path) as beside:
@@ -162,14 +162,14 @@ def try_lock(file: IO[str]) -> bool:
 
 @contextmanager
 def folder_of(name: str, text: str) -> Iterator[Path]:
-    """Yield a folder that holds a text as its only file. Side effects: it is there meanwhile."""
+    """Yield a temporary folder that holds a text as its only file."""
     with TemporaryDirectory() as folder:
         write_bytes(Path(folder) / name, text.encode())
         yield Path(folder)
 
 
 def copy_folder(source: Location, to: Location) -> None:
-    """Copy every file of a folder to its place in another. Side effects: writes there."""
+    """Copy every file of a folder to the same relative path in another folder."""
     for file in source.rglob("*"):
         if file.is_file():
             write_bytes(to / str(file)[len(str(source)) + 1 :], file.read_bytes())
@@ -185,20 +185,20 @@ def remove_remains(folder: Path) -> None:
 
 
 def is_disk_error(error: BaseException) -> bool:
-    """Return whether the disk is at fault: making room, or mounting it again, helps."""
+    """Return whether the disk caused an error, so that making room or mounting it again helps."""
     return isinstance(error, OSError) and error.errno in DISK_ERRNOS
 
 
 def write_object(path: UPath, content: bytes) -> None:
-    """Write a file behind a URL. Side effects: writes it, and the folder where there are any."""
+    """Write a file behind a URL. Side effects: creates its folder, where there are folders."""
     make_folder(path.parent)
     path.write_bytes(content)
 
 
 def make_folder(folder: UPath) -> None:
-    """Make a folder behind a URL. Side effects: creates it.
+    """Make a folder behind a URL, unless an object store holds it.
 
-    Object stores have none, and would make a bucket of a name that was mistyped.
+    Object stores have no folders, and would create a bucket if its name was mistyped.
     """
     if not isinstance(folder, CloudPath):
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,12 +206,12 @@ def make_folder(folder: UPath) -> None:
 
 @contextmanager
 def as_storage_error(where: str) -> Iterator[None]:
-    """Tell whatever a file system raises as what is wrong with a place.
+    """Turn any exception of a file system into a `StorageError` about a file or folder.
 
     Raises
     ------
     StorageError
-        If anything else was raised inside.
+        If an exception that is not of this project was raised inside.
     """
     try:
         yield

@@ -1,9 +1,10 @@
-"""Passwords are masked in everything that is shown, kept or logged."""
+"""Mask passwords in every text that is shown, kept or logged."""
 
 import logging
 import re
 
-# In a URL: who logs in, up to the last @ that can belong to it, and parameters that are secret.
+# The user and password of a URL, up to the last @ that can belong to them, and its secret
+# parameters.
 _LOGIN = re.compile(r"(?<=://)(?:[^\s/@:]*:[^\s\"']*|[^\s/]*)@|(?<=:/)[^\s/@:]+:[^\s/]*@")
 _SECRET = re.compile(
     r"([?&][^=&\s]*(?:pass|pwd|token|secret|signature|credential)[^=&\s]*=)[^&\s]+", re.I
@@ -11,17 +12,17 @@ _SECRET = re.compile(
 
 
 def hide_passwords(text: str) -> str:
-    """Return a text fit to be shown or kept: without the user and password of any URL in it."""
+    """Return a text with the user, password and secret parameters of every URL masked."""
     return _SECRET.sub(r"\1***", _LOGIN.sub("***@", text))
 
 
 def holds_password(text: str) -> bool:
-    """Return whether a text has a user, a password or another secret in a URL."""
+    """Return whether a URL in a text has a user, a password or a secret parameter."""
     return hide_passwords(text) != text
 
 
 class _WithoutPasswords(logging.Formatter):
-    """Libraries put whole URLs into their exceptions, and exceptions go into logs."""
+    """Masks passwords in log lines, because libraries put whole URLs into their exceptions."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the traceback if there is one."""
@@ -29,9 +30,9 @@ class _WithoutPasswords(logging.Formatter):
 
 
 def start_logs(level: int = logging.WARNING) -> None:
-    """Have this process log to stderr, what is its own from ``level`` on.
+    """Log to stderr: this project from ``level`` on, libraries from warnings on.
 
-    Side effects: sets up the root logger, unless that is done.
+    Side effects: sets up the root logger, unless it has handlers.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_WithoutPasswords("%(levelname)s %(name)s: %(message)s"))

@@ -1,4 +1,4 @@
-"""How much memory is left to this process, and what recordings may take of it."""
+"""Measure the memory that is left to this process, and refuse what does not fit into it."""
 
 import os
 import sys
@@ -8,16 +8,19 @@ from pathlib import Path
 from psvae_tune.errors import DataError
 
 RECORDINGS_SHARE = 1 / 3
-"""Of the free memory. Ray holds another copy of every recording, and trials need room as well."""
+"""Share of the free memory that recordings may take.
+
+Ray holds a second copy of every recording, and trials need memory as well.
+"""
 
 
 def check_memory(n_bytes: int, path: str | os.PathLike[str]) -> None:
-    """Refuse what does not fit into the memory that is left.
+    """Make sure that a number of bytes fits into the memory that is left.
 
     Raises
     ------
     DataError
-        If it does not.
+        If it does not; ``path`` is named as the file that needs the memory.
     """
     left = free_memory()
     if n_bytes > left:
@@ -27,12 +30,12 @@ def check_memory(n_bytes: int, path: str | os.PathLike[str]) -> None:
 
 
 def room_for_recordings() -> int:
-    """Return how many bytes of recordings may be held in memory."""
+    """Return the number of bytes of recordings that may be held in memory."""
     return int(RECORDINGS_SHARE * free_memory())
 
 
 def free_memory() -> int:
-    """Return how many bytes this process can still take, limits of all kinds considered."""
+    """Return the bytes that this process can still take, under limits of all kinds."""
     left = [_left_on_machine(), *_left_to_process(), *left_in_groups()]
     return max(0, min(left))
 
@@ -42,13 +45,13 @@ def _left_on_machine() -> int:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    except OSError:  # no Linux: then what the machine has
+    except OSError:  # other systems do not tell what is free, so all that the machine has counts
         pass
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _left_to_process() -> Iterator[int]:
-    """Yield what the limits of `ulimit` leave, which some batch systems set."""
+    """Yield the bytes that each limit of `ulimit` leaves; some batch systems set one."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -73,14 +76,14 @@ def peak_memory() -> int:
 def left_in_groups(
     membership: Path = Path("/proc/self/cgroup"), tree: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """Yield what every control group around this process has left, as containers set them.
+    """Yield the bytes that each control group around this process leaves, as in a container.
 
     Parameters
     ----------
     membership
-        The file that names the groups of this process.
+        File that names the groups of this process.
     tree
-        The folder that tells of all groups.
+        Folder that describes all groups.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -110,5 +113,5 @@ def _left_in_group(group: Path, limit_name: str, usage_name: str, idle: str) -> 
     except OSError:
         return
     if limit != "max":
-        # What was read from files and is not in use is given back as soon as it is needed.
+        # Cached file contents that are not in use are given back as soon as memory is needed.
         yield int(limit) - usage + int(statistics.get(idle, 0))

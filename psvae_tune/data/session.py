@@ -1,4 +1,4 @@
-"""What a recording is once it is read: arrays, their names, and nothing else."""
+"""Hold a recording in memory: its arrays, their names, and the clips of each split."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SplitName = Literal["train", "val", "test"]
 
 @dataclass(frozen=True, slots=True)
 class SessionHeader:
-    """What can be known of a session without reading its frames."""
+    """Names, shapes and types of a session, which are known without reading its frames."""
 
     path: str
     clip_names: tuple[str, ...]
@@ -21,12 +21,12 @@ class SessionHeader:
     height: int
     width: int
     label_names: tuple[str, ...]
-    """Empty where the file holds no labels."""
+    """Names of the labels; empty where the file holds none."""
     has_label_masks: bool
     has_labels_sc: bool
     has_frame_masks: bool
     has_float_frames: bool = False
-    """Float32 in [0, 1], not uint8."""
+    """Whether pixels are float32 in [0, 1] rather than uint8."""
 
     @property
     def n_clips(self) -> int:
@@ -50,13 +50,13 @@ class SessionHeader:
 
     @property
     def frame_bytes(self) -> int:
-        """What one frame and its mask take in memory."""
+        """Bytes of one frame and its mask in memory."""
         pixel = (4 if self.has_float_frames else 1) + self.has_frame_masks
         return math.prod(self.frame_shape) * pixel
 
 
 class Frames(Protocol):
-    """Frames or their masks: an array, or what stays in the file and reads like one."""
+    """Frames or their masks: an array, or `StoredFrames`, which are read when indexed."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,7 +64,7 @@ class Frames(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pixels."""
+        """Type of the pixels."""
 
     @property
     def nbytes(self) -> int:
@@ -77,10 +77,10 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One recording: all clips of a session, one after another.
+    """One recording: the clips of a session, one after another.
 
-    Arrays may be read-only views of memory shared with other processes. Frames and their masks
-    that do not fit into memory are read from the file, clip by clip.
+    Arrays may be read-only views of memory that other processes share. Frames and masks that do
+    not fit into memory are read from the file, clip by clip.
     """
 
     header: SessionHeader

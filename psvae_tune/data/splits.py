@@ -1,4 +1,4 @@
-"""Which clips a model learns from, is chosen by, and is judged on."""
+"""Split the clips of a session into training, validation and test clips."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class TrialSplits(NamedTuple):
 
 
 def parse_trial_splits(trial_splits: str) -> TrialSplits:
-    """Read the sizes of a block, as in ``"8;1;1;0"``.
+    """Parse the numbers of clips in a block, such as ``"8;1;1;0"``.
 
     Raises
     ------
@@ -63,9 +63,9 @@ def split_clips(
     trial_splits
         Sizes of a block, as in ``"8;1;1;0"``.
     seed
-        Where the first block starts.
+        Seed that the start of the first block is drawn from.
     where
-        What to name in an error.
+        Name of the setting or the recording for an error.
 
     Raises
     ------
@@ -88,16 +88,16 @@ def split_clips(
 
 
 def take_fraction(indices: Sequence[int], train_frac: float, seed: int) -> tuple[int, ...]:
-    """Draw some of the training clips.
+    """Draw a part of the training clips.
 
     Parameters
     ----------
     indices
         The training clips.
     train_frac
-        The fraction of them to take, or how many if above 1; at least one clip is taken.
+        Fraction of them to take, or their number if above 1; at least one clip is taken.
     seed
-        Which ones.
+        Seed of the draw.
 
     Raises
     ------
@@ -115,14 +115,14 @@ def take_fraction(indices: Sequence[int], train_frac: float, seed: int) -> tuple
     if n_taken > len(indices):
         problem = f"must not exceed the {len(indices)} training clips, got {train_frac:g}"
         raise DataError(where, problem)
-    # A stream of its own: the same seed may have placed the blocks.
+    # A random stream of its own, because the same seed may have placed the blocks.
     rng = np.random.default_rng([seed, 1])
     taken = rng.choice(np.array(indices), size=max(1, n_taken), replace=False)
     return tuple(sorted(taken.tolist()))
 
 
 def _smaller_split(n_clips: int, block: TrialSplits) -> str:
-    """Say what would fit: less training, then the smallest splits, then no gap either."""
+    """Suggest a split that fits: less training, then the smallest splits, then no gap."""
     candidates = (
         block._replace(train=n_clips - block.n_clips + block.train),
         TrialSplits(n_clips - 2 - 3 * block.gap, 1, 1, block.gap),

@@ -1,4 +1,4 @@
-"""Frames that stay in their file and are read clip by clip: of recordings larger than memory."""
+"""Read the frames of recordings that are larger than memory from their files, clip by clip."""
 
 import atexit
 import operator
@@ -19,13 +19,13 @@ from psvae_tune.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class StoredFrames:
-    """One group of a session file, indexed by rows like the array of all its clips."""
+    """One group of a session file, which is indexed by rows like an array of all its clips."""
 
     header: SessionHeader
     group: str
     dtype: np.dtype[Any]
     checksums: tuple[int, ...]
-    """CRC-32 of every clip, by which a file that was changed since is noticed."""
+    """CRC-32 of every clip, which shows whether the file has been changed since."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ class StoredFrames:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory: none."""
+        """Bytes that are held in memory: none."""
         return 0
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class StoredFrames:
         return _read_clip(header.path, name, shape, self.dtype, self.checksums[clip])
 
 
-# One of frames and one of their masks: what asks for parts of a clip asks for them in order.
+# One clip of frames and one of masks, because readers ask for the parts of a clip in order.
 @lru_cache(maxsize=2)
 def _read_clip(
     path: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], checksum: int
@@ -81,20 +81,27 @@ def _read_clip(
 
 @lru_cache
 def _open(path: str) -> h5py.File:
-    """Open a file once a process: what HDF5 knows of it is dear to find out, over a network."""
+    """Open a file once in a process, because over a network HDF5 needs many requests for that."""
     file = open_hdf5(path)
-    # Behind a URL it is read by Python, which HDF5 would still call upon when that is gone.
+    # Python reads a file behind a URL, and HDF5 would still call it while Python shuts down.
     atexit.register(file.close)
     return file
 
 
 def read_into(part: NDArray[Any], file: h5py.File, name: str, where: str) -> list[str]:
-    """Read one dataset into its place; say which values of a mask are neither 0 nor 1.
+    """Read one dataset into an array, and return the problems with its values.
+
+    Parameters
+    ----------
+    part
+        The array; if it is boolean, values other than 0 and 1 are a problem.
+    file, name, where
+        An open file, the dataset, and the path of the file for messages.
 
     Raises
     ------
     DataError
-        If it cannot be read.
+        If the dataset cannot be read.
     """
     try:
         if part.dtype != bool:
