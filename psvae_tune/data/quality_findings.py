@@ -1,4 +1,4 @@
-"""What is wrong, or worth a look, in a session: each with its number and the nearest fix."""
+"""Judge the measures of a session: each finding has its number and the nearest fix."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,41 +9,52 @@ from numpy.typing import NDArray
 
 from psvae_tune.data.quality_measures import Measures
 
-MASKED = 0.5  # a label that is masked more often has little to teach
-REDUNDANT = 0.95  # two labels of a higher |r| say the same
-OUTSIDE = 0.005  # share of places outside the frame that is more than a tracker's slip
-JUMP = 0.3  # a step of this share of a label's range in one frame
-USUAL = 10  # … if it is also this many times the usual step
-REPEATED = 0.01
-SATURATED = 0.05
-DARK = 64  # a range of pixel values, of 255, that wastes most of them
-INDEPENDENT = 5  # stretches of independent frames that a clip should hold
-ALIKE = 0.2  # autocorrelation across half a clip above which neighbouring splits share content
+MAX_MASKED = 0.5
+"""Share of masked values above which a label has little to teach."""
+REDUNDANT = 0.95
+"""|r| above which two labels are redundant."""
+MAX_OUTSIDE = 0.005
+"""Share of positions outside the frame that is more than slips of a tracker."""
+JUMP_RANGE, JUMP_STEPS = 0.3, 10
+"""A step is a jump if it exceeds this share of a label's range and this many usual steps."""
+MAX_REPEATED = 0.01
+"""Share of repeated frames above which a video was probably converted badly."""
+MAX_SATURATED = 0.05
+"""Share of saturated pixels above which a video is overexposed."""
+MIN_CONTRAST = 64 / 255
+"""Range of pixel values, as a share of all values, below which most values are wasted."""
+MIN_INDEPENDENT = 5
+"""Stretches of independent frames that a clip should hold."""
+ALIKE = 0.2
+"""Correlation, or R², below which two things count as unrelated."""
 MIN_FRAMES = 1000
+"""Frames below which models tend to overfit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check of a session."""
 
     level: Literal["good", "look", "bad"]
     about: str
+    """Subject of the check, for example ``lag``."""
     text: str
-    """With the number."""
+    """The finding in words, with its number."""
     fix: str = ""
+    """The nearest fix; empty where nothing is to be done."""
 
 
 def find_issues(measures: Measures) -> list[Finding]:
-    """Return what a careful person would say of a session, the worst first."""
+    """Return the findings of all checks of a session, the worst first."""
     findings = [finding for rule in _RULES for finding in rule(measures)]
     order = ("bad", "look", "good")
     return sorted(findings, key=lambda finding: order.index(finding.level))
 
 
-def _size(m: Measures) -> Iterator[Finding]:
-    header = m.header
+def _size(measures: Measures) -> Iterator[Finding]:
+    header = measures.header
     shape = "×".join(map(str, header.frame_shape))
-    text = f"{header.n_frames} frames of {shape}, {m.dtype}, in {header.n_clips} clips"
+    text = f"{header.n_frames} frames of {shape}, {measures.dtype}, in {header.n_clips} clips"
     if header.n_clips < 10:
         fix = "import with a smaller --clip-length: 8;1;1;0 needs 10 clips"
         yield Finding("bad", "size", text, fix)
@@ -53,34 +64,36 @@ def _size(m: Measures) -> Iterator[Finding]:
         yield Finding("good", "size", text)
 
 
-def _pixels(m: Measures) -> Iterator[Finding]:
-    unit = 255 if m.dtype == "uint8" else 1.0
-    text = f"pixels from {m.pixel_min:g} to {m.pixel_max:g}, {m.saturated:.1%} saturated"
-    if (m.pixel_max - m.pixel_min) < DARK / 255 * unit:
+def _pixels(measures: Measures) -> Iterator[Finding]:
+    unit = 255 if measures.dtype == "uint8" else 1.0
+    low, high = measures.pixel_min, measures.pixel_max
+    text = f"pixels from {low:g} to {high:g}, {measures.saturated:.1%} saturated"
+    if (high - low) < MIN_CONTRAST * unit:
         yield Finding("look", "pixels", text, "stretch the contrast of the video before importing")
-    elif m.saturated > SATURATED:
+    elif measures.saturated > MAX_SATURATED:
         yield Finding("look", "pixels", text, "crop away what is overexposed")
     else:
         yield Finding("good", "pixels", text)
-    if m.still:
-        text = f"{len(m.still)} frames of one value, first {m.still[0]}"
+    if measures.still:
+        text = f"{len(measures.still)} frames of one value, first {measures.still[0]}"
         yield Finding("bad", "pixels", text, "leave them out with --frames")
 
 
-def _repeats(m: Measures) -> Iterator[Finding]:
-    if not m.repeated:
+def _repeats(measures: Measures) -> Iterator[Finding]:
+    if not measures.repeated:
         yield Finding("good", "duplicates", "no frame is the one before it again")
         return
-    share = len(m.repeated) / m.header.n_frames
-    text = f"{len(m.repeated)} frames ({share:.1%}) repeat the one before, first {m.repeated[0]}"
+    count = len(measures.repeated)
+    share = count / measures.header.n_frames
+    text = f"{count} frames ({share:.1%}) repeat the one before, first {measures.repeated[0]}"
     fix = "the camera or a conversion filled gaps; import with --frames ::2 if every other does"
-    yield Finding("look" if share > REPEATED else "good", "duplicates", text, fix)
+    yield Finding("look" if share > MAX_REPEATED else "good", "duplicates", text, fix)
 
 
-def _drops(m: Measures) -> Iterator[Finding]:
-    if m.times is None or len(m.times) < 3:
+def _drops(measures: Measures) -> Iterator[Finding]:
+    if measures.times is None or len(measures.times) < 3:
         return
-    steps = np.diff(m.times)
+    steps = np.diff(measures.times)
     usual = float(np.median(steps))
     if usual <= 0:
         yield Finding("look", "dropped frames", f"steps of {usual:g} s: these are no times")
@@ -95,35 +108,35 @@ def _drops(m: Measures) -> Iterator[Finding]:
     yield Finding("look", "dropped frames", text, fix)
 
 
-def _empty_labels(m: Measures) -> Iterator[Finding]:
+def _empty_labels(measures: Measures) -> Iterator[Finding]:
     n_good = 0
-    for name, column, mask in _columns(m):
+    for name, column, mask in _columns(measures):
         masked = 1 - mask.mean()
         fix = f"leave `{name}` out (--keypoints when importing)"
         if not mask.any() or column[mask].min() == column[mask].max():
             what = "never varies" if mask.any() else "is masked in every frame"
             yield Finding("bad", "labels", f"`{name}` {what}", fix)
-        elif masked > MASKED:
+        elif masked > MAX_MASKED:
             text = f"`{name}` is masked in {masked:.0%} of the frames"
             yield Finding("look", "labels", text, f"{fix}, or lower --min-likelihood")
         else:
             n_good += 1
-    if n_good and n_good == m.header.n_labels:
-        masked = 1 - m.masks.mean()
+    if n_good and n_good == measures.header.n_labels:
+        masked = 1 - measures.masks.mean()
         yield Finding("good", "labels", f"{n_good} labels vary, {masked:.1%} of values are masked")
 
 
-def _jumps(m: Measures) -> Iterator[Finding]:
+def _jumps(measures: Measures) -> Iterator[Finding]:
     found = []
-    for name, column, mask in _columns(m):
+    for name, column, mask in _columns(measures):
         both = mask[1:] & mask[:-1]
-        both[m.clip_starts[1:] - 1] = False
+        both[measures.clip_starts[1:] - 1] = False
         steps = np.where(both, abs(np.diff(column)), 0.0)
         if not both.any():
             continue
         low, high = np.percentile(column[mask], [1, 99])
         usual = float(np.median(steps[both]))
-        far = steps > max(JUMP * (high - low), USUAL * usual)
+        far = steps > max(JUMP_RANGE * (high - low), JUMP_STEPS * usual)
         if far.any():
             found.append((int(far.sum()), name, int(far.argmax()) + 1))
     if not found:
@@ -137,28 +150,28 @@ def _jumps(m: Measures) -> Iterator[Finding]:
     yield Finding("look", "jumps", text, "raise --min-likelihood, or smooth the pose file")
 
 
-def _outside(m: Measures) -> Iterator[Finding]:
-    if m.positions is None:
+def _outside(measures: Measures) -> Iterator[Finding]:
+    if measures.positions is None:
         return
-    half = m.header.n_labels // 2
-    limits = np.repeat([m.header.width, m.header.height], half)
-    is_out = m.masks & ((m.positions < -0.5) | (m.positions > limits))
-    share = float(is_out.sum() / max(1, m.masks.sum()))
+    half = measures.header.n_labels // 2
+    limits = np.repeat([measures.header.width, measures.header.height], half)
+    is_out = measures.masks & ((measures.positions < -0.5) | (measures.positions > limits))
+    share = float(is_out.sum() / max(1, measures.masks.sum()))
     if not is_out.any():
         yield Finding("good", "places", "every valid place lies in the frame")
         return
     worst = int(is_out.sum(0).argmax())
     text = (
         f"{is_out.sum()} valid places ({share:.2%}) lie outside the frame, most of "
-        f"`{m.header.label_names[worst]}`"
+        f"`{measures.header.label_names[worst]}`"
     )
-    level: Literal["look", "bad"] = "bad" if share > OUTSIDE else "look"
+    level: Literal["look", "bad"] = "bad" if share > MAX_OUTSIDE else "look"
     yield Finding(level, "places", text, "import with the --crop or video that was tracked")
 
 
-def _redundant(m: Measures) -> Iterator[Finding]:
-    pairs = redundant_pairs(m)
-    if not pairs and m.header.n_labels > 1:
+def _redundant(measures: Measures) -> Iterator[Finding]:
+    pairs = redundant_pairs(measures)
+    if not pairs and measures.header.n_labels > 1:
         yield Finding("good", "redundant labels", f"no two labels have |r| above {REDUNDANT}")
     for _, first, second, r in pairs[:5]:
         fix = "drop one of the two: each takes a supervised latent"
@@ -167,14 +180,14 @@ def _redundant(m: Measures) -> Iterator[Finding]:
         yield Finding("look", "redundant labels", f"and {len(pairs) - 5} more pairs")
 
 
-def redundant_pairs(m: Measures) -> list[tuple[float, str, str, float]]:
-    """Return |r|, two names and r of every pair of labels above `REDUNDANT`, the worst first."""
+def redundant_pairs(measures: Measures) -> list[tuple[float, str, str, float]]:
+    """Return |r|, two names and r of each pair of redundant labels, the worst first."""
     pairs = []
-    names = m.header.label_names
+    names = measures.header.label_names
     for i in range(len(names)):
         for j in range(i):
-            both = m.masks[:, i] & m.masks[:, j]
-            a, b = m.labels[both, i], m.labels[both, j]
+            both = measures.masks[:, i] & measures.masks[:, j]
+            a, b = measures.labels[both, i], measures.labels[both, j]
             if both.sum() > 2 and a.std() > 0 and b.std() > 0:
                 r = float(np.corrcoef(a, b)[0, 1])
                 if abs(r) > REDUNDANT:
@@ -182,19 +195,20 @@ def redundant_pairs(m: Measures) -> list[tuple[float, str, str, float]]:
     return sorted(pairs, reverse=True)
 
 
-def _lag(m: Measures) -> Iterator[Finding]:
-    if m.lag is None:
+def _lag(measures: Measures) -> Iterator[Finding]:
+    curve = measures.lag
+    if curve is None:
         return
-    best, zero = max(m.lag.r2), m.lag.r2[m.lag.lags.index(0)]
-    if m.lag.best and m.lag.is_clear:
+    best, zero = max(curve.r2), curve.r2[curve.lags.index(0)]
+    if curve.best and curve.is_clear:
         text = (
-            f"labels fit the frames best {abs(m.lag.best)} frames "
-            f"{'earlier' if m.lag.best > 0 else 'later'}: R² {best:.2f} instead of {zero:.2f}"
+            f"labels fit the frames best {abs(curve.best)} frames "
+            f"{'earlier' if curve.best > 0 else 'later'}: R² {best:.2f} instead of {zero:.2f}"
         )
-        yield Finding("bad", "lag", text, f"import again with --label-offset {-m.lag.best:+d}")
-    elif best >= ALIKE and abs(m.lag.best) == max(m.lag.lags):
+        yield Finding("bad", "lag", text, f"import again with --label-offset {-curve.best:+d}")
+    elif best >= ALIKE and abs(curve.best) == max(curve.lags):
         text = (
-            f"the fit still rises {m.lag.best} frames away, R² {best:.2f} instead of {zero:.2f}: "
+            f"the fit still rises {curve.best} frames away, R² {best:.2f} instead of {zero:.2f}: "
             "the lag is longer, or the labels too slow to tell"
         )
         yield Finding("look", "lag", text, "look at the contact sheet")
@@ -205,21 +219,21 @@ def _lag(m: Measures) -> Iterator[Finding]:
         yield Finding("good", "lag", f"labels fit their own frames best (R² {zero:.2f})")
 
 
-def _clip_length(m: Measures) -> Iterator[Finding]:
-    curve = m.autocorrelation()
+def _clip_length(measures: Measures) -> Iterator[Finding]:
+    curve = measures.autocorrelation()
     if curve is None:
         return
     memory = memory_of(curve)
-    length = m.clip_length
+    length = measures.clip_length
     n_independent = length / (2 * memory)
     text = (
         f"labels forget themselves in {memory} frames; a clip of {length} holds about "
         f"{n_independent:.1f} independent stretches"
     )
-    if n_independent < INDEPENDENT:
-        longer = 2 * memory * INDEPENDENT
+    if n_independent < MIN_INDEPENDENT:
+        longer = 2 * memory * MIN_INDEPENDENT
         fix = f"--clip-length {longer} makes the terms over pairs of frames surer"
-        if m.header.n_frames // longer < 10:
+        if measures.header.n_frames // longer < 10:
             fix = "record longer: with longer clips there would be fewer than 10"
         yield Finding("look", "clip length", text, fix)
     else:
@@ -234,13 +248,13 @@ def _clip_length(m: Measures) -> Iterator[Finding]:
 
 
 def memory_of(curve: NDArray[np.float64]) -> int:
-    """Return the frames after which an autocorrelation is below 1/e."""
+    """Return the number of frames after which an autocorrelation is below 1/e."""
     below = np.flatnonzero(curve < 1 / np.e)
     return int(below[0]) if below.size else len(curve)
 
 
-def _scale(m: Measures) -> Iterator[Finding]:
-    columns = [column[mask] for _, column, mask in _columns(m) if mask.any()]
+def _scale(measures: Measures) -> Iterator[Finding]:
+    columns = [column[mask] for _, column, mask in _columns(measures) if mask.any()]
     if not columns:
         return
     means = np.array([column.mean() for column in columns])
@@ -253,9 +267,9 @@ def _scale(m: Measures) -> Iterator[Finding]:
 
 
 def _columns(
-    m: Measures,
+    measures: Measures,
 ) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.bool_]]]:
-    yield from zip(m.header.label_names, m.labels.T, m.masks.T, strict=True)
+    yield from zip(measures.header.label_names, measures.labels.T, measures.masks.T, strict=True)
 
 
 _RULES: tuple[Callable[[Measures], Iterator[Finding]], ...] = (
