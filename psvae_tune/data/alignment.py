@@ -1,7 +1,7 @@
-"""Which row of a pose file belongs to which frame, and whether the labels lag behind.
+"""Find out which row of a pose file belongs to which frame, and whether labels lag behind.
 
-Both are answered by the same measurement: how well the labels of other clips can be read from
-the frames by ridge regression, for each assumption about what belongs together.
+Both compare assumptions by one measure: the R² of labels that ridge regression predicts from the
+frames, fitted on one half of the clips and scored on the other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,21 +14,22 @@ from numpy.typing import NDArray
 from psvae_tune.metrics.label_prediction import leak_r2
 
 SIDE = 16
-"""Height and width that frames are reduced to before the regression."""
+"""Height and width, in cells, that frames are reduced to before the regression."""
 MAX_LAG = 10
-"""Frames that labels are shifted by to either side."""
+"""Number of frames that labels are shifted by to either side."""
 _N_COMPONENTS = 32
-_CLEAR = 0.05  # a difference in R² below this does not decide anything
+# Difference in R² below which no assumption counts as better than another.
+_MIN_DIFFERENCE = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LagCurve:
-    """How well labels fit the frames when they are shifted."""
+    """Fit of the labels to the frames, for each number of frames that they are shifted by."""
 
     lags: tuple[int, ...]
-    """Frames that the labels come too late by; negative: too early."""
+    """Numbers of frames that the labels come too late by; negative ones are too early."""
     r2: tuple[float, ...]
-    """Share of the variance of the labels that is read from the frames, for each lag."""
+    """R² of the labels that are predicted from the frames, for each lag."""
 
     @property
     def best(self) -> int:
@@ -37,15 +38,15 @@ class LagCurve:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the fit has a peak, and one so much better than no lag that it is no chance."""
+        """Whether the fit has a peak that is clearly better than the fit without a lag."""
         at_zero = self.r2[self.lags.index(0)]
         if self.best in (self.lags[0], self.lags[-1]):
-            return False  # still rising: labels that hardly move fit at any lag
-        return max(self.r2) > max(0.2, at_zero + _CLEAR * (1 - at_zero))
+            return False  # the fit still rises, as for labels that hardly move
+        return max(self.r2) > max(0.2, at_zero + _MIN_DIFFERENCE * (1 - at_zero))
 
 
 def reduce_frames(frames: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return frames of shape (frame, channel, height, width) as few averages each.
+    """Reduce frames of shape (frame, channel, height, width) to a few averages each.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def measure_lag(
     masks: Sequence[NDArray[np.bool_]],
     lags: Iterable[int] = range(-MAX_LAG, MAX_LAG + 1),
 ) -> LagCurve:
-    """Read the labels from the frames for each lag, trained and scored on alternate clips.
+    """Predict the labels from the frames for each lag, fitted and scored on alternate clips.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def measure_lag(
     labels, masks
         (frame, label) of each clip.
     lags
-        What to try. The same frames are used for all, so that the fits can be compared.
+        Lags to try. All are tried on the same frames, so that their fits can be compared.
     """
     lags = tuple(lag for lag in lags if all(len(f) > 2 * abs(lag) for f in features)) or (0,)
     projected = _project(features)
@@ -109,15 +110,16 @@ def _project(features: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float64
 
 @dataclass(frozen=True, slots=True)
 class RowMap:
-    """A way in which rows of a pose file may belong to frames of a video."""
+    """An assumption about which row of a pose file belongs to which frame of a video."""
 
     words: str
+    """The assumption in words, for messages."""
     rows: tuple[int, ...]
-    """For each frame its row; -1 for none."""
+    """Row of each frame; -1 for none."""
 
 
 def possible_maps(n_rows: int, n_frames: int) -> list[RowMap]:
-    """Return what may be meant where a pose file and a video differ in length."""
+    """Return the assumptions to compare where a pose file and a video differ in length."""
     frames = range(n_frames)
     maps = [
         RowMap("row i is frame i", _within(frames, n_rows)),
@@ -149,12 +151,12 @@ def choose_map(
     labels: NDArray[np.floating],
     masks: NDArray[np.bool_],
 ) -> tuple[RowMap | None, list[float]]:
-    """Say which of several maps fits the frames clearly best, if one does.
+    """Return the map that fits the frames clearly best, if one does.
 
     Parameters
     ----------
     maps
-        What may be meant.
+        The assumptions to compare.
     features, frames
         (frame, feature) of some frames of the video, and their numbers.
     labels, masks
@@ -183,5 +185,5 @@ def choose_map(
         )
     order = np.argsort(scores)
     best, second = scores[order[-1]], scores[order[-2]]
-    is_clear = best > 0.2 and best > second + _CLEAR
+    is_clear = best > 0.2 and best > second + _MIN_DIFFERENCE
     return (maps[int(order[-1])] if is_clear else None), scores

@@ -1,9 +1,8 @@
-"""A small generated recording whose untracked movements are known.
+"""Generate a small recording whose untracked movements are known.
 
 A head-fixed animal, 32 by 32 grey pixels: two paws that a tracker follows, badly at times, and
-two parts that nobody tracks, a jaw that moves up and down and a whisker that sweeps. All moves
-are independent, so a model that splits the video well has one latent for each, and how well it
-does can be measured.
+two parts that nobody tracks, a jaw that moves up and down and a whisker that sweeps. All
+movements are independent, so that a good model has one latent for each, which can be measured.
 """
 
 import json
@@ -38,17 +37,17 @@ _WHISKER_LENGTH = 11.0
 _WHISKER_HALF_WIDTH = 1.5
 _WHISKER_SWEEP = 0.75  # radians to either side
 
-# From seed to seed the light on the head and on the body differs, by steps that never repeat.
+# The brightness of head and body differs between seeds, by steps that never repeat.
 _HEAD_SHADE = 0.08
 _BODY_SHADE = 0.08
 _SHADE_RANGE = 0.3
 _HEAD_STEP = 0.618
 _BODY_STEP = 0.414
 
-_SMOOTHNESS = 2.5  # frames: width of the kernel that smooths every motion
+_SMOOTHNESS = 2.5  # width, in frames, of the kernel that smooths every motion
 _NOISE = 0.02
 _MASKED_FRACTION = 0.03
-_MASKED_LENGTH = 5  # frames that the tracker loses a paw for
+_MASKED_LENGTH = 5  # number of frames for which the tracker loses a paw
 
 
 def write_demo(
@@ -64,11 +63,11 @@ def write_demo(
     Parameters
     ----------
     path
-        Where; a file there is replaced.
+        The file to write; one that exists is replaced.
     seed
-        Decides everything random, and the light; the same seed gives the same recording.
+        Seed of all random numbers and of the light; it determines the recording.
     n_clips, clip_length
-        Clips, and frames in each.
+        Number of clips, and of frames in each.
     size
         Height and width of a frame in pixels.
     """
@@ -91,7 +90,7 @@ def write_demo(
 def demo_path(seed: int = 0) -> Path:
     """Return the path of a demo session, generated on the first call.
 
-    Each seed has movements and a light of its own, so sessions can be told apart.
+    Each seed has its own movements and light, so that sessions can be told apart.
 
     Side effects
     ------------
@@ -119,7 +118,7 @@ class _Recording:
 
 @dataclass(frozen=True, slots=True)
 class _Light:
-    """How much brighter than the background the still parts of a scene are."""
+    """Brightness of the still parts of a scene, above the background."""
 
     head: float
     body: float
@@ -137,7 +136,7 @@ def _generate(rng: np.random.Generator, light: _Light, n_frames: int, size: int)
     positions = centres + _PAW_REACH * paws
     frames = _render(rng, light, positions, parts, size)
     label_masks = _draw_label_masks(rng, n_frames)
-    # Where the tracker loses a paw it reports a place anywhere in the frame.
+    # Where the tracker loses a paw, it reports a random position in the frame.
     wrong = rng.uniform(0, SIZE - 1, positions.shape)
     labels = np.where(label_masks, positions, wrong) * (size / SIZE)
     jaw = (_JAW_CENTRE[1] + _JAW_REACH * parts[:, 0]) * (size / SIZE)
@@ -147,7 +146,7 @@ def _generate(rng: np.random.Generator, light: _Light, n_frames: int, size: int)
 
 
 def _draw_motions(rng: np.random.Generator, n_frames: int, n_motions: int) -> NDArray[np.float64]:
-    """Draw smooth independent paths in [-1, 1], each place visited about equally often."""
+    """Draw smooth independent paths in [-1, 1] that visit every value about equally often."""
     reach = int(4 * _SMOOTHNESS)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SMOOTHNESS) ** 2)
     noise = rng.standard_normal((n_motions, n_frames + 2 * reach))
@@ -171,7 +170,7 @@ def _render(
     parts: NDArray[np.float64],
     size: int,
 ) -> NDArray[np.uint8]:
-    """Paint every frame: the still background, the paws, the jaw, the whisker, pixel noise."""
+    """Render every frame: the still background, the paws, the jaw, the whisker, pixel noise."""
     y, x = np.mgrid[:size, :size] * (SIZE / size)
     frames = np.broadcast_to(_draw_background(rng, light, x, y), (len(positions), size, size))
     for paw in range(2):

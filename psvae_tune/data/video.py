@@ -1,7 +1,7 @@
-"""Videos as arrays: what a file holds, and its frames one after another, cut, sized and coloured.
+"""Read the frames of a video as arrays, cropped, resized and converted to grey or colour.
 
-Frames are numbered in the order in which they are shown, whatever their time stamps say:
-that is how trackers number them too.
+Frames are numbered in the order in which they are shown, whatever their time stamps say, because
+trackers number them like that.
 """
 
 import struct
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from psvae_tune.errors import DataError
 
-# A step between two frames this far from the usual one is a dropped frame or a variable rate.
+# Relative difference from the usual step in time above which a step is uneven.
 _UNEVEN = 0.5
-_MAX_SLANT = 1.0  # degrees: what is less is rounding
-# How FFmpeg turns a picture clockwise, by degrees.
+# Degrees from a right angle below which the difference is rounding.
+_MAX_SLANT = 1.0
+# FFmpeg filters that turn a picture clockwise, by degrees.
 _TURNS: dict[int, list[tuple[str, str]]] = {
     0: [],
     90: [("transpose", "clock")],
@@ -43,7 +44,7 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What becomes of the frames of a video."""
+    """The part of a video that is stored, and the size and colour of the stored frames."""
 
     crop: Crop
     width: int
@@ -52,7 +53,7 @@ class View:
 
     @property
     def n_channels(self) -> int:
-        """One, or three for colour."""
+        """Number of channels: three for colour, else one."""
         return 3 if self.is_colour else 1
 
     @property
@@ -63,25 +64,27 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoInfo:
-    """What can be known of a video without decoding it, but for one frame."""
+    """Properties of a video, for which only one frame is decoded."""
 
     path: Path
     width: int
-    """As it is shown, like the height."""
+    """Width of a frame as it is shown."""
     height: int
+    """Height of a frame as it is shown."""
     fps: float
+    """Frames per second, from the usual step in time."""
     stamps: NDArray[np.int64] | None
     """(frame,) in units of ``time_base``, ascending; None where the file holds none."""
     time_base: Fraction
     n_frames: int
     n_declared: int
-    """Frames that the file says it has; more than ``n_frames`` where it breaks off."""
+    """Number of frames that the file declares; more than ``n_frames`` if it breaks off."""
     turn: int
     """Degrees by which stored frames are turned clockwise to be shown."""
 
     @property
     def whole(self) -> Crop:
-        """All of a frame."""
+        """The crop that keeps a whole frame."""
         return Crop(self.width, self.height, 0, 0)
 
     @property
@@ -93,18 +96,18 @@ class VideoInfo:
 
     @property
     def n_uneven(self) -> int:
-        """Steps in time that differ from the usual one by more than half of it."""
+        """Number of steps in time that differ from the usual one by more than half of it."""
         steps = np.diff(self.times)
         return int((abs(steps * self.fps - 1) > _UNEVEN).sum())
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Count the frames of a video, read their times, and how they are turned to be shown.
+    """Count the frames of a video, and read their times and their rotation.
 
     Raises
     ------
     DataError
-        If it is missing, no video, or is shown mirrored or at a slant.
+        If it is missing, is not a video, or is to be shown mirrored or at a slant.
     """
     if path.is_dir():
         raise DataError(str(path), "must be a video, got a folder")
@@ -134,7 +137,7 @@ def probe_video(path: Path) -> VideoInfo:
     known = sorted(stamp for stamp in stamps if stamp is not None)
     is_stamped = len(known) == len(stamps) and len(set(known)) == len(known)
     shown = np.array(known, dtype=np.int64) if is_stamped else None
-    # The rate of most steps: the average that files declare counts dropped frames as slow ones.
+    # The median step, because the average that files declare counts dropped frames as slow ones.
     usual = float(np.median(np.diff(known)) * time_base) if is_stamped and len(known) > 1 else 0
     fps = 1 / usual if usual else float(rate or 30)
     n_frames = len(stamps)
@@ -144,9 +147,9 @@ def probe_video(path: Path) -> VideoInfo:
 
 
 def _read_turn(path: Path) -> int | None:
-    """Return by how many degrees a video is turned clockwise; None if it is not only turned.
+    """Return the degrees that a video is turned clockwise; None if it is not only turned.
 
-    Only its frames tell; the first may be damaged.
+    The rotation stands in the frames. The first ones may be damaged, and are skipped then.
     """
     with av.open(str(path)) as container:
         for packet in container.demux(_video_stream(container, path)):
@@ -163,7 +166,7 @@ def _read_turn(path: Path) -> int | None:
 
 
 def _angle(matrix: tuple[int, ...]) -> int | None:
-    """Return the right angle, in degrees clockwise, that a display matrix turns by; else None."""
+    """Return the clockwise right angle of a display matrix in degrees; None for other matrices."""
     a, b, _, c, d, *_ = matrix
     degrees = float(np.rad2deg(np.arctan2(b, a)))
     nearest = 90 * round(degrees / 90)
@@ -179,9 +182,9 @@ def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArr
     info
         The video.
     view
-        How they are cut, sized and coloured.
+        Crop, size and colour of the frames.
     frames
-        Which, ascending.
+        Numbers of the frames, ascending.
 
     Raises
     ------
@@ -200,7 +203,7 @@ def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArr
             for number, frame in _decode_from(container, stream, info, due):
                 if number < due:
                     continue
-                if number > due:  # the decoder left out what it could not read
+                if number > due:  # the decoder skipped a frame that it could not read
                     break
                 yield graph.apply(frame)
                 if number == frames[-1]:
@@ -212,7 +215,7 @@ def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArr
 
 
 class _Graph:
-    """FFmpeg's own turning, cutting, sizing and conversion: one pass, no full frame in between."""
+    """FFmpeg's filters for rotation, crop, size and colour, in one pass without a full copy."""
 
     def __init__(self, stream: VideoStream, info: VideoInfo, view: View) -> None:
         self._graph = av.filter.Graph()
@@ -220,7 +223,7 @@ class _Graph:
         crop = view.crop
         steps = [("scale", f"{view.width}:{view.height}:flags=area"), ("format", pixels)]
         if crop != info.whole:
-            # Colour comes first: cut where colour is stored coarsely, edges would be rounded.
+            # Colour is converted first, because a crop of coarsely stored colour rounds its edges.
             cut = f"{crop.width}:{crop.height}:{crop.x}:{crop.y}"
             steps = [("format", pixels), ("crop", cut), *steps]
         self._source = last = self._graph.add_buffer(template=stream)

@@ -1,4 +1,4 @@
-"""A session on one page: findings, frames with their labels, traces, the lag curve."""
+"""Build the HTML page of ``data check``: findings, frames with labels, traces, the lag curve."""
 
 import base64
 import html
@@ -29,12 +29,12 @@ img { max-width: 100%; height: auto; }
 
 
 def draw_contact_sheet(measures: Measures) -> bytes:
-    """Draw frames from all over a session, each with its labels.
+    """Draw evenly spaced frames of a session, each with its labels.
 
     Returns
     -------
     bytes
-        A PNG file. What is masked is not drawn.
+        A PNG file. Masked positions are not drawn.
     """
     frames = measures.sample.frames
     n_cameras = measures.n_cameras if frames.shape[1] % measures.n_cameras == 0 else 1
@@ -68,7 +68,7 @@ def _draw_places(axis: Axes, measures: Measures, row: int) -> None:
         shift = measures.cameras[point] * measures.header.width
         name = measures.header.label_names[point].removesuffix("_x")
         is_valid = bool(measures.masks[row, point] and measures.masks[row, point + half])
-        # Pixel i is drawn from i - 0.5 to i + 0.5; places count from the edge of pixel 0.
+        # Pixel i is drawn from i - 0.5 to i + 0.5, but positions count from the edge of pixel 0.
         axis.plot(
             x + shift - 0.5 if is_valid else np.nan,
             y - 0.5,
@@ -113,7 +113,7 @@ def draw_traces(measures: Measures) -> bytes:
 
 
 def build_session_page(sessions: Sequence[tuple[Measures, Sequence[Finding]]]) -> str:
-    """Return one page, with nothing outside it, of all sessions."""
+    """Return one HTML page of all sessions, which refers to nothing outside it."""
     body = "".join(part for session in sessions for part in _describe(*session))
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">'

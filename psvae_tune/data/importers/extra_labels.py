@@ -1,4 +1,4 @@
-"""Labels that are no places in the frame: pupil area, wheel speed, the times of licks."""
+"""Read labels that are not positions: pupil area, wheel speed, times of licks."""
 
 import csv
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _EVENTS = "_times"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtraLabels:
-    """Columns of numbers, one row a frame of the video."""
+    """Columns of numbers, with one row for each frame of the video."""
 
     names: tuple[str, ...]
     values: NDArray[np.float64]
@@ -26,25 +26,25 @@ class ExtraLabels:
 
 
 def read_extra_labels(path: Path, n_frames: int, times: NDArray[np.float64]) -> ExtraLabels:
-    """Read a CSV file with a row of names.
+    """Read labels from a CSV file with a row of names.
 
-    Columns have one number a frame, an empty cell where there is none. A file of one column
-    whose name ends in ``_times`` holds the seconds of events since the first frame; it becomes
-    the number of events in each frame.
+    A column holds one number for each frame, or an empty cell. A file of one column whose name
+    ends in ``_times`` holds times of events, in seconds since the first frame; its label is the
+    number of events in each frame.
 
     Parameters
     ----------
     path
-        A CSV file.
+        The CSV file.
     n_frames
-        Frames of the video.
+        Number of frames of the video.
     times
-        (frame,), seconds.
+        Times of the frames, (frame,) in seconds.
 
     Raises
     ------
     DataError
-        If it has other than one row a frame, or no column of numbers.
+        If it has not one row for each frame, or no column of numbers.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

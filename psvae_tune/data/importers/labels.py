@@ -1,4 +1,4 @@
-"""The labels of every frame of a video: which row of the pose file is its own, and where to."""
+"""Match the rows of a pose file to the frames of a video, and scale positions to stored frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,23 @@ from psvae_tune.data.importers.request import ImportRequest, Source
 from psvae_tune.data.video import VideoInfo, View, iterate_frames
 from psvae_tune.errors import DataError
 
-_N_TESTED = 1000  # frames that are compared with the labels to find out which belong together
-_FEW = 0.01  # rows short of the frames, as a fraction, that a tracker loses at the end
+# Number of frames that are compared with the labels to find out which row belongs to which frame.
+_N_TESTED = 1000
+# Share of rows that may be missing at the end because the tracker lost the last frames.
+_MAX_MISSING = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameLabels:
-    """Labels of all frames of the videos."""
+    """Labels of every frame of one video or several."""
 
     names: tuple[str, ...]
     cameras: tuple[int, ...]
-    """For each label the camera that it was seen by."""
+    """Number of the camera of each label."""
     values: NDArray[np.float64]
+    """(frame, label) in pixels of the stored frame."""
     masks: NDArray[np.bool_]
+    """(frame, label); False where the value does not count."""
 
 
 def read_labels(
@@ -39,7 +43,7 @@ def read_labels(
     positions = (points.positions[rows] - view.crop[2:]) * view.scale
     valid = points.valid[rows] & (rows >= 0)[:, None]
     if source.crop is not None:
-        # Cut off on purpose: there is nothing in the frame to learn the place from.
+        # Nothing in the frame shows a position that was cropped away.
         inside = ((positions >= 0) & (positions < [view.width, view.height])).all(-1)
         notes.append(f"{(valid & ~inside).sum()} places outside --crop are masked")
         valid &= inside
@@ -75,20 +79,20 @@ def _match_rows(
     maps = possible_maps(n_rows, n_frames)
     n_tested = min(_N_TESTED, n_frames)
     small = View(info.whole, 64, 64)
-    # From both ends: at the start alone, maps that differ at the end are the same.
+    # Frames from both ends are tested, because maps that differ at the end agree at the start.
     tested = [*range(n_tested // 2), *range(n_frames - n_tested // 2, n_frames)]
     features = _read_features(info, small, n_tested // 2, n_frames)
     labels = points.positions.reshape(n_rows, -1)
     best, scores = choose_map(maps, features, tested, labels, np.repeat(points.valid, 2, axis=1))
     listed = "; ".join(f"{m.words}: R² {score:.2f}" for m, score in zip(maps, scores, strict=True))
-    if best is None and 0 < n_frames - n_rows <= max(2, _FEW * n_frames):
+    if best is None and 0 < n_frames - n_rows <= max(2, _MAX_MISSING * n_frames):
         best = maps[0]
     if best is None:
         raise DataError(
             str(poses.path),
             f"has {n_rows} rows for {n_frames} frames, and which belong together cannot be known "
             f"({listed})",
-            "say it with --label-offset N: row i is frame i + N",
+            "state it with --label-offset N: row i is frame i + N",
         )
     notes.append(
         f"{poses.path.name} has {n_rows} rows for {n_frames} frames: {best.words} ({listed})"
@@ -132,7 +136,7 @@ def join_labels(
 
 
 def leave_out_ends(frames: range, masks: NDArray[np.bool_], notes: list[str]) -> range:
-    """Return the frames from the first to the last that has any label."""
+    """Return the frames from the first to the last one that has a label."""
     labelled = np.flatnonzero(masks.any(1))
     kept = range(int(labelled[0]), int(labelled[-1]) + 1)
     if len(kept) < len(frames):

@@ -1,4 +1,4 @@
-"""Pose files in HDF5: SLEAP, DeepLabCut, LEAP and DeepPoseKit."""
+"""Read pose files in HDF5: SLEAP, DeepLabCut, LEAP and DeepPoseKit."""
 
 import io
 import pickle
@@ -25,8 +25,9 @@ from psvae_tune.errors import DataError
 if TYPE_CHECKING:
     from sleap_io import Labels, Video
 
-_N_COPIES = 4  # of positions, while they are sorted into tracks and keypoints
-# LEAP and DeepPoseKit: where positions lie, and where how sure they are.
+# Copies of the positions in memory while they are sorted into tracks and keypoints.
+_N_COPIES = 4
+# Datasets of the positions and of their confidence in files of LEAP and DeepPoseKit.
 _LEAP = "positions_pred"
 _ARRAYS = ((_LEAP, "conf_pred"), ("keypoints", "confidence"), ("predictions", ""))
 
@@ -39,14 +40,14 @@ def read_slp(path: Path, video: Path | None = None) -> Poses:
     path
         The file.
     video
-        Which of its videos, by the names of its file and, of several such, its folder; needed
-        where it has several.
+        The video whose poses are wanted, needed where the file has several. It is found by its
+        file name and, where several have that, by the name of its folder.
 
     Raises
     ------
     DataError
-        If it cannot be read, holds animals without tracks, or several videos of which not
-        exactly one has the name of ``video``.
+        If it cannot be read, holds several animals without tracks, or holds several videos of
+        which not exactly one has the name of ``video``.
     """
     import sleap_io
 
@@ -62,7 +63,7 @@ def read_slp(path: Path, video: Path | None = None) -> Poses:
 
 
 def _choose_video(path: Path, labels: "Labels", video: Path | None) -> "Labels":
-    """Return the labels of one video of a project, with the tracks that it has."""
+    """Return the labels and tracks of one video of a project."""
     places = [_place_of(item) for item in labels.videos]
     found = [i for i, place in enumerate(places) if video and place.name == video.name]
     if video is not None and len(found) > 1:  # session1/camera.mp4, session2/camera.mp4
@@ -80,20 +81,20 @@ def _choose_video(path: Path, labels: "Labels", video: Path | None) -> "Labels":
 
 
 def _place_of(video: "Video") -> PurePath:
-    """Return where a video was, on whatever system."""
+    """Return the path of a video as the project holds it, of Windows or any other system."""
     name = (video.source_video or video).filename
     if isinstance(name, list):  # of images
         name = name[0] if name else ""
-    return PureWindowsPath(str(name))  # which takes both separators for one
+    return PureWindowsPath(str(name))  # which accepts both separators
 
 
 def read_hdf5(path: Path) -> Poses:
-    """Read an HDF5 file of a tracker, known by what it holds.
+    """Read an HDF5 file of a tracker, which is recognised by its groups.
 
     Raises
     ------
     DataError
-        If it cannot be read, or its form is not known.
+        If it cannot be read, or its format is not known.
     """
     with open_hdf5(path) as file:
         names = _check(path, file)
@@ -113,7 +114,7 @@ def read_hdf5(path: Path) -> Poses:
 
 
 def _check(path: Path, file: h5py.File) -> list[str]:
-    """Refuse what should not be read; return the names at the top of the file."""
+    """Refuse a file that is not safe to read; return the names at its top."""
     try:
         if foreign := find_foreign_parts(file):
             raise DataError(
@@ -143,7 +144,7 @@ def _read_sleap_analysis(path: Path) -> Poses:
 
 
 def _from_labels(path: Path, kind: str, labels: "Labels") -> Poses:
-    """Turn what sleap-io read into one array; its rows are numbered by frame."""
+    """Return the labels of sleap-io as poses, whose row i is frame i."""
     if not labels.labeled_frames or not labels.skeletons:
         raise DataError(str(path), "holds no labelled frame")
     most = max(len(frame.instances) for frame in labels.labeled_frames)
@@ -161,13 +162,13 @@ def _from_labels(path: Path, kind: str, labels: "Labels") -> Poses:
         labels.skeletons[0].node_names,
         full[..., :2],
         full[..., 2],
-        min_likelihood=0,  # its scores are no probabilities; what it is unsure of it leaves out
+        min_likelihood=0,  # its scores are not probabilities, and it leaves out unsure points
         are_rows_numbered=True,
     )
 
 
 def _check_size(path: Path, labels: "Labels", n_tracks: int) -> None:
-    """Refuse numbers of frames that no video has: there would be a row for each below them."""
+    """Refuse frame numbers that no video has, because every smaller one would get a row."""
     indices = [int(frame.frame_idx) for frame in labels.labeled_frames]
     if min(indices) < 0:
         raise DataError(str(path), f"must number its frames from 0 on, got {min(indices)}")
@@ -263,7 +264,7 @@ def _read_array(path: Path, file: h5py.File, positions: str, confidence: str) ->
         keypoints,
         array[:, None, :, :2],
         likelihoods,
-        min_likelihood=0,  # heights of heat maps, whose scale differs between networks
+        min_likelihood=0,  # heights of heat maps, which differ in scale between networks
     )
 
 

@@ -1,4 +1,4 @@
-"""Pose files that are tables: DeepLabCut and Lightning Pose CSV, plain CSV, NumPy arrays."""
+"""Read pose files that are tables: CSV of DeepLabCut, Lightning Pose and others, NumPy arrays."""
 
 import csv
 import re
@@ -23,7 +23,7 @@ _PLAIN = re.compile(r"(?P<name>.+)[_.](?P<coord>x|y|likelihood|confidence|score)
 
 
 class Column(NamedTuple):
-    """What one column of a table holds."""
+    """Animal, keypoint and coordinate that one column of a table holds."""
 
     individual: str
     bodypart: str
@@ -36,7 +36,7 @@ def read_csv(path: Path) -> Poses:
     Raises
     ------
     DataError
-        If its header is not known, or a cell is no number.
+        If its header is not known, or a cell is not a number.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -62,7 +62,7 @@ def read_numbers(path: Path, n_header: int, columns: Sequence[int]) -> NDArray[n
             encoding="utf-8-sig",
             skipinitialspace=True,
         )
-        # The order of the file, whatever that of `columns`.
+        # pandas returns columns in the order of the file.
         return table[list(columns)].to_numpy(dtype=np.float64)
     except pd.errors.EmptyDataError:
         raise DataError(str(path), "holds a header but no row") from None
@@ -98,7 +98,7 @@ def _read_plain(path: Path, header: Sequence[str]) -> Poses:
 
 
 def parse_column(cell: str) -> Column | None:
-    """Read a name such as ``paw_x``; None where it names no coordinate."""
+    """Parse the name of a column, such as ``paw_x``; return None if it names no coordinate."""
     match = _PLAIN.fullmatch(cell.strip())
     if match is None:
         return None
@@ -112,7 +112,7 @@ def read_npy(path: Path) -> Poses:
     Raises
     ------
     DataError
-        If it is no such array; arrays of Python objects are refused unread.
+        If it has another form; an array of Python objects could run code and is not read.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -141,7 +141,7 @@ def assemble(
     Raises
     ------
     DataError
-        If a keypoint has an x without a y, or a column stands twice.
+        If a keypoint has only one of x and y, or a column is repeated.
     """
     tracks = list(dict.fromkeys(column.individual for column in columns))
     keypoints = list(dict.fromkeys(column.bodypart for column in columns))

@@ -1,4 +1,4 @@
-"""What a tracker wrote, in one form whatever the tracker: where each keypoint was, how sure."""
+"""Hold the positions and likelihoods of keypoints in one form for all trackers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from psvae_tune.errors import DataError, nearest
 
 ALL_TRACKS = "all"
-"""Asks for every animal of a file."""
+"""Name that stands for every animal of a file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,18 +19,18 @@ class Poses:
 
     path: Path
     kind: str
-    """What wrote it and in which form, for messages."""
+    """Tracker and file format, for messages."""
     tracks: tuple[str, ...]
-    """Animals; one with an empty name where the file names none."""
+    """Names of the animals; one empty name where the file names none."""
     keypoints: tuple[str, ...]
     positions: NDArray[np.float64]
     """(row, track, keypoint, 2): x and y; NaN where missing."""
     likelihoods: NDArray[np.float64] | None
     """(row, track, keypoint); NaN where missing."""
     min_likelihood: float
-    """Below it this kind of tracker is usually wrong."""
+    """Likelihood below which this tracker is usually wrong."""
     are_rows_numbered: bool = False
-    """Whether row i is known to be frame i: the file holds numbers of frames."""
+    """Whether row i is frame i because the file numbers its frames."""
 
     @property
     def n_rows(self) -> int:
@@ -40,21 +40,21 @@ class Poses:
     def choose(
         self, tracks: Sequence[str], keypoints: Sequence[str], min_likelihood: float | None
     ) -> "ChosenPoints":
-        """Return some points of this file, each with a name of its own.
+        """Return the chosen points of this file, each with a unique name.
 
         Parameters
         ----------
         tracks
-            Animals; empty: the only one; ``all``: every one.
+            Animals to take; empty for the only one, ``all`` for every one.
         keypoints
-            Body parts; empty: all.
+            Keypoints to take; empty for all.
         min_likelihood
-            What is below is masked; None: as is usual for the tracker.
+            Likelihood below which a point is masked; None for the usual one of the tracker.
 
         Raises
         ------
         DataError
-            If a track or a keypoint is not there, or if it is not said which of several tracks.
+            If a track or a keypoint is missing, or none of several tracks is chosen.
         """
         problems, hint = [], None
         if min_likelihood is not None and self.likelihoods is None:
@@ -79,7 +79,7 @@ class Poses:
             limit = self.min_likelihood if min_likelihood is None else min_likelihood
             likelihoods = self.likelihoods[:, chosen][:, :, parts]
             valid &= ~(np.nan_to_num(likelihoods) < limit)
-        # An animal that never has a keypoint (DeepLabCut's unique body parts) has no such label.
+        # Pairs without any position get no label: DeepLabCut's unique body parts have one animal.
         pairs = np.argwhere(np.isfinite(positions).all(axis=-1).any(axis=0))
         names = [self._name(chosen[t], parts[k], len(chosen) > 1) for t, k in pairs]
         if not names:
@@ -96,13 +96,13 @@ class Poses:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChosenPoints:
-    """Tracked points that become labels."""
+    """The tracked points that become labels."""
 
     names: tuple[str, ...]
     positions: NDArray[np.float64]
-    """(row, point, 2) in pixels of the video; 0 where missing, a guess where unsure."""
+    """(row, point, 2) in pixels of the video; 0 where the file holds none."""
     valid: NDArray[np.bool_]
-    """(row, point)."""
+    """(row, point); False where a position is missing or of low likelihood."""
 
 
 def make_poses(
@@ -116,12 +116,12 @@ def make_poses(
     min_likelihood: float = 0.9,
     are_rows_numbered: bool = False,
 ) -> Poses:
-    """Check what a reader found; both coordinates 0 are a missing point.
+    """Return checked poses; a point at (0, 0) counts as missing.
 
     Raises
     ------
     DataError
-        If there is no row, no keypoint, or a name twice.
+        If there is no position, or a name is repeated.
     """
     places = np.array(positions, dtype=np.float64)
     if not places.size:

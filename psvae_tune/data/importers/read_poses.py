@@ -1,4 +1,4 @@
-"""Poses are read from a file of any known tracker."""
+"""Read a pose file of any known tracker, chosen by its suffix."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,14 +14,14 @@ def read_poses(path: Path, video: Path | None = None) -> Poses:
     Parameters
     ----------
     path
-        The file.
+        The pose file.
     video
-        Whose poses are wanted, of a file that may hold those of several.
+        The video whose poses are wanted, where the file holds those of several.
 
     Raises
     ------
     DataError
-        If it cannot be read, or its form is not known.
+        If it cannot be read, or its format is not known.
     """
     from psvae_tune.data.importers import pose_hdf5, pose_tables
 

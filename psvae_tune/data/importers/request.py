@@ -1,4 +1,4 @@
-"""What a user asks an import for."""
+"""Hold the options of an import."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,31 +24,31 @@ ALL_FRAMES = FrameRange()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One camera: its video, and what was tracked in it."""
+    """The files and options of one camera."""
 
     video: Path
     poses: Path | None = None
     crop: Crop | None = None
     tracks: tuple[str, ...] = ()
-    """Empty: the only one."""
+    """Animals to take; empty where the pose file holds only one."""
     keypoints: tuple[str, ...] = ()
-    """Empty: all."""
+    """Keypoints to take; empty for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What a user asks for."""
+    """The options of an import, as a user gives them."""
 
     sources: tuple[Source, ...]
     size: tuple[int, int] | None = None
-    """Width and height of the stored frames; None: `LONG_SIDE` at the longer side."""
+    """Width and height of the stored frames; None for `LONG_SIDE` at the longer side."""
     is_colour: bool = False
     frames: FrameRange = ALL_FRAMES
     clip_length: int | None = None
     min_likelihood: float | None = None
-    """Labels below are masked; None: as is usual for the tracker."""
+    """Likelihood below which labels are masked; None for the usual one of the tracker."""
     label_offset: int | None = None
-    """Row i of the pose files is frame i + offset; None: found out."""
+    """Row i of the pose files is frame i + offset; None if it is to be found out."""
     extra_labels: tuple[Path, ...] = ()
 
 

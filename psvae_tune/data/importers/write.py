@@ -27,7 +27,7 @@ from psvae_tune.data.video import iterate_frames
 from psvae_tune.errors import DataError, StorageError
 
 FORMAT = 3
-"""Raised when the same request would write other contents: unfinished imports are not resumed."""
+"""Version of what an import writes; an unfinished import of another version is not continued."""
 SAVE_EVERY_S = 2.0
 """Seconds between two notes of how many clips are written."""
 
@@ -112,7 +112,7 @@ def _check_room(plan: ImportPlan, first: int, folder: Path) -> None:
 
 
 def _identify(plan: ImportPlan) -> str:
-    """Return a text that differs wherever the contents would."""
+    """Return a hash of everything that determines the contents of the session."""
     parts: list[Any] = [FORMAT, [item["sha256"] for item in plan.sources], plan.clip_lengths]
     parts += [str(plan.frames), [asdict(view) for view in plan.views]]
     parts += [plan.attributes["label_names"], [_hash(plan.arrays[n]) for n in sorted(plan.arrays)]]
