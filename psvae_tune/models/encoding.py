@@ -109,12 +109,15 @@ def iter_batches(
     for chunk in chunks:
         rows = slice(start, start + len(chunk))
         start = rows.stop
-        yield model.to_batch(
-            in_unit_range(chunk),
-            None if labels is None else labels[rows],
-            None if labels_sc is None else labels_sc[rows],
-            session_index,
-        )
+        points = None if labels_sc is None else labels_sc[rows]
+        if points is not None and model.config.conditional_encoder:
+            expected = (len(chunk), model.shape.n_labels)
+            if points.shape != expected:
+                raise DataError(
+                    "labels_sc", f"must be {expected} (frame, label), got {points.shape}"
+                )
+        scaled = None if labels is None else labels[rows]
+        yield model.to_batch(in_unit_range(chunk), scaled, points, session_index)
 
 
 def in_unit_range(frames: NDArray[Any]) -> Floats:

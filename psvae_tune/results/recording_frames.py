@@ -114,7 +114,10 @@ def open_recording(recording: Recording, labels_sc: ArrayLike | None = None) -> 
     DataError
         If it is no recording, or its file cannot be read.
     """
-    points = None if labels_sc is None else np.asarray(labels_sc, np.float32)
+    try:
+        points = None if labels_sc is None else np.asarray(labels_sc, np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError("labels_sc", f"must be numbers, got {labels_sc!r:.80}") from error
     if isinstance(recording, str | Path):
         path = Path(recording)
         if not h5py.is_hdf5(path):

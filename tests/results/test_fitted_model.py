@@ -280,6 +280,21 @@ def test_a_conditional_decoder_is_told_labels(tmp_path, name):
         fitted.set_labels(frames, np.full((3, 2), np.nan), labels_sc=points)
 
 
+@pytest.mark.parametrize(
+    ("points", "problem"),
+    [
+        (None, "a conditional encoder needs them, got none"),
+        (np.zeros((2, 2)), r"must be \(3, 2\) \(frame, label\), got \(2, 2\)"),
+        (np.zeros((3, 4)), r"must be \(3, 2\) \(frame, label\), got \(3, 4\)"),
+        ([["left"]], "must be numbers"),
+    ],
+)
+def test_a_conditional_encoder_needs_a_place_for_every_label(tmp_path, points, problem):
+    fitted = load("cond-ae", tmp_path)
+    with pytest.raises(DataError, match=f"labels_sc: {problem}"):
+        fitted.set_labels(SESSIONS[0].frames[:3], np.zeros((3, 2)), labels_sc=points)
+
+
 def test_models_without_labels_cannot_set_them(tmp_path):
     fitted = load("vae", tmp_path)
     with pytest.raises(ConfigError, match="`vae` has no latents for labels"):
