@@ -1,4 +1,4 @@
-"""The suggestions of a stage: what Optuna is told, and that a crash changes nothing."""
+"""The suggestions of a stage do not change with a crash, and Optuna is told the truth."""
 
 import math
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Schedulers stop the trials that are behind, and only after the annealing."""
+
 from collections import Counter
 from typing import NamedTuple
 

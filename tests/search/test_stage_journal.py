@@ -1,4 +1,4 @@
-"""The journal of one stage: what is kept of its trials, and what comes back."""
+"""The journal of a stage gives back what it was told, and what earlier versions kept."""
 
 import json
 import pickle

@@ -1,3 +1,5 @@
+"""Shorter trainings decide which trials are trained in full."""
+
 import numpy as np
 import pytest
 from hypothesis import given

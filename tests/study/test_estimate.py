@@ -1,3 +1,5 @@
+"""The epochs of a study are counted before it runs."""
+
 import pytest
 
 from psvae_tune.config.study import parse_study

@@ -1,4 +1,4 @@
-"""Which recordings of a study are kept in memory."""
+"""Recordings of a study are kept in memory as long as they fit."""
 
 import pytest
 

@@ -1,3 +1,5 @@
+"""A plan takes its numbers from the recordings, and tells mistakes of the file first."""
+
 import copy
 
 import pytest
