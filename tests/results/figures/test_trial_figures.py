@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from psvae_tune.results.figures.images import (
     COMPARISON,
+    resize,
     sheet,
     tile_corner,
     to_colour,
@@ -18,7 +18,7 @@ from psvae_tune.results.figures.images import (
     to_tile,
 )
 from psvae_tune.results.figures.movies import encode_movie, traversal_pictures
-from psvae_tune.results.figures.style import to_png
+from psvae_tune.results.figures.style import BLUE, ORANGE, to_png
 from psvae_tune.results.figures.traversals import (
     Traversals,
     choose_bases,
@@ -26,10 +26,17 @@ from psvae_tune.results.figures.traversals import (
     latent_values,
     traverse_places,
 )
-from psvae_tune.results.figures.trial_figures import draw_curves, draw_reconstructions
+from psvae_tune.results.figures.trial_figures import (
+    LabelTrace,
+    draw_curves,
+    draw_labels,
+    draw_reconstructions,
+    draw_traversals,
+)
 from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
 from psvae_tune.results.predictions import predict_sessions
 from psvae_tune.training.final_metrics import final_metrics
+from tests.support.pictures import colour_at, open_picture, to_pixel
 from tests.support.small_trials import CPU, build
 
 HISTORY = {"train/loss": [(1, 3.0), (2, 2.0)], "val/frame_mse": [(1, 0.2), (2, 0.1)]}
@@ -52,33 +59,111 @@ def demo_files(ps_vae):
     return files_of(*ps_vae)
 
 
-def open_picture(content: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+def panel(figure, title):
+    (found,) = (axes for axes in figure.axes if axes.get_title(loc="left") == title)
+    return found
 
 
-def test_every_picture_of_a_trial_shows_something(demo_files):
-    pictures = {name for name in demo_files if name.endswith(".png")}
-    for name in ("curves", "labels", "reconstructions", "traversals"):
-        assert f"figures/{name}.png" in pictures
-    for name in pictures:
-        assert open_picture(demo_files[name]).std() > 5, name
+def last_pixels(picture, n_rows, n_columns, height, width):
+    """Return the tiles of a sheet, which ends a margin before its picture does."""
+    page_height, page_width = n_rows * (height + 2) - 2, n_columns * (width + 2) - 2
+    page = picture[-5 - page_height : -5, -5 - page_width : -5]
+
+    def tile(row, column):
+        y, x = tile_corner(row, column, height, width)
+        return page[y : y + height, x : x + width]
+
+    return tile
+
+
+def test_a_trial_has_every_picture(demo_files):
+    figures = {f"figures/{n}.png" for n in ("curves", "labels", "reconstructions", "traversals")}
+    strips = {f"{COMPARISON}/strip_{base}.png" for base in range(3)}
+    assert {name for name in demo_files if name.endswith(".png")} == figures | strips
+
+
+def test_curves_show_the_history_the_annealing_and_the_best_epoch():
+    train, val = [(1, 0.5), (2, 0.375), (3, 0.25)], [(1, 0.625), (3, 0.375)]
+    history = {"train/loss": train, "val/loss": val, "val/frame_mse": val}
+    figure = draw_curves(history, best_epoch=3, n_anneal_epochs=2)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["frame_mse", "loss"]
+    axes = panel(figure, "loss")
+    curves = {line.get_label(): line for line in axes.lines if line.get_label()[0] != "_"}
+    assert [*map(tuple, curves["train"].get_xydata())] == train
+    assert [*map(tuple, curves["val"].get_xydata())] == val
+    (best,) = (line for line in axes.lines if line.get_linestyle() == ":")
+    assert [*best.get_xdata()] == [3, 3]
+    (annealing,) = axes.patches
+    assert (annealing.get_x(), annealing.get_width()) == (0, 2)
+    assert colour_at(figure, axes, 2, 0.375) == to_pixel(BLUE)
+    assert not draw_curves(history, 3, n_anneal_epochs=0).axes[0].patches
+
+
+def test_labels_show_what_was_tracked_predicted_and_lost():
+    labels = np.arange(12, dtype=np.float32).reshape(6, 2)
+    masks = np.ones((6, 2), bool)
+    masks[2:4, 0] = False
+    trace = LabelTrace(("paw", "nose"), labels, labels + 0.5, masks, {"paw": 0.25}, (0, 3))
+    figure = draw_labels(trace)
+    paw, nose = figure.axes
+    assert paw.get_title(loc="left") == "paw   R² 0.250"
+    assert nose.get_title(loc="left") == "nose   no R²"
+    tracked, predicted, clip = paw.lines
+    np.testing.assert_array_equal(tracked.get_ydata(), [0, 2, np.nan, np.nan, 8, 10])
+    np.testing.assert_array_equal(predicted.get_ydata(), labels[:, 0] + 0.5)
+    assert [*clip.get_xdata()] == [3, 3]
+    (lost,) = paw.patches
+    assert (lost.get_x(), lost.get_width()) == (1.5, 2)
+    assert not nose.patches
+
+
+def test_a_traversal_is_a_row_and_its_label_a_ring():
+    rng = np.random.default_rng(0)
+    n_bases, n_latents, n_values = 2, 5, 4
+    frames = rng.random((n_bases, n_latents, n_values, 1, 16, 16), np.float32)
+    points = np.full((n_bases, n_latents, n_values, 4), 8, np.float32)  # x, x, y, y
+    points[1, 1, 2] = [3, 11, 4, 6]  # latent 1 is the x of the second point
+    shown = Traversals(
+        ("paw_x", "nose_x", "paw_y", "nose_y", "unsupervised 0"),
+        4,
+        np.tile(np.arange(n_values, dtype=np.float32), (n_latents, 1)),
+        ((0, 3), (0, 7)),
+        frames[:, 0, 0],
+        frames,
+        points,
+    )
+    picture = open_picture(draw_traversals(shown))
+    tile = last_pixels(picture, n_latents, n_bases * (n_values + 1), 96, 96)
+    expected = to_colour(resize(to_tile(frames[1, 4, 2]), 96))
+    np.testing.assert_array_equal(tile(4, n_values + 1 + 2), expected)
+    differences = shown.differences()
+    expected = resize(to_signed_tile(differences[0, 3], np.abs(differences).max()), 96)
+    np.testing.assert_array_equal(tile(3, n_values), expected)
+    ring = (tile(1, n_values + 1 + 2) == to_pixel(ORANGE)).all(axis=2)
+    scale = 96 / 16
+    np.testing.assert_allclose(np.argwhere(ring).mean(axis=0), [6 * scale, 11 * scale], atol=1)
+    assert not (tile(4, 0) == to_pixel(ORANGE)).all(axis=2).any()
 
 
 @pytest.mark.parametrize("decades", [0.1, 1, 2.5, 11])
 def test_an_error_that_falls_by_any_factor_can_be_read_off(decades):
     values = 0.5 * 10 ** -np.linspace(0, decades, 10)
     curves = {"val/frame_mse": [(i, float(value)) for i, value in enumerate(values, 1)]}
-    picture = open_picture(to_png(draw_curves(curves, 10, 0)))
-    ticks = (picture[60:-60, 10:70] < 128).all(axis=2).any(axis=1)
-    n_numbers = int(np.diff(ticks.astype(int)).clip(0).sum())
-    assert 2 <= n_numbers <= 8
+    figure = draw_curves(curves, 10, 0)
+    to_png(figure)  # which sets the ticks
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.yaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert 2 <= len(ticks) <= 8
+    numbers = [float(tick.label1.get_text().replace("\N{MINUS SIGN}", "-")) for tick in ticks]
+    assert numbers == pytest.approx([tick.get_loc() for tick in ticks])
 
 
 def test_frames_are_pictured_pixel_for_pixel():
     rng = np.random.default_rng(0)
     frames, frames_hat = rng.random((2, 7, 1, 16, 16), np.float32)
     content = draw_reconstructions(frames, frames_hat, [f"frame {i}" for i in range(7)], 0.1)
-    picture = open_picture(content)[-5 - 3 * 144 - 2 * 2 : -5, -5 - 144 : -5]
+    tile_at = last_pixels(open_picture(content), 3, 7, 144, 144)
     limit = np.abs(frames - frames_hat).max()
     for row, tile in enumerate(
         (
@@ -87,9 +172,7 @@ def test_frames_are_pictured_pixel_for_pixel():
             to_signed_tile((frames - frames_hat)[6], limit),
         )
     ):
-        y, x = tile_corner(row, 0, 144, 144)
-        found = picture[y : y + 144 : 9, x : x + 144 : 9]
-        np.testing.assert_array_equal(found, to_colour(tile))
+        np.testing.assert_array_equal(tile_at(row, 6)[::9, ::9], to_colour(tile))
 
 
 @pytest.mark.parametrize("name", ["traversals", "reconstructions"])
@@ -196,10 +279,27 @@ def test_common_base_frames_depend_on_the_recording_alone(ps_vae, demo_session):
     ],
 )
 def test_models_of_every_kind_have_figures(demo_session, model_class, n_latents, settings):
-    files = files_of(*build(demo_session, model_class, n_latents, **settings), "none", {})
+    model, data = build(demo_session, model_class, n_latents, **settings)
+    files = files_of(model, data, "none", {})
     description = json.loads(files[f"{COMPARISON}/traversals.json"])
     assert len(description["names"]) == n_latents
-    assert open_picture(files["figures/traversals.png"]).std() > 5
+    shown = traverse_places(
+        model,
+        data,
+        choose_common_bases([demo_session]),
+        latent_values(predict_sessions(model, data, CPU), data),
+        CPU,
+    )
+    height, width = to_tile(shown.base[0]).shape
+    for base in range(3):
+        strip = open_picture(files[f"{COMPARISON}/strip_{base}.png"])
+        for latent in range(n_latents):
+            for value in range(5):
+                y, x = tile_corner(latent, value, height, width)
+                tile = to_tile(shown.frames[base, latent, value])
+                np.testing.assert_array_equal(
+                    strip[y : y + height, x : x + width], to_colour(tile)
+                )
     assert ("figures/labels.png" in files) == (description["n_supervised"] > 0)
     assert "figures/curves.png" not in files
 
@@ -209,10 +309,17 @@ def test_two_channels_and_44_labels(many_labels_session):
     files = files_of(model, data)
     strip = open_picture(files[f"{COMPARISON}/strip_0.png"])
     assert strip.shape[:2] == (46 * 18 - 2, 5 * 42 - 2)
-    for name in ("labels", "traversals", "reconstructions"):
+    height, width = open_picture(files["figures/labels.png"]).shape[:2]
+    assert (height, width) == (round(110 * (1.1 + 22 * 1.15)), 14 * 110)
+    # Tiles of 2 channels, 16 by 20 pixels each, enlarged; titles and names need some room beside.
+    for name, rows, columns, tile in (
+        ("traversals", 46, 3 * (5 + 1), (32, 80)),
+        ("reconstructions", 3, 6, (144, 360)),
+    ):
         height, width = open_picture(files[f"figures/{name}.png"]).shape[:2]
-        assert 300 < height < 4000
-        assert 300 < width < 4000
+        page_height, page_width = rows * (tile[0] + 2) - 2, columns * (tile[1] + 2) - 2
+        assert page_height < height < page_height + 100, name
+        assert page_width < width < page_width + 250, name
 
 
 def test_a_frame_becomes_a_tile_with_its_channels_side_by_side():
