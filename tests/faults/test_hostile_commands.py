@@ -39,7 +39,7 @@ COMMANDS = {
     "data split": lambda x: ["data", "split", RECORDING, "--trial-splits", x],
     "data merge": lambda x: ["data", "merge", x, x, "-o", "merged.csv"],
     "data import": lambda x: ["data", "import", x, "-o", "imported.h5"],
-    "data import poses": lambda x: ["data", "import", RECORDING, "--poses", x, "-o", "x.h5"],
+    "data import poses": lambda x: ["data", "import", RECORDING, "--pose", x, "-o", "x.h5"],
     "import-behavenet": lambda x: ["import-behavenet", x, x, x],
     "recommend": lambda x: ["recommend", x],
     "submit": lambda x: ["submit", STUDY, "--address", x, "--output", x, *SERVER],
