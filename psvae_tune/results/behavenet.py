@@ -1,6 +1,6 @@
-"""A fitted version folder of BehaveNet as an MLflow run that compares with ours.
+"""Imports a version folder of BehaveNet as an MLflow run that compares with those of trials.
 
-Of the folder two files are read: ``best_val_model.pt``, tensors without any code, and
+Two files of the folder are read: ``best_val_model.pt``, which holds tensors without any code, and
 ``meta_tags.csv``. The pickles beside them are never opened.
 """
 
@@ -44,7 +44,7 @@ class Version:
 
     path: Path
     meta: dict[str, Any]
-    """Published settings, the architecture's keys among them."""
+    """Settings by their published names, including the keys of the architecture."""
     state: dict[str, NDArray[Any]]
     """Parameters by their names in BehaveNet."""
     digest: str
@@ -57,7 +57,7 @@ def read_version(path: Path) -> Version:
     Raises
     ------
     StorageError
-        If a file is missing, or is not what it should be; pickles are refused unopened.
+        If a file is missing or has other contents. A pickle is refused unopened.
     """
     meta = _read_meta(path / META_FILE)
     weights = path / WEIGHTS_FILE
@@ -145,11 +145,11 @@ def import_folder(
 def import_version(
     version: Version, sessions: Sequence[Session], target: TrackingTarget, device: torch.device
 ) -> dict[str, float]:
-    """Score a fitted model on recordings and keep it as a run like those of our trials.
+    """Score a fitted model on recordings and keep it as a run like those of trials.
 
-    The labels are taken as recorded, because the model was fitted to them (centred for a model
-    without a bias). Clips are split by our rule, so clips that the model was trained on may be
-    among those it is scored on. The same version is never imported twice into a study.
+    Labels are not scaled, because BehaveNet fits models to recorded labels; for a model without
+    a bias they are centred. Clips are split by the rule of this project, so the model may be
+    scored on clips that it was trained on. A version that is imported again keeps its run.
 
     Parameters
     ----------
@@ -158,16 +158,16 @@ def import_version(
     sessions
         Recordings to score it on, in the order of its fit.
     target
-        Where the run goes.
+        Store and experiment of the run.
     device
-        Where to compute.
+        Device that scores the model.
 
     Side effects: creates one run in MLflow, and ends it.
 
     Returns
     -------
     dict
-        The metrics of the run, as of a trial that has ended.
+        Metrics of the run, with the keys of a finished trial.
 
     Raises
     ------
@@ -180,21 +180,14 @@ def import_version(
     trial_id = hashlib.sha256(
         f"{version.digest} {config.trial_id([item.digest for item in sessions])}".encode()
     ).hexdigest()[:16]
-    weights = {
-        name: value
-        for name, value in config.params.items()
-        if "." in name or name in ("n_ae_latents", "rng_seed_model")
-    }
-    run = TrialRun.open(
-        target,
-        TrialRunSpec(
-            STAGE,
-            trial_id,
-            f"behavenet {name_trial(weights)}",
-            config.params | scaled_weights(config, data),
-            [describe_session(session) for session in sessions],
-        ),
+    spec = TrialRunSpec(
+        STAGE,
+        trial_id,
+        _name_run(config),
+        config.params | scaled_weights(config, data),
+        [describe_session(session) for session in sessions],
     )
+    run = TrialRun.open(target, spec)
     try:
         run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
         metrics = keep_model(model, 0, data, device, run)
@@ -203,6 +196,16 @@ def import_version(
         raise
     close_trial(target, trial_id, "FINISHED", f"imported from {version.path}")
     return metrics
+
+
+def _name_run(config: TrialConfig) -> str:
+    """Return the name of a run: the settings that studies usually vary."""
+    shown = {
+        name: value
+        for name, value in config.params.items()
+        if "." in name or name in ("n_ae_latents", "rng_seed_model")
+    }
+    return f"behavenet {name_trial(shown)}"
 
 
 def _build(version: Version, sessions: Sequence[Session]) -> Model:
@@ -232,7 +235,7 @@ def _build(version: Version, sessions: Sequence[Session]) -> Model:
 
 
 def needs_labels(version: Version) -> bool:
-    """Tell whether a model was fitted to labels."""
+    """Return whether a model was fitted to labels."""
     config = MODEL_CONFIGS.get(str(version.meta.get("model_class")))
     return config is not None and config.needs_labels
 
@@ -240,7 +243,7 @@ def needs_labels(version: Version) -> bool:
 def _read_config(
     meta: Mapping[str, Any], model: Model, sessions: Sequence[Session]
 ) -> TrialConfig:
-    """Return the settings of the fit, as far as this project has them."""
+    """Return those settings of the fit that this project knows."""
     scaling = "center" if model.config.needs_centred_labels else "none"
     data = {"sessions": [item.header.path for item in sessions], "label_scaling": scaling}
     sections = {"training": dict(_known(meta, TrainingConfig)), "data": data}

@@ -1,4 +1,4 @@
-"""Several studies beside each other: model classes, animals, recordings."""
+"""Comparison of several studies, as a table and as a figure."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ _METRICS = ("frame_mse", "label_r2", "latent_correlation", "leak_r2")
 
 
 def comparison_table(studies: Sequence[LoggedStudy]) -> str:
-    """Return a CSV with one row a study: what it chose, and its test numbers.
+    """Return a CSV with one row a study: the chosen trial and its metrics.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def comparison_table(studies: Sequence[LoggedStudy]) -> str:
 
 
 def draw_comparison(studies: Sequence[LoggedStudy]) -> bytes:
-    """Return a PNG with a panel a metric: every finished trial, the chosen one marked."""
+    """Return a PNG with a panel a metric: all finished trials, with the chosen ones marked."""
     for study in studies:
         _check(study)
     metrics = [

@@ -1,4 +1,4 @@
-"""What the study's run shows in MLflow: description, tags, figures and the report."""
+"""Puts the description, tags, figures and report of a study into its MLflow run."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,7 +49,7 @@ def publish(study: LoggedStudy) -> bytes:
 
 
 def to_markdown(study: LoggedStudy) -> str:
-    """Return the description of a study: what it recommends and why."""
+    """Return the description of a study as Markdown: the recommendation and its reasons."""
     sentence, reasons = explain_choice(study)
     parts = [f"**{sentence}**", "\n".join(f"- {reason}" for reason in reasons)]
     if study.chosen is not None:
@@ -61,7 +61,7 @@ def to_markdown(study: LoggedStudy) -> str:
 
 
 def _shown_metrics(study: LoggedStudy) -> list[str]:
-    """Return what the view of the trials shows: the metrics of the front, then of the latents."""
+    """Return the metrics that the view of the trials shows: of the front, then of the latents."""
     others = ("latent_correlation", "leak_r2", "session_accuracy_u")
     present = [
         name for name in others if any(f"best/{name}" in trial.metrics for trial in study.trials)

@@ -1,4 +1,4 @@
-"""The report: one file that holds everything, opens from disk and fits an e-mail."""
+"""The report of a study: one HTML file with all its pictures, small enough for an e-mail."""
 
 import base64
 import shlex
@@ -29,9 +29,9 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
     Parameters
     ----------
     study
-        As MLflow knows it.
+        The study, as read from MLflow.
     figures
-        File name to PNG.
+        PNG files by their names.
 
     Raises
     ------
@@ -45,12 +45,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             hint="resume it, or wait for its first trial",
         )
     comparisons = _read_comparisons(study)
-    commands = {trial.run_id: reproduce_command(study, trial) for trial in study.trials}
-    rows = trial_rows(study)
-    for row in rows:
-        row["command"] = commands[row["run_id"]]
-        if row["run_id"] in comparisons:
-            row["thumbnail"] = _thumbnail(comparisons[row["run_id"]])
+    rows = _make_rows(study, comparisons)
     strips = _strips(study, comparisons)
     sentence, reasons = explain_choice(study)
     columns, table = _table(rows, study.varied)
@@ -71,16 +66,23 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             for name, png in figures.items()
         ],
         sessions=study.sessions,
-        commands=[
-            {"name": study.label(trial), "command": commands[trial.run_id]}
-            for trial in _chosen_first(study)
-        ],
+        commands=sorted(rows, key=lambda row: not row["is_chosen"]),
         data={
             "trials": rows,
             "axes": study.front_metrics,
             "axis_labels": [name_with_goal(name) for name in study.front_metrics],
         },
     )
+
+
+def _make_rows(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[dict[str, Any]]:
+    """Return the table of trials, each with its command and, if there is one, a picture."""
+    rows = trial_rows(study)
+    for row, trial in zip(rows, study.trials, strict=True):
+        row["command"] = reproduce_command(study, trial)
+        if trial.run_id in comparisons:
+            row["thumbnail"] = _thumbnail(comparisons[trial.run_id])
+    return rows
 
 
 def _open_template() -> Template:
@@ -135,7 +137,10 @@ def _chosen_first(study: LoggedStudy) -> list[TrialRecord]:
 
 
 def _thumbnail(comparison: Comparison) -> str:
-    """Return the unsupervised rows of the first base frame, which tell trials apart best."""
+    """Return the rows of unsupervised latents around the first base frame.
+
+    These rows differ most between trials.
+    """
     strip, n_rows = comparison.strips[0], len(comparison.names)
     first = comparison.n_supervised if comparison.n_supervised < n_rows else 0
     height = strip.shape[0] / n_rows
@@ -145,7 +150,7 @@ def _thumbnail(comparison: Comparison) -> str:
 
 
 def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[dict[str, Any]]:
-    """Return what is put side by side, small enough for all of it together."""
+    """Return the traversals of the chosen trial and the front, scaled to `STRIPS_BUDGET`."""
     front = {trial.run_id for trial in study.front()}
     shown = [
         trial

@@ -1,4 +1,4 @@
-"""From a logged study to its figures and to what its report shows."""
+"""The figures, tables and sentences that a report shows of a study."""
 
 import io
 import json
@@ -24,16 +24,16 @@ from psvae_tune.results.trial_record import TrialRecord
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The traversals of one trial on the base frames that a study's trials share."""
+    """The traversals of one trial around the base frames that all trials of a study share."""
 
     names: tuple[str, ...]
     n_supervised: int
     strips: tuple[Pixels, ...]
-    """One a base frame: a row a latent, a column a value."""
+    """A picture a base frame, with a row a latent and a column a value."""
 
 
 def read_comparison(study: LoggedStudy, trial: TrialRecord) -> Comparison | None:
-    """Return what a trial left to be compared; None if it left nothing."""
+    """Return the traversals of a trial around the shared base frames; None if it has none."""
     raw = study.read_artifact(trial.run_id, f"{COMPARISON}/traversals.json")
     if raw is None:
         return None
@@ -81,7 +81,7 @@ def _rule_reasons(study: LoggedStudy) -> list[str]:
 
 
 def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
-    """Yield the figures of a study that its trials suffice for: file name and PNG."""
+    """Yield the file name and the PNG of every figure that the study has enough trials for."""
     trials, front = study.finished, study.front()
     for name in without_seed(study.varied):
         panels = draw_panels(trials, name, study.varied)
@@ -105,7 +105,7 @@ def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
 
 
 def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:
-    """Return what the table of trials shows: settings and numbers, a dict a trial."""
+    """Return the settings and metrics of trials as the table shows them, a dict a trial."""
     front = {trial.run_id for trial in study.front()}
     keys = [
         key

@@ -1,4 +1,4 @@
-"""What a study as a whole shows: importance of hyperparameters, and progress."""
+"""Measures of a whole study: the importance of hyperparameters, and progress."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def measure_importance(
             study.add_trial(
                 optuna.trial.create_trial(params=params, distributions=distributions, value=value)
             )
-        # A tree of many trials is slow, and a few such trees agree as well as many small ones.
+        # A tree takes longer the more trials there are, and then fewer trees agree as well.
         n_trees = 64 if len(trials) < 300 else 16
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=n_trees, seed=0)
         found[key] = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
@@ -43,7 +43,7 @@ def measure_importance(
 
 
 def _distributions(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict[str, Any]:
-    """Return what Optuna calls the range of every hyperparameter that differs between trials."""
+    """Return Optuna's distribution of every hyperparameter that differs between trials."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -63,21 +63,21 @@ def _distributions(trials: Sequence[TrialRecord], varied: Sequence[str]) -> dict
 def measure_progress(
     study: LoggedStudy, keys: Sequence[str]
 ) -> tuple[list[int], NDArray[np.float64]]:
-    """Return, as trials ended, the epochs spent by all until then and the metrics of each.
+    """Return the metrics of each trial, and the epochs that all trials had spent at its end.
 
     Parameters
     ----------
     study
-        Its trials that never had a best epoch are counted, and are no rows.
+        The study. The epochs of trials without a best epoch count, but they have no row.
     keys
-        Of metrics, as in MLflow: ``best/…``.
+        Names of metrics as in MLflow: ``best/…``.
 
     Returns
     -------
     epochs
-        (trial,) ascending.
+        (trial,), in the order in which trials ended.
     points
-        (trial, metric).
+        (trial, metric), in the same order.
     """
     spent: list[int] = []
     ends: list[tuple[int, tuple[float, ...]]] = []

@@ -1,4 +1,6 @@
-"""Where results lie, and how they are written: on disk beside, then renamed.
+"""The output folder and the folder of each study in it.
+
+A file on disk is written beside its name and then renamed, so it is whole or absent.
 
 ::
 
@@ -6,14 +8,14 @@
       mlflow.db  artifacts/       the default tracking store
       STUDY/
         study.yaml                the search-space file as it was run, with absolute paths
-        journal.jsonl             what is decided: how trials ended, what they had at each rung;
+        journal.jsonl             events: how trials ended, and their metrics at each rung;
                                   behind a URL a folder `journal` with an object an event
         selection.json            the choice of every stage, with its reasons
-        tracking.json             where its runs are
-        lock                      held by the process that runs it, on disk
-        checkpoints/TRIAL.pt      where an unfinished trial goes on
-        unlogged                  is there if the tracking server does not know of the choice
-        spool/TRIAL/              what the tracking server has not taken yet
+        tracking.json             tracking URI and experiment of its runs
+        lock                      locked by the process that runs it; on disk only
+        checkpoints/TRIAL.pt      the last checkpoint of an unfinished trial
+        unlogged                  exists while the tracking server has not taken the choice
+        spool/TRIAL/              the outbox: entries that the tracking server has not taken
 """
 
 import json
@@ -44,7 +46,7 @@ def read_bytes(path: Location) -> bytes:
     Raises
     ------
     StorageError
-        If the place behind a URL cannot be reached, or has no such file.
+        If a URL cannot be reached, or no file lies there.
     """
     if isinstance(path, Path):
         return path.read_bytes()
@@ -68,17 +70,17 @@ class OutputFolder:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a path, and so can hold the default tracking store."""
+        """Whether the folder is a path. Only a path can hold the default tracking store."""
         return isinstance(self.root, Path)
 
     @property
     def artifacts(self) -> Path:
-        """Where the default tracking store keeps files."""
+        """Folder of the artifacts of the default tracking store."""
         return self._path / "artifacts"
 
     @property
     def database(self) -> Path:
-        """The default tracking store."""
+        """SQLite file of the default tracking store."""
         return self._path / "mlflow.db"
 
     @property
@@ -88,8 +90,8 @@ class OutputFolder:
 
     @property
     def default_tracking_uri(self) -> str:
-        """The default tracking store, as MLflow names it."""
-        # In a URI these two are no part of a path.
+        """Tracking URI of the default tracking store."""
+        # A URI reads these two characters as no part of the path.
         return f"sqlite:///{self.database}".replace("%", "%25").replace("?", "%3F")
 
     def study(self, name: str) -> "StudyFolder":
@@ -98,7 +100,7 @@ class OutputFolder:
         Raises
         ------
         StorageError
-            If ``name`` could not be the name of a folder here.
+            If ``name`` cannot be the name of a folder here.
         """
         if not NAME.fullmatch(name):
             raise StorageError(
@@ -108,7 +110,7 @@ class OutputFolder:
         return StudyFolder(self.root / name)
 
     def has_study(self, name: str) -> bool:
-        """Return whether a study of this name was ever started here.
+        """Return whether a study of this name was ever started in the folder.
 
         Raises
         ------
@@ -122,14 +124,14 @@ class OutputFolder:
             return file.exists()
 
     def studies(self) -> list[str]:
-        """Return the names of the studies here, the latest first."""
+        """Return the names of the studies in the folder, the latest first."""
         files: list[Any] = sorted(
             self.root.glob("*/study.yaml"), key=lambda file: file.stat().st_mtime, reverse=True
         )
         return [file.parent.name for file in files]
 
     def prepare(self) -> None:
-        """Make sure that results can be written here.
+        """Check that results can be written to the folder.
 
         Side effects: creates the folder.
 
@@ -171,7 +173,7 @@ class StudyFolder:
 
     @property
     def name(self) -> str:
-        """The name of the study."""
+        """Name of the study."""
         return self.root.name
 
     @property
@@ -186,35 +188,35 @@ class StudyFolder:
 
     @property
     def unlogged(self) -> Location:
-        """Is there if the study has ended, and the tracking server does not know of it."""
+        """File that exists while the tracking server does not know the final choice."""
         return self.root / "unlogged"
 
     @property
     def selection(self) -> Location:
-        """The choice of every stage."""
+        """File with the choice of every stage."""
         return self.root / "selection.json"
 
     @property
     def journal(self) -> Journal:
-        """What has been decided."""
+        """The events of the study."""
         return open_journal(self.root)
 
     def checkpoint(self, trial_id: str) -> Location:
-        """Return where an unfinished trial goes on."""
+        """Return the file with the last checkpoint of an unfinished trial."""
         return self.checkpoints / f"{trial_id}.pt"
 
     @property
     def checkpoints(self) -> Location:
-        """Where unfinished trials go on."""
+        """Folder with the last checkpoints of unfinished trials."""
         return self.root / "checkpoints"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from running the study; the end of this one, however, frees it.
+        """Keep other processes from running the study until this one leaves the block or ends.
 
-        Behind a URL there are no locks: there the journal tells that another process goes on.
+        Behind a URL there are no locks. There, `ObjectJournal` notices a second process.
 
-        Side effects: creates the folder; removes what killed processes had half-written there.
+        Side effects: creates the folder, and removes half-written files of killed processes.
 
         Raises
         ------
@@ -236,7 +238,7 @@ class StudyFolder:
             yield
 
     def save_study_file(self, raw: dict[str, Any]) -> None:
-        """Keep the search-space file as it is run. Side effects: writes ``study.yaml``."""
+        """Write the search-space file as it is run. Side effects: writes ``study.yaml``."""
         text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
         write_bytes(self.study_file, text.encode())
 
@@ -265,16 +267,16 @@ class StudyFolder:
         return raw
 
     def save_tracking(self, target: dict[str, str]) -> None:
-        """Keep where the runs are. Side effects: writes ``tracking.json``."""
+        """Write where the runs are logged. Side effects: writes ``tracking.json``."""
         write_bytes(self.root / "tracking.json", json.dumps(target).encode())
 
     def read_tracking(self) -> dict[str, str]:
-        """Return what `save_tracking` kept.
+        """Return the tracking URI and the experiment that `save_tracking` wrote.
 
         Raises
         ------
         StorageError
-            If nothing was kept.
+            If nothing readable was written.
         """
         path = self.root / "tracking.json"
         try:
@@ -284,5 +286,5 @@ class StudyFolder:
             raise StorageError(f"study {self.name!r}", f"no readable {path}") from error
 
     def save_selection(self, selection: dict[str, Any]) -> None:
-        """Keep the choice of every stage. Side effects: writes ``selection.json``."""
+        """Write the choice of every stage. Side effects: writes ``selection.json``."""
         write_bytes(self.selection, json.dumps(selection, indent=2).encode())

@@ -1,8 +1,8 @@
-"""The events of a study: appended and never changed, so that what is known is what was written.
+"""The journal of a study: events that are appended and never changed.
 
 On this machine a journal is a file with one JSON object a line. Behind a URL nothing can be
-appended to, so there every event is an object of its own, numbered; its number can be taken only
-once, and so a study that is run by two processes is noticed by the one that began earlier.
+appended to, so every event is a numbered object of its own. A number can be taken only once.
+If two processes run one study, the one that began earlier finds its next number taken and stops.
 """
 
 import json
@@ -21,10 +21,10 @@ Event = dict[str, Any]
 
 
 class Journal(Protocol):
-    """Events of a study, in order."""
+    """A sequence of events."""
 
     def append(self, event: Event) -> None:
-        """Add an event; when this returns it is kept. Side effects: writes."""
+        """Add an event. It is stored when this returns. Side effects: writes."""
 
     def events(self) -> Iterator[Event]:
         """Yield every event that was written whole, in order."""
@@ -38,7 +38,7 @@ def open_journal(folder: Location) -> Journal:
 
 
 class FileJournal:
-    """A journal that is a file. It remembers what it has read, and reads on from there."""
+    """A journal in a file. It remembers the events that it has read, and reads on from there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class FileJournal:
         self._n_bytes_read = 0
 
     def append(self, event: Event) -> None:
-        """Add an event; when this returns it is on disk. Side effects: writes the file."""
+        """Add an event. It is on disk when this returns. Side effects: writes the file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             # A line that a crash cut short would swallow the next one.
@@ -74,16 +74,16 @@ class FileJournal:
 
 
 class ObjectJournal:
-    """A journal behind a URL: one object an event. What was read once is not read again."""
+    """A journal behind a URL, with one object an event. It reads every event once."""
 
     def __init__(self, folder: UPath) -> None:
         self.folder = folder
         self._events: list[Event] = []
         self._number: int | None = None
-        """Of the next event; None before anything was read."""
+        """Number of the next event; None before anything was read."""
 
     def __reduce__(self) -> Any:
-        # Copies that come to one process apart from each other must count as one.
+        # All copies that reach a process must number events together, so they become one journal.
         return _receive, (self.folder,)
 
     def append(self, event: Event) -> None:
@@ -92,7 +92,7 @@ class ObjectJournal:
         Raises
         ------
         StorageError
-            If another process has added an event since: it has taken the study over.
+            If another process has added an event since, because it has taken over the study.
         """
         if self._number is None:
             self._read_on()
@@ -124,7 +124,7 @@ class ObjectJournal:
             if self._number is None:
                 self._read_all()
             assert self._number is not None
-            # Asking for the next one is quicker than listing them all again.
+            # A request for the next object takes less time than a list of all of them.
             while (content := _read(self._path(self._number))) is not None:
                 self._events += _parse(content)
                 self._number += 1
@@ -142,12 +142,12 @@ class ObjectJournal:
 
 @lru_cache
 def _receive(folder: UPath) -> ObjectJournal:
-    """Return the one journal of this process that was sent here from another."""
+    """Return the journal of a folder, one for all copies that this process receives."""
     return ObjectJournal(folder)
 
 
 def _parse(line: bytes) -> list[Event]:
-    """Return the event of a line, or nothing if it was not written whole."""
+    """Return the event of a line, or no event if the line was not written whole."""
     try:
         event = json.loads(line)
     except ValueError:

@@ -30,13 +30,13 @@ def log_model(
     Parameters
     ----------
     target, trial_id
-        The trial; its run holds ``model.pt``.
+        The study, and one of its trials whose run holds ``model.pt``.
     example
         A few frames as they are recorded, (frame, channel, height, width).
     n_latents
-        All latents of the model.
+        Number of latents.
     n_labels
-        Labels that the model predicts; 0 for none.
+        Number of labels that the model predicts; 0 if it predicts none.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def register_model(
         If the registry refuses.
     """
     client = target.client()
-    # The registry looks a logged model up in the store that is current in this process.
+    # The registry looks up a logged model in the store that this process used last.
     import_mlflow().set_tracking_uri(target.uri)
     try:
         if not any(

@@ -1,4 +1,4 @@
-"""Whether those who log can reach the tracking server from where they are."""
+"""Checks that workers can reach the tracking server, and that it answers."""
 
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
 def is_loopback(uri: str) -> bool:
-    """Return whether a URI means the very machine that reads it."""
+    """Return whether a URI names the machine that reads it."""
     try:
         return urlsplit(uri).hostname in LOOPBACK
     except ValueError:  # no URI at all
@@ -18,19 +18,19 @@ def is_loopback(uri: str) -> bool:
 
 
 def check_shareable(uri: str, *, is_remote: bool) -> None:
-    """Make sure that other machines than this can log to a tracking URI.
+    """Check that the workers of a cluster can log to a tracking URI.
 
     Parameters
     ----------
     uri
-        Of the store or server.
+        URI of a store or a server.
     is_remote
-        Whether they are certainly other machines.
+        Whether the workers are on other machines than this one.
 
     Raises
     ------
     TrackingError
-        If what it names is here alone, or if it holds a password.
+        If only this machine can reach the store, or if the URI holds a password.
     """
     where = f"tracking URI {uri}"
     hint = "start psvae_tune's compose file or `mlflow server`, and give its address"
@@ -49,12 +49,12 @@ def check_shareable(uri: str, *, is_remote: bool) -> None:
 
 
 def check_answers(target: TrackingTarget) -> None:
-    """Make sure that the store of a study answers.
+    """Check that the store of a study answers.
 
     Raises
     ------
     TrackingError
-        If it does not.
+        If the store does not answer.
     """
     try:
         target.client().get_experiment(target.experiment_id)

@@ -1,4 +1,4 @@
-"""The run of a study, beside those of its trials."""
+"""The run of a study in MLflow, beside the runs of its trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from psvae_tune.tracking.trial_run import describe
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """The run that sums a study up, as the driver sees it."""
+    """The run that describes a whole study; the driver writes it."""
 
     target: TrackingTarget
     run_id: str
@@ -53,7 +53,7 @@ class StudyRun:
         keep_files(client, self.run_id, artifacts, folder)
 
     def mark(self, trial_ids: Sequence[str], tag: str) -> None:
-        """Set ``tag`` on exactly these trials of the study."""
+        """Set a tag on the runs of these trials, and remove it from all others of the study."""
         client = self.target.client()
         runs = client.search_runs(
             [self.target.experiment_id],
@@ -71,5 +71,6 @@ class StudyRun:
 
     def close(self, status: RunStatus) -> None:
         """End the run."""
-        self.target.find_run(KIND, "study")  # which deletes what else a late answer made of it
+        # A late answer may have created more than one run of the study. This deletes the others.
+        self.target.find_run(KIND, "study")
         self.target.client().set_terminated(self.run_id, status)

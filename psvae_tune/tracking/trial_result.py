@@ -1,4 +1,4 @@
-"""What a selection needs to know of one trial."""
+"""The part of a trial that a selection reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ ParamValue = bool | int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What a selection needs to know of one trial."""
+    """The settings and metrics of one trial, as a selection compares them."""
 
     trial_id: str
     name: str
     params: Mapping[str, ParamValue]
-    """Published names; also `N_UNSUPERVISED`, which is no hyperparameter but follows from them."""
+    """Values of hyperparameters by published names, and the `N_UNSUPERVISED` that follows."""
     metrics: Mapping[str, float]
-    """Keys with the split (``val/frame_mse``), or of `rules.STAGE_METRICS`."""
+    """Values by keys with the split (``val/frame_mse``), or by a name of `STAGE_METRICS`."""
     completed: bool
     """False for a trial that was stopped early, failed or still runs."""

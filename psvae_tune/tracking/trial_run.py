@@ -58,12 +58,12 @@ class EpochMetrics:
 
 @dataclass(slots=True)
 class TrialRun:
-    """The run of one trial, as its worker sees it."""
+    """The run of one trial, for the worker that writes it."""
 
     target: TrackingTarget
     run_id: str
     last_step: int
-    """Epochs up to this one are logged already."""
+    """Last epoch that the run holds; 0 if it holds none."""
     _client: Any = field(repr=False)
     _artifacts: str = field(repr=False)
     """URI of the folder of its files."""

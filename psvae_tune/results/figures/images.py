@@ -1,4 +1,4 @@
-"""Frames as pictures: channels side by side, tiles on a sheet, files."""
+"""Turns frames into pictures, sets pictures out on a sheet and encodes them as files."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from PIL import Image, ImageFont
 
 Pixels = NDArray[np.uint8]
 COMPARISON = "comparison"
-"""The folder among a trial's artifacts with what the report puts side by side."""
+"""Folder among a trial's artifacts with the traversals that the report compares."""
 _GAP = 2  # pixels between tiles
 _WHITE = 255
 
@@ -24,8 +24,8 @@ def to_tile(frame: NDArray[Any]) -> Pixels:
     Parameters
     ----------
     frame
-        (channel, height, width); uint8, or floats in [0, 1]. Channels are views, so they stand
-        side by side.
+        (channel, height, width); uint8, or floats in [0, 1]. Channels are camera views, so they
+        stand side by side.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def tile_corner(row: int, column: int, height: int, width: int) -> tuple[int, in
 
 @lru_cache
 def load_font(height: int) -> ImageFont.FreeTypeFont:
-    """Return the letters of Matplotlib's figures, of a height in pixels."""
+    """Return the font of Matplotlib's figures with a height in pixels."""
     return ImageFont.truetype(
         Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), height
     )

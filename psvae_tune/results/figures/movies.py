@@ -1,4 +1,4 @@
-"""Pictures that follow each other, as files that a browser plays."""
+"""Movies of traversals and reconstructions, as files that a browser plays."""
 
 import io
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from psvae_tune.results.figures.traversals import Traversals
 
 MovieFormat = Literal["mp4", "gif", "none"]
 
-_CODECS = ("libx264", "libvpx-vp9")  # both play in every browser; the first in every player
+_CODECS = ("libx264", "libvpx-vp9")  # browsers play both; media players play the first
 _TILE_HEIGHT = 128
 _CAPTION_HEIGHT = 14
 _FRAME_RATE = 15
@@ -52,7 +52,7 @@ def encode_movie(pictures: Sequence[Pixels], movie_format: MovieFormat) -> bytes
     height, width = pictures[0].shape[:2]
     with av.open(buffer, "w", "mp4") as container:
         stream: Any = container.add_stream(_codec(), rate=Fraction(_FRAME_RATE))
-        # Browsers want half as many colours as pixels, so sizes must be even.
+        # yuv420p stores a colour for 2 by 2 pixels, so both sides must be even.
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18", "preset": "superfast"}
@@ -69,7 +69,10 @@ def _codec() -> str:
 
 
 def traversal_pictures(traversals: Traversals) -> list[Pixels]:
-    """Return a sweep of every latent at once, there and back, around the first base frame."""
+    """Return the pictures of a movie that moves every latent up and down again, tile by tile.
+
+    All latents but the tile's own stay as they are in the first base frame.
+    """
     n_latents, n_values = traversals.values.shape
     n_columns = int(np.ceil(np.sqrt(n_latents)))
     there = [*range(n_values)]
@@ -86,7 +89,7 @@ def traversal_pictures(traversals: Traversals) -> list[Pixels]:
 def reconstruction_pictures(
     frames: NDArray[Any], frames_hat: NDArray[np.float32], limit: float
 ) -> list[Pixels]:
-    """Return original, reconstruction and residual side by side, one picture a frame.
+    """Return a picture a frame: the original, its reconstruction and the residual.
 
     Parameters
     ----------
@@ -114,9 +117,9 @@ def _captioned_sheet(tiles: Sequence[Pixels], names: Sequence[str], n_columns: i
     return sheet([captioned[i : i + n_columns] for i in range(0, len(captioned), n_columns)])
 
 
-@lru_cache  # each stands in every picture of a movie
+@lru_cache  # every picture of a movie has the same captions
 def _caption(name: str, width: int) -> Pixels:
-    """Return a strip with a name, (height, width, 3)."""
+    """Return a white strip with a name, (height, width, 3)."""
     page = Image.new("RGB", (width, _CAPTION_HEIGHT), "white")
     ImageDraw.Draw(page).text((2, 0), name, "black", load_font(_CAPTION_HEIGHT - 4))
     return np.asarray(page)

@@ -119,7 +119,7 @@ def draw_progress(
         axes.plot(epochs, values, drawstyle="steps-post", color=BLUE, linewidth=1.4)
         if index < len(metrics):
             axes.plot(epochs, points[:, index], ".", color=GREY, markersize=4)
-            # Trials that were stopped early would hide what the last ones add.
+            # The worst values, mostly of stopped trials, would squeeze all others together.
             low, high = np.percentile(points[:, index], [0, 90] if signs[index] > 0 else [10, 100])
             pad = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
             axes.set_ylim(low - pad, high + pad)
@@ -131,13 +131,24 @@ def draw_progress(
 
 
 def hypervolumes(costs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of the square between the best and the worst that is dominated so far."""
+    """Return the hypervolume of the first 1, 2, … trials.
+
+    Parameters
+    ----------
+    costs
+        (trial, metric) of two metrics of which less is better.
+
+    Returns
+    -------
+    NDArray
+        (trial,), as a share of the rectangle between the best and the worst values.
+    """
     low, high = costs.min(axis=0), costs.max(axis=0)
     extent = np.where(high > low, high - low, 1.0)
     reference = np.array([1.0, 1.0]) + 1e-9
     share, shares, front = 0.0, [], np.empty((0, 2))
     for point in (costs - low) / extent:
-        # Only the front is carried along: most points are behind it and change nothing.
+        # Only the front is kept, because a point behind it changes nothing.
         if not (front <= point).all(axis=1).any():
             front = np.vstack([front[~(point <= front).all(axis=1)], point])
             share = hypervolume(front, reference)

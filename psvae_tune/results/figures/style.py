@@ -1,4 +1,7 @@
-"""How every figure looks: few inks that also differ in grey, thin axes, nothing global."""
+"""The common look of figures: few colours that differ in grey as well, and thin axes.
+
+Figures leave the global state of Matplotlib alone.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +14,7 @@ from matplotlib.text import Text
 
 from psvae_tune.results.figures.images import encode_image
 
-# Okabe and Ito's colours, told apart by readers who confuse red and green.
+# The colours of Okabe and Ito. Readers who confuse red and green can tell them apart.
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = (
     "#0072B2",
     "#D55E00",
@@ -28,12 +31,15 @@ FONT_SIZE = 9
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure that no global state knows. Sizes are in inches."""
+    """Return an empty figure of a size in inches."""
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG file. A `$` in a name is no formula."""
+    """Return a figure as the bytes of a PNG file.
+
+    Texts are drawn as they are, because a `$` in the name of a label starts no formula.
+    """
     powers = {
         text
         for axes in figure.axes
@@ -52,7 +58,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
-    """Label axes and take away what carries no data."""
+    """Label axes, and hide the spines that carry no data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=FONT_SIZE - 1, which="both")
@@ -62,6 +68,6 @@ def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> None:
 
 
 def spans_decades(values: Iterable[Any]) -> bool:
-    """Tell whether values are read better on a logarithmic axis."""
+    """Return whether positive values span a factor of ten, so that a log axis suits them."""
     numbers = [float(value) for value in values]
     return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= 10

@@ -33,7 +33,7 @@ from psvae_tune.results.figures.style import (
 from psvae_tune.results.figures.traversals import Traversals
 
 History = Mapping[str, Sequence[tuple[int, float]]]
-"""From a metric, with its split, to (epoch, value) pairs."""
+"""(epoch, value) pairs by the name of a metric with its split."""
 
 _MAX_FRAMES_SHOWN = 300
 _MAX_SHEET_HEIGHT = 1500  # pixels
@@ -49,13 +49,13 @@ class LabelTrace:
 
     names: tuple[str, ...]
     labels: NDArray[np.float32]
-    """(frame, label)."""
+    """(frame, label), as tracked."""
     labels_hat: NDArray[np.float32]
-    """(frame, label)."""
+    """(frame, label), as predicted."""
     masks: NDArray[np.bool_]
     """(frame, label); False where the tracker lost the point."""
     r2: Mapping[str, float]
-    """Of the whole split, a label each; those that have none are absent."""
+    """R² of the whole split by label; labels without an R² are absent."""
     clip_starts: tuple[int, ...]
 
 
@@ -98,9 +98,9 @@ def draw_curves(history: History, best_epoch: int, n_anneal_epochs: int) -> Figu
 
 
 def _new_grid(width: float, height: float, **spaces: float) -> Figure:
-    """Return an empty figure of panels with room for their names. Sizes are in inches."""
+    """Return an empty figure of a size in inches, with room for the names of its panels."""
     figure = new_figure(width, height)
-    # Every trial draws such a grid, and laying it out would take as long as drawing it.
+    # Every trial draws such a grid, and an automatic layout would take as long as the drawing.
     figure.set_layout_engine(None)
     figure.subplots_adjust(0.75 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.6 / height, **spaces)
     return figure
@@ -150,16 +150,16 @@ def _shade_lost(axes: Axes, mask: NDArray[np.bool_]) -> None:
 def draw_reconstructions(
     frames: NDArray[Any], frames_hat: NDArray[np.float32], titles: Sequence[str], frame_mse: float
 ) -> bytes:
-    """Return a PNG: original, reconstruction and residual of a few frames, a column each.
+    """Return a PNG with a column a frame: the original, its reconstruction and the residual.
 
     Parameters
     ----------
     frames, frames_hat
         (frame, channel, height, width) in [0, 1].
     titles
-        One a frame.
+        Title of each column.
     frame_mse
-        Of the whole split.
+        Mean squared error of the whole split.
     """
     residuals = frames - frames_hat
     limit = float(np.abs(residuals).max())
@@ -177,9 +177,10 @@ def draw_reconstructions(
 
 
 def draw_traversals(traversals: Traversals) -> bytes:
-    """Return a PNG: a row a latent; for each base frame a column a value and the difference.
+    """Return a PNG with a row a latent, and for each base frame a column a value.
 
-    Where predicted labels are places in the frame, the point of the traversed label is drawn.
+    The last column of a base frame shows the difference between its last and first value. If
+    predicted labels are places in the frame, a ring marks the point of the traversed label.
     """
     n_bases, n_latents, n_values = traversals.frames.shape[:3]
     height = int(min(_MAX_TILE_HEIGHT, max(20, _MAX_SHEET_HEIGHT / n_latents)))
@@ -208,7 +209,7 @@ def draw_traversals(traversals: Traversals) -> bytes:
 
 
 def _label_points(traversals: Traversals, height: int, width: int) -> list[tuple[float, float]]:
-    """Return (x, y) on the sheet of the point of every traversed label."""
+    """Return the place (x, y) on the sheet of the point of each traversed label."""
     if traversals.points is None:
         return []
     scale = height / traversals.base.shape[2]
@@ -234,7 +235,7 @@ def _draw_sheet(
     title: str,
     points: Sequence[tuple[float, float]] = (),
 ) -> bytes:
-    """Return tiles as a PNG with names at its sides, pixel for pixel."""
+    """Return a PNG with unscaled tiles and the names of their rows and columns."""
     page = Image.fromarray(sheet(tiles))
     height, width = tiles[0][0].shape[:2]
     font = load_font(_TEXT_HEIGHT)

@@ -1,12 +1,12 @@
-"""Every file that a finished trial leaves beside its weights.
+"""The files that a finished trial leaves beside its weights.
 
 ::
 
     figures/     curves.png  labels.png  reconstructions.png  traversals.png
     movies/      traversals.mp4  reconstructions.mp4
     latents/     session_0.h5  session_0.csv, one pair a session
-    comparison/  traversals.json  strip_0.png …  bases.npz: the traversals on base frames that
-                 all trials of a study share, which the report puts side by side
+    comparison/  traversals.json  strip_0.png …  bases.npz: traversals around base frames that
+                 all trials of a study share, for the report
 """
 
 import io
@@ -49,10 +49,10 @@ _N_MOVIE_FRAMES = 150
 
 @dataclass(frozen=True, slots=True)
 class FinishedTrial:
-    """A model that was fitted, and how."""
+    """A fitted model, its data and the record of its fit."""
 
     model: Model
-    """With the weights of the best epoch."""
+    """The model, with the weights of the best epoch."""
     data: PreparedData
     device: torch.device
     metrics: Mapping[str, float]
@@ -64,9 +64,9 @@ class FinishedTrial:
 def make_files(
     trial: FinishedTrial, movie_format: MovieFormat
 ) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yield every file: its path among the artifacts, and what makes its contents.
+    """Yield the path of every file among the artifacts, and a function that makes its contents.
 
-    The caller makes the contents, so that one file which cannot be made costs no other.
+    The caller calls the function, so that a file which cannot be made costs no other file.
     """
     model, data, device = trial.model, trial.data, trial.device
     history = {key: points for key, points in trial.history.items() if len(points) > 1}
@@ -122,7 +122,7 @@ def _comparison_files(shared: Traversals) -> Iterator[tuple[str, Callable[[], by
 def _label_trace(
     predictions: tuple[Predictions, ...], data: PreparedData, metrics: Mapping[str, float]
 ) -> LabelTrace | None:
-    """Return the labels of the validation split; None where none are predicted."""
+    """Return the labels of the validation split; None if the model predicts none."""
     labels, labels_hat, masks, starts = [], [], [], []
     n_frames = 0
     for session, clip in data.clips("val"):
