@@ -14,8 +14,10 @@ import h5py
 import numpy as np
 import pytest
 
+from psvae_tune.data.demo import write_demo
 from psvae_tune.data.session_file import read_session
-from tests.support.tiny_study import command, finish, make_study, wait_for
+from tests.support.logged_studies import log_study, with_space
+from tests.support.tiny_study import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -23,8 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 @pytest.fixture
 def promoted(tmp_path):
     """Return the folder of a study whose choice is registered as `mouse`."""
-    file = make_study(tmp_path, 2)
-    finish(command(tmp_path, "run", str(file), "--output", "out", "--name", "study"))
+    write_demo(tmp_path / "demo.h5", n_clips=12, clip_length=20, size=16)
+    one_trial = with_space({"ps_vae.alpha": {"grid_search": [10]}})
+    log_study(tmp_path / "out", tmp_path / "demo.h5", "study", one_trial)
     out, _ = finish(command(tmp_path, "promote", "out/study", "--name", "mouse"))
     assert out.strip() == "models:/mouse@champion"
     return tmp_path

@@ -129,11 +129,11 @@ def metrics_of(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Return the folder of a study all of whose trials were trained to their end."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    file = make_study(folder, 3, max_n_epochs=40)
+@pytest.fixture
+def whole(tmp_path):
+    """Return the folder of a study both of whose trials were trained to their end."""
+    folder = tmp_path
+    file = make_study(folder, 2, max_n_epochs=4)
     finish(command(folder, "run", str(file), "--output", "out", "--name", "study"))
     return folder
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from psvae_tune.data.session import Session
 from psvae_tune.models.batch import Batch
@@ -77,6 +76,8 @@ def choose_common_bases(
 
 
 def _central_rows(points: NDArray[Any], n_rows: int) -> list[int]:
+    from sklearn.cluster import KMeans  # takes a second, which most commands can do without
+
     n_clusters = min(n_rows, len(np.unique(points, axis=0)))
     centres = KMeans(n_clusters, n_init=1, random_state=0).fit(points).cluster_centers_
     distances = ((points[:, None] - centres[None]) ** 2).sum(axis=2)
