@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ray
-import torch
 
 from psvae_tune.config.study import Resources
 from psvae_tune.config.wording import pluralise
@@ -122,6 +121,8 @@ def count_local_slots(resources: Resources) -> int:
     A GPU counts for one trial: trials that share it are taken to be no faster together than one
     after the other.
     """
+    import torch  # takes a second, which the clients of a cluster can do without
+
     n_gpus = torch.cuda.device_count()
     machine = Node("local", "this machine", {"CPU": count_cpus(), "GPU": n_gpus})
     n_slots = machine.count_slots(resources.cpus_per_trial, min(n_gpus, 1))

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray._private import ray_constants
-from ray.tune.execution import class_cache
 from ray.util import client
 
 SECRETS = {"AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
@@ -30,6 +29,8 @@ def withhold_secrets() -> None:
 
     Side effects: changes for good what this process sends.
     """
+    from ray.tune.execution import class_cache  # takes seconds, which jobs clients can do without
+
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
 
 
