@@ -63,6 +63,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_tracking_uri():
+    """Forget the store of a test: MLflow notes the last one in the environment."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Use one thread: small tensors are slower on several, the more so beside other processes."""

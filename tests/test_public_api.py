@@ -115,7 +115,7 @@ def test_a_file_that_is_none_is_the_same_error_as_on_the_command_line(tmp_path, 
 
 def test_a_study_that_exists_is_refused_with_the_way_to_resume_it(root, tmp_path):
     plan = pt.load_study(root / "search_spaces" / "ps_vae.yaml")
-    OutputFolder(tmp_path).study("taken").save_study_file(plan.raw)
+    OutputFolder(tmp_path).study("taken").save_study_file(plan.contents)
     with pytest.raises(pt.PsvaeTuneError, match="'taken': exists in") as error:
         pt.run_study(plan, tmp_path, name="taken")
     file = root / "search_spaces" / "ps_vae.yaml"

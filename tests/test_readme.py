@@ -213,9 +213,11 @@ def test_every_benchmark_has_a_heading(pages, root):
 def test_commits_are_checked_as_continuous_integration_checks(root):
     settings = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())
     hooks = {hook["id"]: hook["entry"] for repo in settings["repos"] for hook in repo["hooks"]}
-    lines = (root / ".ci" / "run").read_text().splitlines()
+    program = (root / ".ci" / "run").read_text()
+    # A part that runs beside others stands behind its name.
+    lines = {re.sub(r"^run \w+ ", "", line) for line in program.splitlines()}
     assert hooks.pop("architecture").endswith("tests/test_architecture.py")
-    assert set(hooks.values()) <= set(lines)
+    assert set(hooks.values()) <= lines
 
 
 def test_the_citation_names_this_version(root):

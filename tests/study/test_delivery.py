@@ -1,5 +1,7 @@
 """What waited of a study reaches its tracking store from the study's folder alone."""
 
+from dataclasses import replace
+
 import mlflow
 import numpy as np
 import pytest
@@ -34,7 +36,8 @@ def location(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
 def test_the_choice_is_logged_without_the_recordings(location, tmp_path):
     (first, *_) = open_study(location.target.uri, "study").trials
-    Outbox.of(location.folder, first.trial_id).add({"kind": "late", "metrics": {"best/udr": 0.5}})
+    away = replace(location.target, uri="http://127.0.0.1:9")
+    Outbox.of(location.folder, away, first.trial_id).log_late({"best/udr": 0.5})
     choice = sync_study(location)
     study = open_study(location.target.uri, "study")
     assert study.status == "FINISHED"
