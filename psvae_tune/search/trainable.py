@@ -39,7 +39,10 @@ from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, st
 logger = logging.getLogger(__name__)
 
 HOLD_S = 1.0
-"""Seconds between two logging requests of one trial."""
+"""Seconds between two logging requests of one trial.
+
+Epochs that end sooner are sent together, because a request costs more than the numbers in it.
+"""
 
 
 def run_trial(
@@ -192,10 +195,7 @@ class CheckpointWriter:
 
 @dataclass(slots=True)
 class _EpochLog:
-    """Logs epochs. Epochs that end sooner than `HOLD_S` are sent together.
-
-    A request costs the trial, and the server, more than the numbers in it.
-    """
+    """Logs epochs, those that end sooner than `HOLD_S` together."""
 
     run: Outbox
     _held: list[EpochMetrics] = field(default_factory=list)
