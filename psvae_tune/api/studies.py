@@ -140,8 +140,9 @@ def run_study(
     from psvae_tune.results.logged_study import open_study as open_logged
     from psvae_tune.results.study_result import StudyResult
     from psvae_tune.study.progress_table import show_progress
-    from psvae_tune.study.start import check_name_is_free, name_study, start_study
+    from psvae_tune.study.start import start_study
     from psvae_tune.tracking.folders import OutputFolder
+    from psvae_tune.tracking.study_name import check_name_is_free, name_study
 
     plan = load_study(study) if isinstance(study, str | Path) else study
     folder = OutputFolder(locate(str(output)))

@@ -14,6 +14,7 @@ from psvae_tune.errors import ConfigError
 from psvae_tune.files import locate
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.study_name import check_name_is_free, name_study
 
 if TYPE_CHECKING:
     from psvae_tune.study.run import StudyOutcome
@@ -46,8 +47,6 @@ def run(
         raise ConfigError("--inline", f"trains in this process, not on the cluster {address}")
     plan = load_study(file, data=sessions, settings=parse_set_options(settings))
     folder = OutputFolder(locate(output))
-    from psvae_tune.study.start import check_name_is_free, name_study
-
     name = name or name_study(plan.study.experiment_name)
     check_name_is_free(folder, name)
     if inline:

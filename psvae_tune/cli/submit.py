@@ -1,6 +1,5 @@
 """``psvae-tune submit``: a study is sent to a Ray cluster from outside it."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from psvae_tune.cli.jobs import start_job
 from psvae_tune.config.session_list import DEMO
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.study_file import parse_set_options, read_study_file
-from psvae_tune.errors import ConfigError, StorageError
+from psvae_tune.errors import ConfigError
 from psvae_tune.files import is_url, locate
 from psvae_tune.study.plan import make_plan
 from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.study_name import check_name_is_free, name_study
 
 STUDY_FILE = "study.yaml"
 
@@ -68,20 +68,14 @@ def submit(
     study = parse_study(raw, str(file))
     from psvae_tune.cluster.job import JobSpec, check_job_output, check_job_uri
     from psvae_tune.cluster.jobs import JobsClient
-    from psvae_tune.study.start import name_study
 
     name = name or name_study(study.experiment_name)
     output = check_job_output(output)
     uri = check_job_uri(tracking_uri or study.tracking.uri, address)
     cluster = JobsClient.reach(address)
     cluster.check_room(study.resources)
-    if is_url(output) and OutputFolder(locate(output)).has_study(name):
-        again = shlex.quote(f"{output}/{name}")
-        raise StorageError(
-            f"study {name!r}",
-            f"exists in {output}",
-            hint=f"psvae-tune jobs resume {again}, or choose another --name",
-        )
+    if is_url(output):
+        check_name_is_free(OutputFolder(locate(output)), name, "psvae-tune jobs resume")
     if has_upload:
         _upload(raw, file, OutputFolder(locate(output)))
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)

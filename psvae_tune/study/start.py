@@ -1,15 +1,12 @@
 """A study is started or resumed: its place is made sure of, its recordings are read, it runs."""
 
-import shlex
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Protocol
 
 from psvae_tune.cluster.job_log import report_ready
 from psvae_tune.cluster.nodes import Nodes
 from psvae_tune.config.study import Resources
 from psvae_tune.data.session import Session
-from psvae_tune.errors import StorageError
 from psvae_tune.search.progress import StudyObserver, TrialReport
 from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.location import join, open_location
@@ -33,28 +30,6 @@ class RunObserver(StudyObserver, Protocol):
 
 class SilentObserver(RunObserver):
     """Shows nothing."""
-
-
-def name_study(experiment_name: str) -> str:
-    """Return the name of a study that was given none: its experiment and the time."""
-    return f"{experiment_name.strip().replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def check_name_is_free(output: OutputFolder, name: str) -> None:
-    """Refuse the name of a study that exists.
-
-    Raises
-    ------
-    StorageError
-        If the folder of all studies holds one of this name.
-    """
-    if output.has_study(name):
-        again = shlex.quote(str(output.root / name))
-        raise StorageError(
-            f"study {name!r}",
-            f"exists in {output.root}",
-            hint=f"psvae-tune resume {again}, or choose another --name",
-        )
 
 
 def start_study(
