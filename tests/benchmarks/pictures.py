@@ -49,7 +49,7 @@ model:
   model_class: ps-vae
   n_ae_latents: n_labels + 2
   ps_vae.beta: 1
-  ps_vae.anneal_epochs: 45      # with 15 both unsupervised latents collapse
+  ps_vae.anneal_epochs: 45      # with 15, on smaller frames, both unsupervised latents collapsed
   ae_arch_json:
     ae_encoding_n_channels: [16, 32, 64]
     ae_encoding_kernel_size: [5, 5, 5]
@@ -73,6 +73,8 @@ search:
         require: {val/active_units: all}
 """
 
+MOVED = (f"{TRACKED}_x", "unsupervised 0", "unsupervised 1")
+BASE_STEP = 5  # every so many unseen frames may be the one that is changed
 N_STEPS = 24  # frames of one way there and back
 STEP_MS = 80
 RANGE = (3, 97)  # percentiles of the training frames between which a latent moves
@@ -82,9 +84,9 @@ GAP, CAPTION, SLIDER = 12, 42, 26  # pixels
 INK, QUIET, MARK = (20, 20, 20), (110, 110, 110), (255, 196, 0)
 CAPTIONS = (
     ("recording", "right front and hind paw from below; no fit was trained on this clip"),
-    ("latent of the front paw", "tracked: the ring is the label that the model predicts"),
-    ("unsupervised latent 0", "nobody told the model where the hind paw is"),
-    ("unsupervised latent 1", "nor when it leaves the ground"),
+    ("latent of the front paw", "tracked; the ring is the label that the model predicts"),
+    ("unsupervised latent 0", "not tracked: the model found the hind paw by itself"),
+    ("unsupervised latent 1", "not tracked: the hind paw again, in another way"),
 )
 
 
@@ -167,13 +169,13 @@ def draw_traversal(model: pt.FittedModel, recording: Path, path: Path) -> None:
     unseen = np.concatenate([positions[session.clip(clip)] for clip in splits.val + splits.test])
     latents = model.transform(session.frames)
     print_knowledge(model, latents, session, train, unseen)
-    base = session.frames[choose_base(model, session, train, unseen)]
+    low, high = np.percentile(latents[train], RANGE, axis=0)
+    base = choose_base(model, session.frames[unseen[::BASE_STEP]], low, high)
     phase = (1 - np.cos(2 * np.pi * np.arange(N_STEPS) / N_STEPS)) / 2
-    moved = []
-    for latent in (f"{TRACKED}_x", "unsupervised 0", "unsupervised 1"):
-        column = model.latent_names.index(latent)
-        low, high = np.percentile(latents[train, column], RANGE)
-        moved.append(model.traverse(base, column, low + (high - low) * phase))
+    moved = [
+        model.traverse(base, column, low[column] + (high - low)[column] * phase)
+        for column in map(model.latent_names.index, MOVED)
+    ]
     points = model.predict_labels(moved[0])
     clip = session.frames[session.clip(splits.val[0])] / 255
     recorded = clip[np.rint(phase * (len(clip) - 1)).astype(int)]
@@ -185,13 +187,17 @@ def draw_traversal(model: pt.FittedModel, recording: Path, path: Path) -> None:
 
 
 def choose_base(
-    model: pt.FittedModel, session: Any, train: NDArray[np.intp], unseen: NDArray[np.intp]
-) -> int:
-    """Return the unseen frame that the model explains best, compared with the mean frame."""
-    frames = session.frames[unseen] / 255
-    mean = session.frames[train].mean(0) / 255
-    left = np.square(model.reconstruct(session.frames[unseen]) - frames).mean((1, 2, 3))
-    return int(unseen[(left / np.square(mean - frames).mean((1, 2, 3))).argmin()])
+    model: pt.FittedModel, frames: NDArray[np.uint8], low: Floats, high: Floats
+) -> NDArray[np.uint8]:
+    """Return the frame whose least visible traversal is the most visible one."""
+    visible = []
+    for frame in frames:
+        ends = [
+            model.traverse(frame, column, [low[column], high[column]])
+            for column in map(model.latent_names.index, MOVED)
+        ]
+        visible.append(min(float(np.abs(end - begin).mean()) for begin, end in ends))
+    return frames[int(np.argmax(visible))]
 
 
 def print_knowledge(
