@@ -197,7 +197,9 @@ def _name(capabilities: Iterable[Capability]) -> str:
 
 
 def end_problem(key: str) -> str | None:
-    """Return why a known metric cannot be compared while trials run; None if it can."""
+    """Return why a metric cannot be compared while trials run; None if it can."""
+    if key in STAGE_METRICS:
+        return f"known only when all trials of a stage have ended, got {key!r}"
     metric = find_metric(key)
     if metric and metric.is_at_end:
         return f"known only when a trial has ended, got {key!r}"

@@ -1,5 +1,6 @@
 """Settings that stop trials early."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -41,6 +42,9 @@ class Fidelity(Settings):
     def _from_word(cls, raw: Any) -> Any:
         return {"schedule": {}} if raw == "schedule" else raw
 
+
+EARLIEST = 1 / 3
+"""Part of a training before which trials are not compared, measured by `early_stopping.py`."""
 
 REJECTED_SCHEDULERS = {
     "hyperband": "it compares trials inside the annealing, and pausing them loses epochs",
@@ -92,3 +96,27 @@ class Scheduler(Settings):
         chosen = self.asha or self.median_stopping
         assert chosen is not None
         return chosen.grace_period
+
+
+def first_rung(grace_period: int | str, n_anneal_epochs: int, max_n_epochs: int) -> int:
+    """Return the first epoch at which trials may be compared.
+
+    Without an annealing, or with a short one, it lies where `EARLIEST` says: before, the order of
+    trials is that of how fast they learn.
+    """
+    if grace_period != "anneal_end":
+        return int(grace_period)
+    return max(n_anneal_epochs, math.ceil(EARLIEST * max_n_epochs))
+
+
+def rungs(asha: Asha, n_anneal_epochs: int, max_n_epochs: int) -> list[int]:
+    r"""Return the epochs at which trials are compared, none in the annealing or at the end.
+
+    .. math:: r_k = g \eta^k < n_{epochs}
+    """
+    epochs: list[int] = []
+    rung = float(first_rung(asha.grace_period, n_anneal_epochs, max_n_epochs))
+    while round(rung) < max_n_epochs:
+        epochs.append(round(rung))
+        rung *= asha.reduction_factor
+    return epochs

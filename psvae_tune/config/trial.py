@@ -5,7 +5,7 @@ Values from a YAML file or a sampler become a `TrialConfig` at once; nothing use
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny
@@ -103,18 +103,20 @@ class TrialConfig(Settings):
         """Return the section of a search-space file that holds a hyperparameter."""
         return "training" if name in TrainingConfig.model_fields else "model"
 
-    def trial_id(self, digests: Sequence[str]) -> str:
+    def trial_id(self, digests: Sequence[str], but: Collection[str] = ()) -> str:
         """Return the identity of a trial, a hash of its settings and its sessions' contents.
 
         Parameters
         ----------
         digests
             Digest of the contents of each session, in the order of the sessions.
+        but
+            Hyperparameters to leave out: trials that differ in these alone get one identity.
         """
         settings = {
             name: value
             for name, value in self.params.items()
-            if name not in NOT_IN_TRIAL_ID and name != "sessions"
+            if name not in NOT_IN_TRIAL_ID and name != "sessions" and name not in but
         }
         text = json.dumps([settings, list(digests)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

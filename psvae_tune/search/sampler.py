@@ -107,7 +107,6 @@ class _Snapshot:
     """Contents of the journal at one moment."""
 
     suggestions: list[Suggestion]
-    """Suggestions from the settings that the stage starts from now."""
     specs: list[TrialSpec]
     """The different trials among them."""
     ends: dict[str, TrialEnd]
@@ -143,12 +142,8 @@ class StageSampler:
         suggestions = self.journal.suggestions()
         for item in suggestions[len(self._specs) :]:
             self._specs.append(self.context.spec(item.params))
-        pairs = zip(suggestions, self._specs, strict=True)
-        own = [(item, spec) for item, spec in pairs if spec.trial_id == item.trial_id]
-        specs = {spec.trial_id: spec for _, spec in own}
-        return _Snapshot(
-            [item for item, _ in own], list(specs.values()), self.journal.trial_ends()
-        )
+        specs = {spec.trial_id: spec for spec in self._specs}
+        return _Snapshot(suggestions, list(specs.values()), self.journal.trial_ends())
 
     def specs(self) -> list[TrialSpec]:
         """Return the different trials that were suggested so far."""
@@ -171,8 +166,7 @@ class StageSampler:
         ):
             return "spent"
         if stage.num_epochs is not None:
-            own = (end for end in seen.ends.values() if end.stage == stage.name)
-            n_trained = sum(end.epoch for end in own)
+            n_trained = self.journal.count_epochs()
             n_running = len(seen.unfinished)
             n_each = max_trial_epochs(stage, self.context.base)
             if n_trained + (n_running + 1) * n_each > stage.num_epochs:
@@ -247,14 +241,14 @@ class StageSampler:
     def _to_outcome(self, suggestion: Suggestion, end: TrialEnd) -> dict[str, Any]:
         metrics = end.best_metrics
         values = [metrics.get(key, math.nan) for key in self.stage.objectives]
+        constraints = shortfalls(
+            self.stage.constraints, metrics, self.context.count_unsupervised(suggestion.params)
+        )
         if end.outcome == "stopped":
             # Optuna takes values of an unfinished trial only if there is one objective.
             is_known = len(values) == 1 and math.isfinite(values[0])
             seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}
             return {"state": TrialState.PRUNED, **seen}
-        constraints = shortfalls(
-            self.stage.constraints, metrics, self.context.count_unsupervised(suggestion.params)
-        )
         is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
         if not (end.is_finished and is_whole):
             return {"state": TrialState.FAIL}

@@ -1,5 +1,6 @@
 """Early stopping: schedulers that compare trials only after the annealing."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,44 +8,96 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from psvae_tune.config.metric_catalog import Goal, end_problem, sign
-from psvae_tune.config.scheduler import Asha
+from psvae_tune.config.metric_catalog import end_problem
+from psvae_tune.config.scheduler import first_rung, rungs
 from psvae_tune.config.selection_rule import total_shortfall
+from psvae_tune.config.stage import Stage
 from psvae_tune.metrics.pareto import best_first, non_dominated
-from psvae_tune.search.progress import from_result
+from psvae_tune.search.progress import TrialReport, from_result
+from psvae_tune.search.selection.possible import Standing, cost_table, could_be_chosen
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 
-OnRung = Callable[[str, int, list[float]], None]
-"""Takes a trial's identity, an epoch, and the values that the trial has there."""
-Shortfall = Callable[[Any, Mapping[str, float]], float]
-"""Takes a trial of Ray Tune and its metrics; returns the sum of what its requirements lack."""
+OnRung = Callable[[str, int, Standing], None]
+"""Takes a trial's identity, an epoch, and where the trial stands there."""
+Stand = Callable[[Any, Mapping[str, float]], Standing]
+"""Takes a trial of Ray Tune and its best metrics so far; returns where it stands."""
 
 
-def first_rung(grace_period: int | str, n_anneal_epochs: int) -> int:
-    """Return the first epoch at which trials may be compared."""
-    return max(n_anneal_epochs if grace_period == "anneal_end" else int(grace_period), 1)
+class _RungScheduler(FIFOScheduler):
+    """Keeps where trials stand at rungs, and stops those that fall behind there.
 
+    A trial that the rule of the stage could still choose is never stopped.
 
-def rungs(asha: Asha, n_anneal_epochs: int, max_n_epochs: int) -> list[int]:
-    r"""Return the epochs at which trials are compared, none in the annealing or at the end.
-
-    .. math:: r_k = g \eta^k < n_{epochs}
+    Parameters
+    ----------
+    stage
+        Objectives to compare by, and the rule.
+    stand
+        Tells where a trial stands.
+    seen
+        Where trials stood in earlier runs of the study: {epoch: {trial: standing}}.
+    on_rung
+        Called with the trial, the rung and its standing before the decision, to keep them.
     """
-    epochs: list[int] = []
-    rung = float(first_rung(asha.grace_period, n_anneal_epochs))
-    while round(rung) < max_n_epochs:
-        epochs.append(round(rung))
-        rung *= asha.reduction_factor
-    return epochs
+
+    def __init__(
+        self,
+        stage: Stage,
+        stand: Stand,
+        seen: Mapping[int, Mapping[str, Standing]],
+        on_rung: OnRung,
+    ) -> None:
+        super().__init__()
+        self._objectives = stage.objectives
+        self._rule = stage.select
+        self._stand = stand
+        self._on_rung = on_rung
+        self._table: dict[int, dict[str, Standing]] = {}
+        for rung, standings in seen.items():
+            for trial_id, standing in standings.items():
+                self._enter(trial_id, rung, standing)
+
+    def _enter(self, trial_id: str, rung: int, standing: Standing) -> None:
+        self._table.setdefault(rung, {})[trial_id] = standing
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decide whether a trial goes on."""
+        report = from_result(result)
+        if report.is_finished or report.failure:
+            return str(TrialScheduler.CONTINUE)
+        for rung in self._new_rungs(report):
+            standing = self._stand(trial, report.best_metrics)
+            self._enter(report.trial_id, rung, standing)
+            self._on_rung(report.trial_id, rung, standing)
+        is_good = self.goes_on(report.trial_id)
+        return str(TrialScheduler.CONTINUE if is_good else TrialScheduler.STOP)
+
+    def _new_rungs(self, report: TrialReport) -> list[int]:
+        """Return the rungs that a trial has reached and where it has not been seen."""
+        raise NotImplementedError
+
+    def _keeps_pace(self, trial_id: str, rung: int) -> bool:
+        """Return whether a trial is among those at a rung that go on anyway."""
+        raise NotImplementedError
+
+    def goes_on(self, trial_id: str) -> bool:
+        """Return whether a trial is good enough at the last rung that it has reached."""
+        reached = [rung for rung, standings in self._table.items() if trial_id in standings]
+        if not reached:
+            return True
+        rung = max(reached)
+        row = list(self._table[rung]).index(trial_id)
+        possible = could_be_chosen(list(self._table[rung].values()), self._rule)
+        return bool(possible[row]) or self._keeps_pace(trial_id, rung)
 
 
-class ParetoAsha(FIFOScheduler):
+class ParetoAsha(_RungScheduler):
     """Asynchronous successive halving for one or several objectives.
 
     At each rung a trial goes on if it is among the best 1/η of the trials that have reached the
-    rung so far, or if none of them dominates it. If two trials are each better in something, only
-    chance could stop one of them, and it may be the one that the stage is going to choose.
+    rung so far, if none of them dominates it, or if the rule of the stage could still choose it.
+    If two trials are each better in something, only chance could stop one of them.
 
     Trials are ordered by non-domination, within a front by the spread they give it; with one
     objective that is the order of its values. Trials that miss a requirement of their stage come
@@ -54,18 +107,12 @@ class ParetoAsha(FIFOScheduler):
 
     Parameters
     ----------
-    objectives
-        Keys of reported metrics, and which way is better.
-    shortfall
-        Sum of what a trial lacks of its requirements.
+    stage, stand, seen, on_rung
+        As for every scheduler with rungs.
     rung_epochs
         Epochs at which trials are compared, ascending.
     reduction_factor
         η.
-    seen
-        Values from earlier runs of the study: {rung: {trial: values}}, the shortfall first.
-    on_rung
-        Called with the trial, the rung and its values before the decision, to keep them.
 
     References
     ----------
@@ -75,76 +122,49 @@ class ParetoAsha(FIFOScheduler):
 
     def __init__(
         self,
-        objectives: Mapping[str, Goal],
-        shortfall: Shortfall,
-        rung_epochs: list[int],
-        reduction_factor: float,
-        seen: Mapping[int, Mapping[str, list[float]]],
+        stage: Stage,
+        stand: Stand,
+        seen: Mapping[int, Mapping[str, Standing]],
         on_rung: OnRung,
+        rung_epochs: Sequence[int],
+        reduction_factor: float,
     ) -> None:
-        super().__init__()
-        self._objectives = dict(objectives)
-        self._shortfall = shortfall
+        own = {rung: standings for rung, standings in seen.items() if rung in rung_epochs}
+        super().__init__(stage, stand, own, on_rung)
+        self._rungs = rung_epochs
         self._factor = reduction_factor
-        self._table = {rung: dict(seen.get(rung, {})) for rung in rung_epochs}
-        self._on_rung = on_rung
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide whether a trial goes on."""
-        report = from_result(result)
-        if report.is_finished or report.failure:
-            return str(TrialScheduler.CONTINUE)
-        for rung in sorted(self._table):
-            if rung <= report.epoch and report.trial_id not in self._table[rung]:
-                metrics = report.best_metrics
-                costs = (self._cost(metrics, key) for key in self._objectives)
-                values = [self._shortfall(trial, metrics), *costs]
-                self._table[rung][report.trial_id] = values
-                self._on_rung(report.trial_id, rung, values)
-        is_good = self.goes_on(report.trial_id)
-        return str(TrialScheduler.CONTINUE if is_good else TrialScheduler.STOP)
+    def _new_rungs(self, report: TrialReport) -> list[int]:
+        reached = [rung for rung in self._rungs if rung <= report.epoch]
+        return [rung for rung in reached if report.trial_id not in self._table.get(rung, {})]
 
-    def _cost(self, metrics: Mapping[str, float], key: str) -> float:
-        """Return a value of which less is better; a value that is missing is worst."""
-        value = metrics.get(key, np.nan)
-        return sign(self._objectives[key]) * value if np.isfinite(value) else np.inf
-
-    def goes_on(self, trial_id: str) -> bool:
-        """Return whether a trial is good enough at the last rung it has reached."""
-        reached = [rung for rung in self._table if trial_id in self._table[rung]]
-        if not reached:
-            return True
-        table = self._table[max(reached)]
-        values = np.array(list(table.values()))
-        shortfalls, costs = values[:, 0], values[:, 1:]
-        best = best_first(costs, shortfalls)[: int(np.ceil(len(table) / self._factor))]
+    def _keeps_pace(self, trial_id: str, rung: int) -> bool:
+        table = self._table[rung]
+        costs = cost_table(list(table.values()), self._objectives)
+        shortfalls = np.array([standing.shortfall for standing in table.values()])
+        best = best_first(costs, shortfalls)[: math.ceil(len(table) / self._factor)]
         # A trial that lacks a value can be best in the others, but nothing will choose it.
         can_win = np.flatnonzero((shortfalls <= 0) & np.isfinite(costs).all(axis=1))
         front = can_win[non_dominated(costs[can_win])]
         return list(table).index(trial_id) in {*best, *front}
 
 
-class MedianStop(FIFOScheduler):
+class MedianStop(_RungScheduler):
     """Median stopping rule for one objective.
 
     A trial is stopped at an epoch if its best value so far is worse than the median of the other
-    trials' means up to that epoch. Epochs of the annealing do not count. Unlike Ray's rule, this
-    one remembers trials of earlier runs of the study, and never pauses a trial.
+    trials' means up to that epoch, unless the rule of the stage could still choose it. Epochs of
+    the annealing do not count. Unlike Ray's rule, this one remembers trials of earlier runs of the
+    study, and never pauses a trial.
 
     Parameters
     ----------
-    objective
-        Key of a reported metric.
-    goal
-        Which way it is better.
+    stage, stand, seen, on_rung
+        As for every scheduler with rungs. Every epoch is a rung.
     grace
         First epoch that counts.
     min_trials
         Number of other trials that must have reached the epoch.
-    seen
-        Values from earlier runs of the study: {epoch: {trial: [value]}}.
-    on_rung
-        Called with the trial, the epoch and its value before the decision, to be kept.
 
     References
     ----------
@@ -153,50 +173,40 @@ class MedianStop(FIFOScheduler):
 
     def __init__(
         self,
-        objective: str,
-        goal: Goal,
+        stage: Stage,
+        stand: Stand,
+        seen: Mapping[int, Mapping[str, Standing]],
+        on_rung: OnRung,
         grace: int,
         min_trials: int,
-        seen: Mapping[int, Mapping[str, list[float]]],
-        on_rung: OnRung,
     ) -> None:
-        super().__init__()
-        self._objective = objective
-        self._better = min if goal == "min" else max
+        self._costs: dict[str, dict[int, float]] = {}
+        super().__init__(stage, stand, seen, on_rung)
         self._grace = grace
         self._min_trials = min_trials
-        self._on_rung = on_rung
-        self._values: dict[str, dict[int, float]] = {}
-        for epoch, values in seen.items():
-            for trial_id, (value,) in values.items():
-                self._values.setdefault(trial_id, {})[epoch] = value
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide whether a trial goes on."""
-        report = from_result(result)
+    def _enter(self, trial_id: str, rung: int, standing: Standing) -> None:
+        super()._enter(trial_id, rung, standing)
+        cost = float(cost_table([standing], self._objectives)[0, 0])
+        self._costs.setdefault(trial_id, {})[rung] = cost
+
+    def _new_rungs(self, report: TrialReport) -> list[int]:
         trial_id, epoch = report.trial_id, report.epoch
-        if report.is_finished or report.failure or epoch < self._grace:
-            return str(TrialScheduler.CONTINUE)
-        if epoch <= max(self._values.get(trial_id, {}), default=-1):
-            return str(TrialScheduler.CONTINUE)  # an epoch that is trained again after a crash
-        value = report.best_metrics[self._objective]
-        self._on_rung(trial_id, epoch, [value])
-        self._values.setdefault(trial_id, {})[epoch] = value
-        is_good = self._goes_on(trial_id, epoch)
-        return str(TrialScheduler.CONTINUE if is_good else TrialScheduler.STOP)
+        last = max(self._costs.get(trial_id, {}), default=-1)
+        # An epoch that is trained again after a crash is not new.
+        return [epoch] if epoch >= self._grace and epoch > last else []
 
-    def _goes_on(self, trial_id: str, epoch: int) -> bool:
+    def _keeps_pace(self, trial_id: str, rung: int) -> bool:
         """Return whether a trial's best value is no worse than the median of the others' means."""
         others = [
-            [value for at, value in values.items() if at <= epoch]
-            for other, values in self._values.items()
-            if other != trial_id and max(values) >= epoch
+            [cost for at, cost in costs.items() if at <= rung]
+            for other, costs in self._costs.items()
+            if other != trial_id and max(costs) >= rung
         ]
-        means = [mean for values in others if values and np.isfinite(mean := np.mean(values))]
+        means = [mean for costs in others if costs and math.isfinite(mean := np.mean(costs))]
         if len(means) < self._min_trials:
             return True
-        best = self._better(self._values[trial_id].values())
-        return bool(self._better(np.median(means), best) == best)
+        return bool(min(self._costs[trial_id].values()) <= np.median(means))
 
 
 def make_scheduler(
@@ -222,40 +232,30 @@ def make_scheduler(
         for value in domain.extremes
     ]
     n_anneal_epochs = max(config.model.n_anneal_epochs for config in configs)
+    n_epochs = min(config.training.max_n_epochs for config in configs)
+    given = (stage, StageStand(context), journal.rungs(), journal.note_rung)
     if (median := stage.scheduler.median_stopping) is not None:
-        ((objective, goal),) = stage.objectives.items()
-        grace = first_rung(median.grace_period, n_anneal_epochs)
-        return MedianStop(
-            objective, goal, grace, median.min_trials, journal.rungs(), journal.note_rung
-        )
+        grace = first_rung(median.grace_period, n_anneal_epochs, n_epochs)
+        return MedianStop(*given, grace, median.min_trials)
     asha = stage.scheduler.asha
     assert asha is not None
-    n_epochs = min(config.training.max_n_epochs for config in configs)
-    return ParetoAsha(
-        stage.objectives,
-        RequirementShortfall(context),
-        rungs(asha, n_anneal_epochs, n_epochs),
-        asha.reduction_factor,
-        journal.rungs(),
-        journal.note_rung,
-    )
+    return ParetoAsha(*given, rungs(asha, n_anneal_epochs, n_epochs), asha.reduction_factor)
 
 
 @dataclass(frozen=True, slots=True)
-class RequirementShortfall:
-    """The sum of what a running trial lacks of its stage's requirements.
+class StageStand:
+    """Tells where a running trial of a stage stands.
 
     Requirements on metrics that are known only at the end of a trial do not count.
     """
 
     context: StageContext
 
-    def __call__(self, trial: Any, metrics: Mapping[str, float]) -> float:
-        """Return the shortfall of a trial of Ray Tune, from its best metrics so far."""
-        params = TrialSpec.from_ray(trial.config).params
-        known = {
-            key: bound
-            for key, bound in self.context.stage.requirements.items()
-            if end_problem(key) is None
-        }
-        return total_shortfall(known, metrics, self.context.count_unsupervised(params))
+    def __call__(self, trial: Any, metrics: Mapping[str, float]) -> Standing:
+        """Return where a trial of Ray Tune stands, from its best metrics so far."""
+        stage, params = self.context.stage, TrialSpec.from_ray(trial.config).params
+        known = {k: bound for k, bound in stage.requirements.items() if end_problem(k) is None}
+        shortfall = total_shortfall(known, metrics, self.context.count_unsupervised(params))
+        compared = {*stage.objectives, *stage.select.metrics, *stage.select.then}
+        values = {key: value for key, value in {**metrics, **params}.items() if key in compared}
+        return Standing(shortfall, {k: v for k, v in values.items() if math.isfinite(v)})

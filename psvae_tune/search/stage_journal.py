@@ -1,13 +1,13 @@
 """The trials of a stage as the journal of the study knows them, now and after a crash."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-import numpy as np
-
+from psvae_tune.search.selection.possible import Standing
 from psvae_tune.tracking.folders import StudyFolder
 
 Outcome = Literal["finished", "stopped", "failed"]
@@ -48,21 +48,40 @@ class TrialEnd:
 class StageJournal:
     """The events of one stage in the journal of a study.
 
-    Trials are known by their identity, so a trial that another stage trained to its end counts
-    here as well. Every event is parsed once: the sampler asks for them again and again.
+    Trials are known by their identity, so a trial that was trained to its end elsewhere counts
+    here as well. Nothing else does that happened in another stage, or in this one while it had
+    other settings: another space, another rule, or another choice of the stage before.
+
+    Every event is parsed once: the sampler asks for them again and again.
+
+    Parameters
+    ----------
+    folder
+        Folder of the study.
+    stage
+        Name of the stage.
+    settings_id
+        Identity of the stage's settings; see `StageContext.settings_id`.
     """
 
-    def __init__(self, folder: StudyFolder, stage: str) -> None:
+    def __init__(self, folder: StudyFolder, stage: str, settings_id: str) -> None:
         self.folder = folder
         self.journal = folder.journal
         self.stage = stage
+        self.settings_id = settings_id
         self._n_read = 0
         self._suggestions: list[Suggestion] = []
-        self._rungs: dict[int, dict[str, list[float]]] = {}
+        self._rungs: dict[int, dict[str, Standing]] = {}
         self._ends: dict[str, TrialEnd] = {}
-        hours = (event["hours"] for event in self.journal.events() if event["stage"] == stage)
+        self._own_epochs: dict[str, int] = {}
+        hours = (event["hours"] for event in self.journal.events() if self._is_own(event))
         self._hours_before = max(hours, default=0.0)
         self._start = time.monotonic()
+
+    def _is_own(self, event: Mapping[str, Any]) -> bool:
+        # Earlier versions did not note the settings.
+        settings_id = event.get("settings", self.settings_id)
+        return bool(event["stage"] == self.stage and settings_id == self.settings_id)
 
     def hours(self) -> float:
         """Return the hours that the stage has run, as far as events tell of earlier starts."""
@@ -84,10 +103,15 @@ class StageJournal:
         self._read_on()
         return dict(self._ends)
 
-    def rungs(self) -> dict[int, dict[str, list[float]]]:
-        """Return the values of trials of this stage at each rung: {rung: {trial: values}}."""
+    def count_epochs(self) -> int:
+        """Return the number of epochs that the trials of this stage have trained."""
         self._read_on()
-        return {rung: dict(values) for rung, values in self._rungs.items()}
+        return sum(self._own_epochs.values())
+
+    def rungs(self) -> dict[int, dict[str, Standing]]:
+        """Return where trials of this stage stood at each rung: {rung: {trial: standing}}."""
+        self._read_on()
+        return {rung: dict(standings) for rung, standings in self._rungs.items()}
 
     def suggestions(self) -> list[Suggestion]:
         """Return every suggestion of this stage, in order."""
@@ -104,10 +128,11 @@ class StageJournal:
             system=suggestion.system,
         )
 
-    def note_rung(self, trial_id: str, rung: int, costs: list[float]) -> None:
-        """Keep the values of a trial at a rung. Side effects: appends to the journal."""
-        finite = [value if np.isfinite(value) else None for value in costs]
-        self._append("rung", trial=trial_id, rung=rung, costs=finite)
+    def note_rung(self, trial_id: str, rung: int, standing: Standing) -> None:
+        """Keep where a trial stands at a rung. Side effects: appends to the journal."""
+        shortfall = standing.shortfall if math.isfinite(standing.shortfall) else None
+        values = dict(standing.values)
+        self._append("standing", trial=trial_id, rung=rung, shortfall=shortfall, values=values)
 
     def note_end(
         self,
@@ -128,13 +153,14 @@ class StageJournal:
         )
 
     def _append(self, event: str, **fields: Any) -> None:
-        self.journal.append({"event": event, "stage": self.stage, **fields, "hours": self.hours()})
+        place = {"stage": self.stage, "settings": self.settings_id}
+        self.journal.append({"event": event, **place, **fields, "hours": self.hours()})
 
     def _read_on(self) -> None:
         """Parse the events that were added since the last time."""
         for event in islice(self.journal.events(), self._n_read, None):
             self._n_read += 1
-            is_own = event["stage"] == self.stage
+            is_own = self._is_own(event)
             if event["event"] == "end" and (is_own or event["outcome"] == "finished"):
                 self._ends[event["trial"]] = TrialEnd(
                     event["stage"],
@@ -143,9 +169,12 @@ class StageJournal:
                     event["epoch"],
                     event["metrics"],
                 )
-            elif event["event"] == "rung" and is_own:
-                values = [np.inf if value is None else value for value in event["costs"]]
-                self._rungs.setdefault(event["rung"], {})[event["trial"]] = values
+                if is_own:
+                    self._own_epochs[event["trial"]] = event["epoch"]
+            elif event["event"] == "standing" and is_own:
+                shortfall = math.inf if event["shortfall"] is None else event["shortfall"]
+                standing = Standing(shortfall, event["values"])
+                self._rungs.setdefault(event["rung"], {})[event["trial"]] = standing
             elif event["event"] == "ask" and is_own:
                 self._suggestions.append(
                     Suggestion(

@@ -1,10 +1,12 @@
 """The configurations of a stage, and what all trials of a stage share."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from psvae_tune.config.stage import Stage
+from psvae_tune.config.stage import BUDGETS, Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
 from psvae_tune.results.figures.movies import MovieFormat
@@ -58,6 +60,16 @@ class StageContext:
     def may_stop_trials(self) -> bool:
         """Whether a scheduler may end a trial at any epoch that it is told of."""
         return self.stage.scheduler is not None
+
+    @property
+    def settings_id(self) -> str:
+        """Identity of what decides the trials of the stage and the comparisons between them.
+
+        Budgets are not part of it, so that a stage may go on with a larger one.
+        """
+        stage = self.stage.model_dump(mode="json", exclude=set(BUDGETS))
+        text = json.dumps([stage, self.base.trial_id(self.digests, but=self.stage.space)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def spec(self, params: Mapping[str, Any]) -> TrialSpec:
         """Return the specification of the trial with some hyperparameters.

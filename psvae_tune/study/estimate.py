@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study, max_trial_epochs
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
-from psvae_tune.search.successive_halving import epoch_divisors
+from psvae_tune.search.successive_halving import count_survivors, epoch_divisors
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def count_epochs(
     if n_trials is None:
         return n_granted
     if stage.fidelity is not None:
-        return _count_halving(n_trials, stage.fidelity.schedule.reduction_factor, base, n_slots)
+        return _count_halving(stage, n_trials, base, n_slots)
     params = base.params
     is_known = has_trained_base and all(
         stage.algorithm == "grid" and params[name] in domain.values
@@ -77,10 +78,14 @@ def count_epochs(
     return n_epochs if n_granted is None else min(n_epochs, n_granted)
 
 
-def _count_halving(n_trials: int, factor: float, base: TrialConfig, n_slots: int) -> int:
+def _count_halving(stage: Stage, n_trials: int, base: TrialConfig, n_slots: int) -> int:
+    assert stage.fidelity is not None
+    factor = stage.fidelity.schedule.reduction_factor
+    seeds = stage.space.get(SEED_PARAMETER)
+    n_seeds = 1 if seeds is None else len(seeds.values)
     n_epochs, n_left = 0, n_trials
     for divisor in epoch_divisors(n_trials, factor):
         n_rounds = math.ceil(n_left / n_slots)
         n_epochs += n_rounds * with_fewer_epochs(base, divisor).training.max_n_epochs
-        n_left = math.ceil(n_left / factor)
+        n_left = count_survivors(n_left, factor, stage.select, n_seeds)
     return n_epochs + math.ceil(n_left / n_slots) * base.training.max_n_epochs

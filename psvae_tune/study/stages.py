@@ -65,7 +65,7 @@ def run_stages(
             n_labels=sessions[0].header.n_labels,
             movies=study.tracking.movies,
         )
-        journal = StageJournal(location.folder, stage.name)
+        journal = StageJournal(location.folder, stage.name, context.settings_id)
         specs, dropped = _StageRunner(context, run, journal).train_all()
         trials = context.results(specs, journal.trial_ends())
         if SEED_PARAMETER in stage.space:
@@ -145,17 +145,14 @@ class _StageRunner:
             )
             trained = [short.spec(spec.params) for spec in specs]
             replace(self, context=short)._train_specs(trained)
-            ends = self.journal.trial_ends()
-            results = short.results(trained, ends)
+            results = short.results(trained, self.journal.trial_ends())
             shortfalls = [
                 total_shortfall(
                     stage.requirements, result.metrics, short.count_unsupervised(spec.params)
                 )
                 for spec, result in zip(trained, results, strict=True)
             ]
-            kept = select_survivors(
-                [ends[spec.trial_id] for spec in trained], stage.objectives, factor, shortfalls
-            )
+            kept = select_survivors(results, stage.select, factor, shortfalls)
             dropped += [
                 replace(result, completed=False)
                 for i, result in enumerate(results)

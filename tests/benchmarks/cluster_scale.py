@@ -65,8 +65,8 @@ def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -
     base = parse_trial_config({"model": {"model_class": "ae", "n_ae_latents": 2}}, "benchmark")
     study = StudyFolder(folder / "study")
     stage = make_stage(name="stage")
-    journal = StageJournal(study, stage.name)
     context = StageContext(stage, base, study, target, (), 0)
+    journal = StageJournal(study, stage.name, context.settings_id)
     specs = [TrialSpec({"number": n}, f"{n:08}", f"trial {n}") for n in range(n_trials)]
     run = RunContext(ray.put([]), Resources(), 0.0, Unwatched())
     # Pickled by value, because this file is run as a script: workers need not know it.
@@ -80,7 +80,7 @@ def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -
     ends = journal.trial_ends()
     assert len(ends) == n_trials
     begin = time.perf_counter()
-    StageJournal(study, stage.name).trial_ends()
+    StageJournal(study, stage.name, context.settings_id).trial_ends()
     reading = time.perf_counter() - begin
     runs = target.client().search_runs([target.experiment_id], max_results=n_trials + 1)
     assert len(runs) == n_trials

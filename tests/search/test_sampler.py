@@ -1,7 +1,6 @@
 """The suggestions of a stage do not change with a crash, and Optuna is told the truth."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,13 +30,13 @@ SAMPLERS = [
 SAMPLER_NAMES = ["random", "tpe", "nsga2", "gp"]
 
 
-def make_stage_sampler(folder, **stage):
+def make_stage_sampler(folder, config=None, **stage):
     raw = {"space": SPACE, "objectives": TWO, "algorithm": "optuna", "num_trials": 20}
     study = StudyFolder(folder / "study")
     nowhere = TrackingTarget("", "", "study")
     parsed = Stage.model_validate({**raw, **stage})
-    context = StageContext(parsed, make_config(), study, nowhere, ("digest",), 2)
-    return StageSampler(context, StageJournal(study, parsed.name))
+    context = StageContext(parsed, make_config(model=config or {}), study, nowhere, ("digest",), 2)
+    return StageSampler(context, StageJournal(study, parsed.name, context.settings_id))
 
 
 def end(sampler, spec, outcome="finished", epoch=4, **metrics):
@@ -199,11 +198,30 @@ def test_what_an_earlier_stage_finished_is_told_and_not_run(tmp_path):
     assert {trial.state for trial in later.study().trials} == {TrialState.COMPLETE}
 
 
-def test_suggestions_from_other_settings_do_not_count(tmp_path):
-    sampler = make_stage_sampler(tmp_path)
-    run_all(sampler, n=3)
-    other = replace(sampler.context, base=make_config(model={"l2_reg": 0.1}))
-    assert StageSampler(other, sampler.journal).specs() == []
+OTHER_SETTINGS = [
+    {"config": {"l2_reg": 0.1}},
+    {"seed": 1},
+    {"objectives": {"val/frame_mse": "min"}},
+    {"space": {**SPACE, "ps_vae.beta": {"choice": [2, 3]}}},
+    {"select": {"best": "val/label_r2"}},
+]
+
+
+@pytest.mark.parametrize("changed", OTHER_SETTINGS, ids=lambda changed: next(iter(changed)))
+def test_what_happened_under_other_settings_does_not_count(tmp_path, changed):
+    """Neither suggestions nor epochs: the budget of the stage is whole again."""
+    budget = {"num_trials": None, "num_epochs": 12}
+    ran = run_all(make_stage_sampler(tmp_path, **budget))
+    other = make_stage_sampler(tmp_path, **{**budget, **changed})
+    assert other.specs() == []
+    assert len(run_all(other)) == len(ran) == 3
+
+
+def test_a_larger_budget_goes_on_with_what_there_is(tmp_path):
+    ran = run_all(make_stage_sampler(tmp_path, num_trials=3))
+    more = make_stage_sampler(tmp_path, num_trials=5)
+    assert more.specs() == ran
+    assert len(run_all(more)) == 2
 
 
 def test_a_budget_of_epochs_counts_what_was_trained(tmp_path):
@@ -230,6 +248,8 @@ def test_a_budget_of_epochs_waits_for_trials_that_run(tmp_path):
 def test_a_budget_of_hours_goes_on_counting_after_a_crash(tmp_path):
     sampler = make_stage_sampler(tmp_path, num_trials=None, time_budget_h=1)
     assert sampler.budget() == "left"
-    event = {"event": "rung", "stage": "search", "trial": "a", "rung": 1, "costs": []}
-    sampler.journal.journal.append(event | {"hours": 2.0})
+    sampler.journal.journal.append({"event": "standing", "stage": "other", "hours": 9.0})
+    end(sampler, sampler.ask())
+    (*_, last) = sampler.journal.journal.events()
+    sampler.journal.journal.append(last | {"hours": 2.0})
     assert make_stage_sampler(tmp_path, num_trials=None, time_budget_h=1).budget() == "spent"

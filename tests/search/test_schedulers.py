@@ -1,5 +1,6 @@
 """Schedulers stop the trials that are behind, and only after the annealing."""
 
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -9,24 +10,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import MedianStoppingRule
 
-from psvae_tune.config.scheduler import Asha
+from psvae_tune.config.scheduler import Asha, rungs
 from psvae_tune.search.progress import TrialReport, to_result
-from psvae_tune.search.schedulers import MedianStop, ParetoAsha, rungs
+from psvae_tune.search.schedulers import MedianStop, ParetoAsha
+from psvae_tune.search.selection.possible import Standing
+from tests.support.studies import make_stage
 
 
 @pytest.mark.parametrize(
     ("grace", "factor", "anneal", "last", "expected"),
     [
-        ("anneal_end", 3, 10, 100, [10, 30, 90]),
-        ("anneal_end", 3, 10, 90, [10, 30]),
-        ("anneal_end", 3, 0, 10, [1, 3, 9]),
+        ("anneal_end", 3, 40, 400, [134]),
+        ("anneal_end", 3, 10, 90, [30]),
+        ("anneal_end", 3, 0, 10, [4]),
+        ("anneal_end", 3, 20, 90, [30]),
         (20, 2, 10, 100, [20, 40, 80]),
         ("anneal_end", 3, 10, 10, []),
         ("anneal_end", 1.5, 10, 30, [10, 15, 22]),
+        (5, 3, 0, 90, [5, 15, 45]),
     ],
 )
 def test_rungs_lie_between_the_annealing_and_the_end(grace, factor, anneal, last, expected):
     assert rungs(Asha(grace_period=grace, reduction_factor=factor), anneal, last) == expected
+
+
+MSE = {"val/frame_mse": "min"}
+R2 = {"val/label_r2": "max"}
+BOTH = {**MSE, **R2}
 
 
 class Recorder(list):
@@ -34,44 +44,54 @@ class Recorder(list):
         self.append(event)
 
 
+def stand(trial, metrics):
+    values = {key: value for key, value in metrics.items() if math.isfinite(value)}
+    return Standing(max(0.0, -metrics.get("val/room", 0)), values)
+
+
 def scheduler(objectives, epochs=(2, 4), factor=2, seen=None):
     kept = Recorder()
+    stage = make_stage(objectives=objectives)
+    return ParetoAsha(stage, stand, seen or {}, kept, list(epochs), factor), kept
 
-    def shortfall(trial, metrics):
-        return max(0.0, -metrics.get("val/room", 0))
 
-    return ParetoAsha(objectives, shortfall, list(epochs), factor, seen or {}, kept), kept
+NAMES = {"mse": "frame_mse", "r2": "label_r2"}
+
+
+def at(shortfall=0.0, **values):
+    """Return a standing with values under their short names."""
+    return Standing(shortfall, {f"val/{NAMES[key]}": value for key, value in values.items()})
 
 
 def report(asha, name, epoch, **metrics):
-    metrics = {f"val/{key}": value for key, value in metrics.items()}
+    metrics = {f"val/{NAMES.get(key, key)}": value for key, value in metrics.items()}
     return asha.on_trial_result(None, None, to_result(TrialReport(name, epoch, metrics)))
 
 
 def test_nothing_is_decided_before_the_first_rung():
-    asha, kept = scheduler({"val/a": "min"})
-    assert report(asha, "good", 2, a=0.1) == "CONTINUE"
-    assert report(asha, "bad", 1, a=9.0) == "CONTINUE"
-    assert report(asha, "bad", 2, a=9.0) == "STOP"
-    assert kept == [("good", 2, [0, 0.1]), ("bad", 2, [0, 9.0])]
+    asha, kept = scheduler(MSE)
+    assert report(asha, "good", 2, mse=0.1) == "CONTINUE"
+    assert report(asha, "bad", 1, mse=9.0) == "CONTINUE"
+    assert report(asha, "bad", 2, mse=9.0) == "STOP"
+    assert kept == [("good", 2, at(mse=0.1)), ("bad", 2, at(mse=9.0))]
 
 
 def test_a_trial_that_came_first_is_stopped_when_better_ones_come():
-    asha, _ = scheduler({"val/a": "max"}, factor=3)
-    assert report(asha, "first", 2, a=0.1) == "CONTINUE"
-    assert report(asha, "second", 2, a=0.5) == "CONTINUE"
-    assert report(asha, "first", 3, a=0.9) == "STOP"
+    asha, _ = scheduler(R2, factor=3)
+    assert report(asha, "first", 2, r2=0.1) == "CONTINUE"
+    assert report(asha, "second", 2, r2=0.5) == "CONTINUE"
+    assert report(asha, "first", 3, r2=0.9) == "STOP"
 
 
 def test_one_objective_keeps_the_best_part():
-    asha, _ = scheduler({"val/a": "min"}, factor=3)
+    asha, _ = scheduler(MSE, factor=3)
     for value in range(9):
-        report(asha, str(value), 2, a=value)
+        report(asha, str(value), 2, mse=value)
     assert [name for name in map(str, range(9)) if asha.goes_on(name)] == ["0", "1", "2"]
 
 
 def test_several_objectives_keep_the_front():
-    asha, _ = scheduler({"val/mse": "min", "val/r2": "max"})
+    asha, _ = scheduler(BOTH)
     front = {"a": (1, 0.1), "b": (2, 0.5), "c": (3, 0.9)}
     behind = {"d": (2, 0.4), "e": (3, 0.5), "f": (4, 0.8)}
     for name, (mse, r2) in {**behind, **front}.items():
@@ -81,7 +101,7 @@ def test_several_objectives_keep_the_front():
 
 def test_of_a_front_none_is_stopped_however_large_the_factor():
     """Chance would stop the one that the rule of the stage is going to choose."""
-    asha, _ = scheduler({"val/mse": "min", "val/r2": "max"}, factor=9)
+    asha, _ = scheduler(BOTH, factor=9)
     for i in range(6):
         assert report(asha, str(i), 2, mse=i, r2=i / 10) == "CONTINUE"
     assert report(asha, "behind", 2, mse=3.5, r2=0.3) == "STOP"
@@ -91,37 +111,41 @@ def test_of_a_front_none_is_stopped_however_large_the_factor():
 
 
 def test_what_misses_a_requirement_is_behind_what_meets_it_however_good():
-    asha, kept = scheduler({"val/a": "min"})
-    assert report(asha, "collapsed", 2, a=0.0, room=-1) == "CONTINUE"
-    assert report(asha, "fine", 2, a=9.0, room=1) == "CONTINUE"
-    assert report(asha, "collapsed", 3, a=0.0, room=-1) == "STOP"
-    assert kept == [("collapsed", 2, [1, 0.0]), ("fine", 2, [0, 9.0])]
+    asha, kept = scheduler(MSE)
+    assert report(asha, "collapsed", 2, mse=0.0, room=-1) == "CONTINUE"
+    assert report(asha, "fine", 2, mse=9.0, room=1) == "CONTINUE"
+    assert report(asha, "collapsed", 3, mse=0.0, room=-1) == "STOP"
+    stood = Standing(1.0, {"val/frame_mse": 0.0, "val/room": -1})
+    assert kept == [
+        ("collapsed", 2, stood),
+        ("fine", 2, Standing(0.0, {"val/frame_mse": 9.0, "val/room": 1})),
+    ]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
 def test_what_is_not_a_number_is_behind_everything(value):
-    asha, _ = scheduler({"val/a": "min"})
-    metrics = {} if value is None else {"a": value}
+    asha, _ = scheduler(MSE)
+    metrics = {} if value is None else {"mse": value}
     assert report(asha, "broken", 2, **metrics) == "CONTINUE"
-    assert report(asha, "fine", 2, a=1e9) == "CONTINUE"
+    assert report(asha, "fine", 2, mse=1e9) == "CONTINUE"
     assert report(asha, "broken", 3, **metrics) == "STOP"
 
 
 def test_a_rung_that_validation_jumps_over_still_counts():
-    asha, kept = scheduler({"val/a": "min"})
-    report(asha, "a", 7, a=0.5)
-    assert kept == [("a", 2, [0, 0.5]), ("a", 4, [0, 0.5])]
+    asha, kept = scheduler(MSE)
+    report(asha, "a", 7, mse=0.5)
+    assert kept == [("a", 2, at(mse=0.5)), ("a", 4, at(mse=0.5))]
 
 
 def test_what_was_seen_before_a_crash_counts():
-    asha, kept = scheduler({"val/a": "min"}, seen={2: {"old": [0, 0.1]}})
-    assert report(asha, "new", 2, a=0.2) == "STOP"
-    assert report(asha, "old", 2, a=0.1) == "CONTINUE"
-    assert kept == [("new", 2, [0, 0.2])]
+    asha, kept = scheduler(MSE, seen={2: {"old": at(mse=0.1)}})
+    assert report(asha, "new", 2, mse=0.2) == "STOP"
+    assert report(asha, "old", 2, mse=0.1) == "CONTINUE"
+    assert kept == [("new", 2, at(mse=0.2))]
 
 
 def test_the_last_report_of_a_finished_or_failed_trial_stops_nothing():
-    asha, kept = scheduler({"val/a": "min"}, seen={2: {"other": [0, 0.1], "done": [0, 5.0]}})
+    asha, kept = scheduler(MSE, seen={2: {"other": at(mse=0.1), "done": at(mse=5.0)}})
     for end in ({"is_finished": True}, {"failure": "diverged"}):
         result = to_result(TrialReport("done", 9, {}, **end))
         assert asha.on_trial_result(None, None, result) == "CONTINUE"
@@ -133,9 +157,9 @@ def test_the_last_report_of_a_finished_or_failed_trial_stops_nothing():
     st.sampled_from([1.5, 2.0, 3.0]),
 )
 def test_the_front_and_as_many_as_asked_go_on_none_before_its_better(points, factor):
-    asha, _ = scheduler({"val/a": "min", "val/b": "min"}, factor=factor)
+    asha, _ = scheduler(BOTH, factor=factor)
     for index, (a, b) in enumerate(points):
-        report(asha, str(index), 2, a=a, b=b)
+        report(asha, str(index), 2, mse=a, r2=-b)
     kept = {index for index in range(len(points)) if asha.goes_on(str(index))}
     front = {
         index
@@ -152,50 +176,67 @@ def test_the_front_and_as_many_as_asked_go_on_none_before_its_better(points, fac
                 assert winner in kept
 
 
-def median(goal="min", seen=None, grace=2, min_trials=2):
+def median(objectives=MSE, seen=None, grace=2, min_trials=2):
     kept = Recorder()
-    return MedianStop("val/a", goal, grace, min_trials, seen or {}, kept), kept
+    stage = make_stage(objectives=objectives)
+    return MedianStop(stage, stand, seen or {}, kept, grace, min_trials), kept
 
 
 def test_a_trial_worse_than_the_median_of_the_others_is_stopped():
     rule, kept = median()
     for name, value in {"a": 1.0, "b": 2.0, "c": 3.0}.items():
         for epoch in (1, 2, 3):
-            assert report(rule, name, epoch, a=value) == (
+            assert report(rule, name, epoch, mse=value) == (
                 "STOP" if name == "c" and epoch == 2 else "CONTINUE"
             )
             if name == "c" and epoch == 2:
                 break
-    assert kept[0] == ("a", 2, [1.0])
-    assert ("c", 2, [3.0]) in kept
+    assert kept[0] == ("a", 2, at(mse=1.0))
+    assert ("c", 2, at(mse=3.0)) in kept
 
 
 def test_too_few_other_trials_stop_and_pause_nothing():
     rule, _ = median(min_trials=2)
-    assert report(rule, "a", 2, a=1.0) == "CONTINUE"
-    assert report(rule, "b", 2, a=9.0) == "CONTINUE"
-    assert report(rule, "c", 2, a=9.0) == "STOP"
+    assert report(rule, "a", 2, mse=1.0) == "CONTINUE"
+    assert report(rule, "b", 2, mse=9.0) == "CONTINUE"
+    assert report(rule, "c", 2, mse=9.0) == "STOP"
+
+
+@pytest.mark.parametrize("metrics", [{}, {"mse": math.nan}, {"mse": math.inf}])
+def test_a_trial_without_a_value_is_worse_than_any_median(metrics):
+    rule, kept = median()
+    assert report(rule, "broken", 2, **metrics) == "CONTINUE"  # nothing to compare with
+    report(rule, "a", 2, mse=1.0)
+    report(rule, "b", 2, mse=2.0)
+    assert report(rule, "broken", 3, **metrics) == "CONTINUE"
+    report(rule, "a", 3, mse=1.0)
+    report(rule, "b", 3, mse=2.0)
+    assert report(rule, "broken", 4, **metrics) == "CONTINUE"
+    report(rule, "a", 4, mse=1.0)
+    report(rule, "b", 4, mse=2.0)
+    assert not rule.goes_on("broken")
+    assert kept[0] == ("broken", 2, at())
 
 
 def test_a_good_value_inside_the_annealing_does_not_save_a_trial():
-    rule, _ = median("max")
+    rule, _ = median(R2)
     for name in ("a", "b"):
         for epoch in (1, 2, 3):
-            report(rule, name, epoch, a=0.8)
-    assert report(rule, "c", 1, a=0.99) == "CONTINUE"
-    assert report(rule, "c", 2, a=0.3) == "STOP"
+            report(rule, name, epoch, r2=0.8)
+    assert report(rule, "c", 1, r2=0.99) == "CONTINUE"
+    assert report(rule, "c", 2, r2=0.3) == "STOP"
 
 
 def test_the_median_knows_what_was_seen_before_a_crash():
-    seen = {2: {"a": [1.0], "b": [1.0]}, 3: {"a": [1.0]}}
+    seen = {2: {"a": at(mse=1.0), "b": at(mse=1.0)}, 3: {"a": at(mse=1.0)}}
     rule, kept = median(seen=seen)
-    assert report(rule, "a", 2, a=1.0) == "CONTINUE"  # trained again
-    assert report(rule, "c", 2, a=5.0) == "STOP"
-    assert kept == [("c", 2, [5.0])]
+    assert report(rule, "a", 2, mse=1.0) == "CONTINUE"  # trained again
+    assert report(rule, "c", 2, mse=5.0) == "STOP"
+    assert kept == [("c", 2, at(mse=5.0))]
 
 
 def test_the_median_leaves_the_end_of_a_trial_alone():
-    rule, kept = median(seen={2: {"a": [1.0], "b": [1.0]}})
+    rule, kept = median(seen={2: {"a": at(mse=1.0), "b": at(mse=1.0)}})
     for end in ({"is_finished": True}, {"failure": "diverged"}):
         result = to_result(TrialReport("c", 9, {}, **end))
         assert rule.on_trial_result(None, None, result) == "CONTINUE"
@@ -214,16 +255,19 @@ class RayTrial(NamedTuple):
 )
 def test_the_median_decides_as_rays_rule_does(reports, goal, grace, min_trials):
     """Ray's rule is told of no epoch before the grace period, whose values it would count."""
-    rule, _ = median(goal, grace=grace, min_trials=min_trials)
-    rays = MedianStoppingRule("epoch", "val/a", goal, grace, min_trials, np.inf)
-    epochs, stopped = Counter(), set()
-    for name, value in reports:
+    key, metric = ("mse", "val/frame_mse") if goal == "min" else ("r2", "val/label_r2")
+    rule, _ = median({metric: goal}, grace=grace, min_trials=min_trials)
+    rays = MedianStoppingRule("epoch", metric, goal, grace, min_trials, np.inf)
+    epochs, stopped, best = Counter(), set(), {}
+    for name, drawn in reports:
         if name in stopped:
             continue
         epochs[name] += 1
-        decision = report(rule, name, epochs[name], a=value)
+        better = min if goal == "min" else max
+        value = best[name] = better(drawn, best.get(name, drawn))
+        decision = report(rule, name, epochs[name], **{key: value})
         if epochs[name] >= grace:
-            result = {"epoch": epochs[name], "val/a": value}
+            result = {"epoch": epochs[name], metric: value}
             assert decision == rays.on_trial_result(None, RayTrial(name), result)
         if decision == "STOP":
             stopped.add(name)

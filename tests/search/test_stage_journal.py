@@ -1,11 +1,13 @@
 """The journal of a stage gives back what it was told, and what earlier versions kept."""
 
 import json
+import math
 import pickle
 import time
 
 import pytest
 
+from psvae_tune.search.selection.possible import Standing
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.tracking.folders import StudyFolder
 
@@ -42,53 +44,65 @@ KEPT = [
 ]
 
 
+def open_journal(folder, stage="alpha", settings_id="now"):
+    return StageJournal(StudyFolder(folder), stage, settings_id)
+
+
 def test_a_journal_of_an_earlier_version_is_read(tmp_path):
     lines = [json.dumps(event) + "\n" for event in KEPT]
     (tmp_path / "journal.jsonl").write_text("".join(lines))
-    journal = StageJournal(StudyFolder(tmp_path), "alpha")
+    journal = open_journal(tmp_path)
     assert journal.trial_ends() == {"a": TrialEnd("alpha", "stopped", "behind", 5, {"val/a": 0.5})}
     assert journal.suggestions() == [Suggestion({"ps_vae.alpha": 5}, "a", False, {"x": 1})]
-    assert journal.rungs() == {5: {"a": [0.25, float("inf")]}}
+    # Its rungs do not hold what rules compare, and trials that go on enter them anew.
+    assert journal.rungs() == {}
     assert journal.hours() == pytest.approx(0.3, abs=0.01)
 
 
-def test_a_journal_is_written_as_earlier_versions_did(tmp_path):
-    journal = StageJournal(StudyFolder(tmp_path), "alpha")
-    journal.note_suggestion(Suggestion({"ps_vae.alpha": 5}, "a", False, {"x": 1}))
-    journal.note_rung("a", 5, [0.25, float("inf")])
-    journal.note_end("a", "stopped", "behind", 5, {"val/a": 0.5})
-    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
-    for line, event in zip(lines, KEPT[1:], strict=True):
-        assert json.loads(line) | {"hours": 0} == event | {"hours": 0}
+def test_a_journal_comes_back(tmp_path):
+    journal = open_journal(tmp_path)
+    told = Suggestion({"ps_vae.alpha": 5}, "a", False, {"x": 1})
+    standings = [Standing(0.0, {"val/a": 0.25}), Standing(math.inf, {}), Standing(0.5, {"b": 1.0})]
+    journal.note_suggestion(told)
+    for trial_id, rung, standing in zip("aba", (5, 5, 15), standings, strict=True):
+        journal.note_rung(trial_id, rung, standing)
+    journal.note_end("a", "stopped", "behind", 15, {"val/a": 0.5})
+    again = open_journal(tmp_path)
+    assert again.suggestions() == [told]
+    assert again.rungs() == {5: {"a": standings[0], "b": standings[1]}, 15: {"a": standings[2]}}
+    assert again.trial_ends() == {"a": TrialEnd("alpha", "stopped", "behind", 15, {"val/a": 0.5})}
+    assert again.count_epochs() == 15
+    for line in (tmp_path / "journal.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
 
 
-def test_a_trial_that_another_stage_finished_counts_but_one_it_stopped_does_not(tmp_path):
+@pytest.mark.parametrize("other", [("beta", "now"), ("alpha", "before")])
+def test_of_another_stage_and_of_other_settings_only_what_is_finished_counts(tmp_path, other):
+    elsewhere = open_journal(tmp_path, *other)
+    elsewhere.note_suggestion(Suggestion({}, "a", False))
+    elsewhere.note_rung("a", 1, Standing(0.0, {}))
+    elsewhere.note_end("a", "finished", "", 3, {})
+    elsewhere.note_end("b", "stopped", "", 2, {})
+    elsewhere.note_end("c", "failed", "", 2, {})
+    journal = open_journal(tmp_path)
+    assert set(journal.trial_ends()) == {"a"}
+    assert journal.rungs() == {}
+    assert journal.suggestions() == []
+    assert journal.count_epochs() == 0
+
+
+def test_hours_under_other_settings_do_not_count(tmp_path):
     folder = StudyFolder(tmp_path)
-    first, second = StageJournal(folder, "first"), StageJournal(folder, "second")
-    first.note_end("a", "finished", "", 3, {})
-    first.note_end("b", "stopped", "", 2, {})
-    assert set(first.trial_ends()) == {"a", "b"}
-    assert set(second.trial_ends()) == {"a"}
-
-
-def test_rungs_come_back_with_what_is_not_finite(tmp_path):
-    record = StageJournal(StudyFolder(tmp_path), "alpha")
-    record.note_rung("a", 5, [0.25, float("inf")])
-    record.note_rung("b", 5, [0.5, 1.0])
-    record.note_rung("a", 15, [0.125, 2.0])
-    assert record.rungs() == {
-        5: {"a": [0.25, float("inf")], "b": [0.5, 1.0]},
-        15: {"a": [0.125, 2.0]},
-    }
-    assert StageJournal(StudyFolder(tmp_path), "beta").rungs() == {}
+    event = {"event": "ask", "stage": "alpha", "trial": "a", "settings": "before", "hours": 2.0}
+    folder.journal.append(event)
+    assert open_journal(tmp_path).hours() == pytest.approx(0, abs=0.01)
+    assert open_journal(tmp_path, settings_id="before").hours() == pytest.approx(2, abs=0.01)
 
 
 def test_hours_go_on_where_a_clock_has_another_beginning(tmp_path, monkeypatch):
     """A client of a cluster sends its record to a node."""
-    folder = StudyFolder(tmp_path)
-    event = {"event": "rung", "stage": "alpha", "trial": "a", "rung": 1, "costs": []}
-    folder.journal.append(event | {"hours": 2.0})
-    sent = pickle.dumps(StageJournal(folder, "alpha"))
+    StudyFolder(tmp_path).journal.append({"event": "ask", "stage": "alpha", "hours": 2.0})
+    sent = pickle.dumps(open_journal(tmp_path))
     here = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: here() - 1e6)
     assert pickle.loads(sent).hours() == pytest.approx(2, abs=0.01)

@@ -5,12 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from psvae_tune.config.selection_rule import parse_rule
 from psvae_tune.config.trial import parse_trial_config, with_fewer_epochs
-from psvae_tune.search.stage_journal import TrialEnd
-from psvae_tune.search.successive_halving import epoch_divisors, select_survivors
+from psvae_tune.search.successive_halving import (
+    count_survivors,
+    epoch_divisors,
+    select_survivors,
+)
+from psvae_tune.tracking.trial_result import TrialResult
 from tests.support.studies import make_config
 
-TWO = {"val/frame_mse": "min", "val/label_r2": "max"}
+TWO = ["val/frame_mse", "val/label_r2"]
 
 
 @pytest.mark.parametrize(
@@ -50,32 +55,53 @@ def test_no_annealing_stays_none_and_an_epoch_is_left():
     assert with_fewer_epochs(without, 2).model.n_anneal_epochs == 0
 
 
-def ended(mse, r2, outcome="finished"):
-    return TrialEnd("stage", outcome, "", 3, {"val/frame_mse": mse, "val/label_r2": r2})
+def trial(name, mse, r2=0.5, completed=True, alpha=1, seed=0):
+    metrics = {"val/frame_mse": mse, "val/label_r2": r2}
+    params = {"ps_vae.alpha": alpha, "rng_seed_model": seed}
+    return TrialResult(str(name), str(name), params, metrics, completed)
 
 
-def test_the_front_survives():
-    front = [ended(1, 0.1), ended(2, 0.5), ended(3, 0.9)]
-    behind = [ended(2, 0.4), ended(3, 0.5), ended(4, 0.8)]
-    assert select_survivors([*behind, *front], TWO, 2, [0] * 6) == [3, 4, 5]
+def survivors(trials, rule, factor, shortfalls=None):
+    return select_survivors(trials, parse_rule(rule), factor, shortfalls or [0.0] * len(trials))
+
+
+@pytest.mark.parametrize("rule", [{"knee": TWO}, {"chebyshev": dict.fromkeys(TWO, 1)}])
+def test_the_ends_of_a_front_survive_with_the_choice_between_them(rule):
+    front = [(1, 0.1), (2, 0.8), (3, 0.85), (4, 0.9)]
+    behind = [(2, 0.4), (4, 0.5), (5, 0.8)]
+    trials = [trial(i, *values, alpha=i) for i, values in enumerate([*behind, *front])]
+    assert survivors(trials, rule, 3.5) == [3, 4, 6]
+    assert survivors(trials, rule, 7) == [4]
 
 
 @pytest.mark.parametrize(
     "broken",
-    [
-        ended(0, 1, "failed"),
-        ended(0, 1, "stopped"),
-        ended(float("nan"), 1),
-        TrialEnd("stage", "finished", "", 3, {}),
-    ],
+    [{"completed": False}, {"mse": float("nan")}, {"mse": 0.0, "r2": float("inf")}],
+    ids=["stopped", "no number", "no label R2"],
 )
 def test_what_did_not_finish_or_has_no_value_is_behind(broken):
-    assert select_survivors([broken, ended(5, 0.1), broken], TWO, 3, [0] * 3) == [1]
+    flawed = [trial(i, **{"mse": 0.0, **broken}, alpha=i) for i in (0, 2)]
+    rule = {"best": "val/frame_mse", "require": {"val/label_r2": ">= 0"}}
+    assert survivors([flawed[0], trial(1, 5.0, alpha=1), flawed[1]], rule, 3) == [1]
+    assert len(survivors(flawed, rule, 2)) == 1
 
 
-def test_one_objective_is_ordered_by_its_values():
-    ends = [TrialEnd("stage", "finished", "", 3, {"val/a": v}) for v in (3, 1, 2, 5, 4, 6)]
-    assert select_survivors(ends, {"val/a": "min"}, 3, [0] * 6) == [1, 2]
-    assert select_survivors(ends, {"val/a": "max"}, 3, [0] * 6) == [3, 5]
-    assert select_survivors(ends, {"val/a": "min"}, 3, [0, 0.5, 0, 0, 0, 0]) == [0, 2]
-    assert select_survivors(ends, {"val/a": "min"}, 3, [3, 0.5, 2, 0, 9, np.inf]) == [1, 3]
+def test_without_any_that_the_rule_could_choose_the_nearest_to_it_survive():
+    rule = {"best": "val/frame_mse", "require": {"val/label_r2": ">= 0.9"}}
+    trials = [trial(i, 1.0, 0.1 * i, alpha=i) for i in range(6)]
+    assert survivors(trials, rule, 3, [3, 0.5, 2, 0.2, 9, np.inf]) == [1, 3]
+
+
+def test_seeds_of_one_setting_survive_together():
+    values = {1: [0.1, 0.9], 2: [0.4, 0.4], 3: [0.2, 0.7], 4: [0.8, 0.8]}
+    trials = [
+        trial(f"{alpha}-{seed}", mse, alpha=alpha, seed=seed)
+        for alpha, pair in values.items()
+        for seed, mse in enumerate(pair)
+    ]
+    rule = {"best": "val/frame_mse"}
+    assert survivors(trials, rule, 4) == [2, 3]
+    assert survivors(trials, rule, 8) == [2, 3]
+    assert survivors(trials, rule, 3) == [2, 3, 4, 5]
+    assert count_survivors(8, 8, parse_rule(rule), n_seeds=2) == 2
+    assert count_survivors(8, 3, parse_rule(rule), n_seeds=2) == 4

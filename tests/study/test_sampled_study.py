@@ -44,7 +44,7 @@ def suggestions(folder):
     (stage,) = study.stages
     target = TrackingTarget(**kept.read_tracking(), study="study")
     context = StageContext(stage, study.base, kept, target, (digest,), 4)
-    return StageSampler(context, StageJournal(kept, stage.name))
+    return StageSampler(context, StageJournal(kept, stage.name, context.settings_id))
 
 
 def test_stopped_trials_are_pruned_and_only_finished_ones_complete(tmp_path):

@@ -76,6 +76,11 @@ def costs(candidates: Sequence[Candidate], metrics: Sequence[str]) -> NDArray[np
     )
 
 
+def tolerated(best_cost: float, slack: float) -> float:
+    """Return the highest cost that is about as good as the best one."""
+    return best_cost + slack + _RELATIVE_ROUNDING * abs(best_cost)
+
+
 def _rank_best(candidates: Sequence[Candidate], metric: str) -> Ranking:
     goal = goal_of(metric)
     order, tie = _sort(candidates, lambda candidate: (_cost(candidate, metric, goal),))
@@ -111,10 +116,10 @@ def _rank_within(
     else:
         slack = scale * tolerance * abs(best_cost)
         what = f"{to_digits(100 * scale * tolerance)} %"
-    slack += _RELATIVE_ROUNDING * abs(best_cost)
-    inside = [c for c in order if _cost(c, metric, goal) <= best_cost + slack]
-    outside = [c for c in order if _cost(c, metric, goal) > best_cost + slack]
-    limit = best_cost + slack if goal == "min" else -(best_cost + slack)
+    worst_cost = tolerated(best_cost, slack)
+    inside = [c for c in order if _cost(c, metric, goal) <= worst_cost]
+    outside = [c for c in order if _cost(c, metric, goal) > worst_cost]
+    limit = sign(goal) * worst_cost
     named = and_list(f"{c.label} ({to_digits(c.value(metric))})" for c in inside)
     ranked, tie = _sort(inside, lambda candidate: _then_key(candidate, rule))
     first = (
