@@ -242,13 +242,14 @@ class StageSampler:
         metrics = end.best_metrics
         values = [metrics.get(key, math.nan) for key in self.stage.objectives]
         constraints = shortfalls(
-            self.stage.constraints, metrics, self.context.count_unsupervised(suggestion.params)
+            self.stage.requirements, metrics, self.context.count_unsupervised(suggestion.params)
         )
         if end.outcome == "stopped":
             # Optuna takes values of an unfinished trial only if there is one objective.
             is_known = len(values) == 1 and math.isfinite(values[0])
             seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}
-            return {"state": TrialState.PRUNED, **seen}
+            known = {key: missed for key, missed in constraints.items() if math.isfinite(missed)}
+            return {"state": TrialState.PRUNED, "constraints": known, **seen}
         is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
         if not (end.is_finished and is_whole):
             return {"state": TrialState.FAIL}

@@ -13,6 +13,7 @@ from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
+from tests.benchmarks import narrow_space
 from tests.support.studies import make_config
 
 SPACE = {
@@ -133,6 +134,10 @@ def test_optuna_is_told_the_truth(tmp_path):
     assert complete.values == pytest.approx([0.1 + 0.1 * math.log10(alpha), 1 - 1 / (1 + alpha)])
     assert complete.constraints["val/label_r2"] == pytest.approx(0.5 - complete.values[1])
     assert all(trial.values is None for trial in others)
+    # A trial that was stopped is told to be infeasible if it was.
+    stopped = trials[1]
+    alpha = stopped.params["ps_vae.alpha"]
+    assert stopped.constraints["val/label_r2"] == pytest.approx(0.5 - (1 - 1 / (1 + alpha)))
 
 
 def test_what_an_unfinished_trial_had_is_no_value(tmp_path):
@@ -168,6 +173,16 @@ def test_samplers_move_to_what_is_feasible_and_good(tmp_path, name, n_trials):
     distance = np.abs(alphas - np.log10(3))
     third = n_trials // 3
     assert np.median(distance[-third:]) < 0.75 * np.median(distance[:third])
+
+
+def test_what_stopped_trials_lack_leads_to_what_is_feasible():
+    """Of a space of which 3 % are feasible, where all else is stopped early."""
+    told, untold = (
+        [narrow_space.count_feasible(seed, is_told=is_told) for seed in range(6)]
+        for is_told in (True, False)
+    )
+    assert told.count(0) <= 1
+    assert untold.count(0) >= 3
 
 
 @pytest.mark.parametrize("algorithm", SAMPLERS, ids=SAMPLER_NAMES)
