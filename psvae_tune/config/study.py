@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from psvae_tune.config.domain import Domain
-from psvae_tune.config.metric_catalog import end_problem, metric_problem
+from psvae_tune.config.metric_catalog import STAGE_METRICS, end_problem, metric_problem
 from psvae_tune.config.model import MODEL_CONFIGS
-from psvae_tune.config.selection_rule import check_rule
+from psvae_tune.config.selection_rule import SEED_PARAMETER, check_rule
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import TrialConfig, epoch_settings, parse_trial_config
@@ -184,13 +184,11 @@ def _stage_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
             yield from _value_problems(name, domain, place, base)
     for section in ("objectives", "constraints"):
         for key in getattr(stage, section):
-            reason = metric_problem(key, base.model)
-            if not reason and stage.scheduler and section == "objectives":
-                reason = end_problem(key)
-            if reason:
+            if reason := metric_problem(key, base.model):
                 yield f"{place}.{section}: {reason}"
     for problem in check_rule(stage.select, base.model, set(stage.space)):
         yield f"{place}.select: {problem}"
+    yield from _stopping_problems(stage, place)
     yield from _grace_problems(stage, place, base)
     yield from _budget_problems(stage, place, base)
 
@@ -219,6 +217,32 @@ def max_trial_epochs(stage: Stage, base: TrialConfig) -> int:
     """Return the number of epochs of the longest trial of a stage."""
     domain = stage.space.get("max_n_epochs")
     return int(max(domain.extremes)) if domain else base.training.max_n_epochs
+
+
+def _stopping_problems(stage: Stage, place: str) -> Iterator[str]:
+    """Yield why trials that are stopped early could be those that the stage would choose."""
+    rule = stage.select
+    if stage.fidelity is not None:
+        for key in STAGE_METRICS.keys() & set(rule.metrics):
+            yield f"{place}.fidelity: drops trials before there is a {key!r} to choose by"
+    if stage.scheduler is None:
+        return
+    for key in dict.fromkeys([*stage.objectives, *rule.objectives, *rule.require]):
+        if problem := end_problem(key):
+            yield (
+                f"{place}.scheduler: compares trials while they run, and a metric is {problem}; "
+                "use `fidelity: schedule`, or stop none"
+            )
+    if SEED_PARAMETER in stage.space and len(stage.space) > 1:
+        yield (
+            f"{place}.scheduler: stops single trials, and the rule compares means over "
+            f"{SEED_PARAMETER}; vary the seed in a stage of its own"
+        )
+    if stage.sampler in ("nsga2", "gp"):
+        yield (
+            f"{place}.scheduler: leaves few finished trials, and `{stage.sampler}` learns from "
+            "no others; use sampler `tpe`, or stop none"
+        )
 
 
 def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:

@@ -191,12 +191,61 @@ def test_a_domain_knows_its_values(words, inside, outside):
     assert not any(map(domain.contains, outside))
 
 
-def test_what_is_known_at_the_end_cannot_stop_a_trial():
-    change = {"objectives": {"val/hsic": "min"}}
-    assert parse_study(changed(["search"], FILE["search"] | change), "f.yaml", 4)
-    change["scheduler"] = {"asha": {}}
-    (problem,) = problems(["search"], FILE["search"] | change)
-    assert problem == ("search.objectives: known only when a trial has ended, got 'val/hsic'")
+HSIC, MSE = "val/hsic", "val/frame_mse"
+LEAST = {"then": {HSIC: "min"}}
+SEEDS = {"rng_seed_model": {"grid_search": [0, 1]}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objectives": {HSIC: "min"}, "select": {"best": MSE}},
+        {"select": {"best": HSIC}},
+        {"select": {"within": {"metric": HSIC, "tolerance": 0.1}, "then": {MSE: "min"}}},
+        {"select": {"knee": [MSE, HSIC]}},
+        {"select": {"pareto": [MSE, HSIC], **LEAST}},
+        {"select": {"chebyshev": {MSE: 1, HSIC: 1}}},
+        {"select": {"best": MSE, "require": {HSIC: "<= 0.1"}}},
+        {"space": SEEDS, "select": {"best": "udr"}},
+    ],
+)
+@pytest.mark.parametrize("scheduler", ["asha", "median_stopping"])
+def test_what_is_known_at_the_end_cannot_stop_a_trial(change, scheduler):
+    stage = {**FILE["search"], "objectives": {MSE: "min"}, **change}
+    if "space" in change:
+        stage["space"] = {"ps_vae.alpha": {"grid_search": [50]}, **change["space"]}
+    assert parse_study(changed(["search"], stage), "f.yaml", 4)
+    problem, *_ = problems(["search"], {**stage, "scheduler": scheduler})
+    assert problem.startswith("search.scheduler: compares trials while they run, and a metric is ")
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median_stopping"])
+def test_what_decides_last_may_be_known_at_the_end(scheduler):
+    rule = {"within": {"metric": MSE, "tolerance": 0.1}, **LEAST}
+    stage = {**FILE["search"], "objectives": {MSE: "min"}, "select": rule, "scheduler": scheduler}
+    assert parse_study(changed(["search"], stage), "f.yaml", 4)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "gp"])
+def test_samplers_that_learn_from_finished_trials_go_with_no_scheduler(sampler):
+    change = {"sampler": sampler, "scheduler": "asha"}
+    (problem,) = problems(["search"], SAMPLED | change)
+    assert problem.startswith("search.scheduler: leaves few finished trials")
+    assert parse_study(changed(["search"], SAMPLED | change | {"sampler": "tpe"}), "f.yaml", 4)
+
+
+def test_a_mean_over_seeds_is_not_known_from_one_of_them():
+    stage = {**FILE["search"], "space": {**FILE["search"]["space"], **SEEDS}, "scheduler": "asha"}
+    (problem,) = problems(["search"], stage)
+    assert "vary the seed in a stage of its own" in problem
+    assert parse_study(changed(["search"], {**stage, "scheduler": None}), "f.yaml", 4)
+
+
+def test_shorter_trainings_have_no_agreement_of_seeds():
+    stage = {**FILE["search"], "space": {**FILE["search"]["space"], **SEEDS}}
+    stage |= {"select": {"best": "udr"}, "fidelity": "schedule"}
+    (problem,) = problems(["search"], stage)
+    assert problem == "search.fidelity: drops trials before there is a 'udr' to choose by"
 
 
 ALPHA = FILE["search"]["space"]
