@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.study import Study, max_trial_epochs
+from psvae_tune.config.stage_check import max_trial_epochs
+from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
 from psvae_tune.search.successive_halving import count_survivors, epoch_divisors
 
