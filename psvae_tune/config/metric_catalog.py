@@ -136,7 +136,10 @@ def sign(goal: Goal) -> int:
 
 
 def metric_problem(key: str, model: ModelConfig, *, of_stage: bool = False) -> str | None:
-    """Return why a metric cannot be compared between trials of a model; None if it can.
+    """Return why nothing may be chosen by a metric; None if it may.
+
+    A choice reads the validation split alone. A test split that chose would be no test any more,
+    and a trial that has ended has no metrics of the training split.
 
     Parameters
     ----------
@@ -150,10 +153,11 @@ def metric_problem(key: str, model: ModelConfig, *, of_stage: bool = False) -> s
     metric = find_metric(key)
     if metric is None or (key in STAGE_METRICS and not of_stage):
         return _unknown_metric(key, of_stage)
-    if metric.is_at_end and key.startswith("train/"):
-        return f"known for val and test only, got {key!r}"
     if missing := metric.requires - model.capabilities - OFFERED_BY_DATA:
         return f"`{model.model_class}` has no {_name(missing)}, got {key!r}"
+    split, _, name = key.partition("/")
+    if key not in STAGE_METRICS and split != "val":
+        return f"only validation metrics may choose, got {key!r}; use `val/{name}`"
     return None
 
 
