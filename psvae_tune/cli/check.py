@@ -96,9 +96,6 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
         yield f"  tried first: {pluralise(len(stage.points_to_evaluate), 'point')}"
     goals = ", ".join(f"{key} {goal}" for key, goal in stage.objectives.items())
     yield f"  objectives: {goals}"
-    if stage.constraints:
-        bounds = ", ".join(f"{key} {bound}" for key, bound in stage.constraints.items())
-        yield f"  constraints: {bounds}"
     if stage.scheduler:
         grace = str(stage.scheduler.grace_period).replace("anneal_end", "the end of the annealing")
         asha = stage.scheduler.asha

@@ -19,7 +19,7 @@ Sampler = Literal["tpe", "nsga2", "gp"]
 
 BUDGETS = ("num_trials", "num_epochs", "time_budget_h")
 """Settings that limit a stage; algorithms that sample need at least one of them."""
-SAMPLER_ONLY = ("num_epochs", "time_budget_h", "points_to_evaluate", "constraints")
+SAMPLER_ONLY = ("num_epochs", "time_budget_h", "points_to_evaluate")
 """Settings that a grid has no use for."""
 
 
@@ -46,8 +46,6 @@ class Stage(Settings):
     """Points that are tried first; the algorithm samples the hyperparameters that they omit."""
     objectives: Annotated[dict[str, Goal], Field(min_length=1)]
     """Metrics that trials are compared by, each with the goal ``min`` or ``max``."""
-    constraints: dict[str, Bound] = Field(default_factory=dict)
-    """Bounds of metrics that make a trial feasible for the sampler."""
     scheduler: Scheduler | None = None
     """Scheduler that stops trials early; None for none."""
     fidelity: Fidelity | None = None
@@ -58,6 +56,11 @@ class Stage(Settings):
     @model_validator(mode="before")
     @classmethod
     def _with_default_rule(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "constraints" in raw:
+            raise ValueError(
+                "`constraints` is not a setting of a stage; write the bounds as `require` in "
+                "`select`, of which the sampler is told"
+            )
         if isinstance(raw, Mapping) and "select" not in raw:
             return {**raw, "select": default_rule(raw.get("objectives", {}))}
         return raw
@@ -72,11 +75,6 @@ class Stage(Settings):
         grids = [name for name, domain in self.space.items() if domain.kind == "grid_search"]
         if self.algorithm != "optuna" and self.sampler is not None:
             raise ValueError(f"algorithm `{self.algorithm}` takes no `sampler`; use `optuna`")
-        if self.constraints and self.algorithm != "optuna":
-            raise ValueError(
-                f"algorithm `{self.algorithm}` ignores `constraints`; use `optuna`, "
-                "or `require` in `select`"
-            )
         if self.algorithm == "grid":
             self._check_grid(grids)
         elif grids:
@@ -140,18 +138,14 @@ class Stage(Settings):
                     )
         return self
 
-    @model_validator(mode="after")
-    def _constraints_are_bounds(self) -> Self:
-        for name, bound in self.constraints.items():
-            if problem := bound.misuse(name):
-                raise ValueError(f"constraints: {problem}")
-        return self
-
     @property
     def requirements(self) -> dict[str, Bound]:
-        """Bounds in ``constraints`` and ``select.require`` that concern one trial by itself."""
-        bounds = {**self.constraints, **self.select.require}
-        return {key: bound for key, bound in bounds.items() if key not in STAGE_METRICS}
+        """Bounds in ``select.require`` that concern one trial by itself.
+
+        They bind the choice, and the sampler and the scheduler are told of them.
+        """
+        require = self.select.require
+        return {key: bound for key, bound in require.items() if key not in STAGE_METRICS}
 
     @property
     def n_trials(self) -> int | None:

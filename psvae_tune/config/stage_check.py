@@ -20,10 +20,9 @@ def check_stage(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
             yield f"{place}.space.{name}: {problem}"
         else:
             yield from _value_problems(name, domain, place, base)
-    for section in ("objectives", "constraints"):
-        for key in getattr(stage, section):
-            if reason := metric_problem(key, base.model):
-                yield f"{place}.{section}: {reason}"
+    for key in stage.objectives:
+        if reason := metric_problem(key, base.model):
+            yield f"{place}.objectives: {reason}"
     for problem in check_rule(stage.select, base.model, set(stage.space)):
         yield f"{place}.select: {problem}"
     yield from _stopping_problems(stage, place)

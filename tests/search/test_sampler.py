@@ -31,8 +31,10 @@ SAMPLERS = [
 SAMPLER_NAMES = ["random", "tpe", "nsga2", "gp"]
 
 
-def make_stage_sampler(folder, config=None, **stage):
+def make_stage_sampler(folder, config=None, require=None, **stage):
     raw = {"space": SPACE, "objectives": TWO, "algorithm": "optuna", "num_trials": 20}
+    if require:
+        raw["select"] = {"best": "val/frame_mse", "require": require}
     study = StudyFolder(folder / "study")
     nowhere = TrackingTarget("", "", "study")
     parsed = Stage.model_validate({**raw, **stage})
@@ -112,7 +114,7 @@ def test_another_seed_suggests_something_else(tmp_path):
 
 
 def test_optuna_is_told_the_truth(tmp_path):
-    sampler = make_stage_sampler(tmp_path, constraints={"val/label_r2": ">= 0.5"})
+    sampler = make_stage_sampler(tmp_path, require={"val/label_r2": ">= 0.5"})
     outcomes = [
         ({"outcome": "finished"}, TrialState.COMPLETE),
         ({"outcome": "stopped"}, TrialState.PRUNED),
@@ -149,7 +151,7 @@ def test_what_an_unfinished_trial_had_is_no_value(tmp_path):
 
 
 def test_all_units_means_those_of_the_trial(tmp_path):
-    sampler = make_stage_sampler(tmp_path, constraints={"val/active_units": "all"})
+    sampler = make_stage_sampler(tmp_path, require={"val/active_units": "all"})
     run_all(sampler, n=6)
     for trial in sampler.study().trials:
         n_unsupervised = trial.params["n_ae_latents"] - 2
@@ -160,12 +162,12 @@ def test_all_units_means_those_of_the_trial(tmp_path):
     ("name", "n_trials"), [("tpe", 36), ("nsga2", 48), ("gp", 18)], ids=SAMPLER_NAMES[1:]
 )
 def test_samplers_move_to_what_is_feasible_and_good(tmp_path, name, n_trials):
-    # The error falls with alpha, and the constraint forbids alphas below 3.
+    # The error falls with alpha, and the requirement forbids alphas below 3.
     sampler = make_stage_sampler(
         tmp_path,
         space={name: SPACE[name] for name in ("ps_vae.alpha", "ps_vae.beta")},
         objectives={"val/frame_mse": "min"},
-        constraints={"val/label_r2": ">= 0.75"},
+        require={"val/label_r2": ">= 0.75"},
         sampler=name,
         num_trials=n_trials,
     )

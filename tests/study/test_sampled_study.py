@@ -24,7 +24,7 @@ SEARCH = {
     "space": {"ps_vae.alpha": {"loguniform": [1, 1000]}, "ps_vae.beta": {"choice": [1, 5, 10]}},
     "points_to_evaluate": [{"ps_vae.alpha": 50, "ps_vae.beta": 1}],
     "objectives": {"val/frame_mse": "min", "val/label_r2": "max"},
-    "constraints": {"val/label_r2": ">= 0.1"},
+    "select": {"knee": ["val/frame_mse", "val/label_r2"], "require": {"val/label_r2": ">= -1"}},
 }
 
 
@@ -68,7 +68,7 @@ def test_stopped_trials_are_pruned_and_only_finished_ones_complete(tmp_path):
         if name in finished:
             best = [runs[name].data.metrics[f"best/{key}"] for key in ("frame_mse", "label_r2")]
             assert trial.values == pytest.approx(best)
-            assert trial.constraints["val/label_r2"] == pytest.approx(0.1 - best[1])
+            assert trial.constraints["val/label_r2"] == pytest.approx(-1 - best[1])
         else:
             assert trial.values is None
 
