@@ -82,6 +82,28 @@ METRICS: dict[str, Metric] = {
 """Metrics of a trial by name; a key such as ``val/frame_mse`` puts the split before the name."""
 
 SPLITS = ("train", "val", "test")
+NOT_ABOVE_ONE = frozenset(
+    {
+        "label_r2",
+        "latent_correlation",
+        "hsic",
+        "leak_r2",
+        "session_accuracy_u",
+        "session_accuracy_b",
+        "mig",
+        "sap",
+        "dci_disentanglement",
+        "dci_completeness",
+        "dci_informativeness",
+        "traversal_concentration",
+        "traversal_overlap",
+        "udr",
+    }
+)
+"""Metrics that are shares, correlations or R2, so that a bound in percent is a slip."""
+NOT_NEGATIVE = frozenset({"frame_mse", "label_mse", "active_units", "leak_r2", "projection"})
+"""Metrics that are mean squares, numbers, or cut off at 0."""
+
 CAPABILITIES: dict[Capability, str] = {
     "background": "background latents",
     "decomposition": "decomposed KL",

@@ -12,16 +12,13 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
-from psvae_tune.config.metric_catalog import Goal, is_metric, metric_problem
-from psvae_tune.config.model import ModelConfig
+from psvae_tune.config.metric_catalog import Goal, is_metric
 from psvae_tune.config.settings import Settings, parse_settings
-from psvae_tune.config.wording import and_list, quote
-from psvae_tune.errors import nearest
 
 SEED_PARAMETER = "rng_seed_model"
 """Hyperparameter whose values are fits of the same settings."""
@@ -218,49 +215,3 @@ def default_rule(objectives: Any) -> dict[str, Any]:
     if len(names) < 2:
         return {"best": names[0]} if names else {}
     return {"knee": names} if len(names) == 2 else {"chebyshev": dict.fromkeys(names, 1.0)}
-
-
-def check_rule(rule: SelectionRule, model: ModelConfig, varied: set[str]) -> list[str]:
-    """Return the problems of a rule with a model and the hyperparameters that a stage varies.
-
-    Parameters
-    ----------
-    rule
-        Rule of the stage.
-    model
-        Model of the trials; its capabilities decide which metrics there are.
-    varied
-        Published names of the hyperparameters in the stage's space.
-
-    Returns
-    -------
-    list of str
-        A sentence for each problem, which begins with its place in the rule.
-    """
-    return list(_rule_problems(rule, model, varied))
-
-
-def _rule_problems(rule: SelectionRule, model: ModelConfig, varied: set[str]) -> Iterator[str]:
-    places = [(rule.kind, key) for key in rule.objectives]
-    places += [("then", key) for key in rule.then]
-    places += [("require", key) for key in rule.require]
-    for place, key in places:
-        if place == "then" and not is_metric(key):
-            if key not in varied:
-                near = nearest(key, varied)
-                hint = (
-                    f"did you mean `{near}`?"
-                    if near
-                    else f"it varies {and_list(map(quote, sorted(varied)))}"
-                )
-                yield f"{place}: not varied by this stage, got {key!r}; {hint}"
-        elif problem := metric_problem(key, model, of_stage=True):
-            yield f"{place}: {problem}"
-        elif key == "udr" and SEED_PARAMETER not in varied:
-            yield f"{place}: needs a stage that varies {SEED_PARAMETER}, got 'udr'"
-    by_error = rule.within is not None and rule.within.tolerance == "one_standard_error"
-    if by_error and SEED_PARAMETER not in varied:
-        yield (
-            f"within.tolerance: needs a stage that varies {SEED_PARAMETER}, "
-            "got 'one_standard_error'"
-        )

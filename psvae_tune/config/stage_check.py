@@ -1,10 +1,13 @@
 """Check a stage with the model that it varies, before anything is trained."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.metric_catalog import STAGE_METRICS, end_problem, metric_problem
-from psvae_tune.config.selection_rule import SEED_PARAMETER, check_rule
+from psvae_tune.config.rule_check import check_rule
+from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import TrialConfig, epoch_settings
 from psvae_tune.errors import ConfigError, nearest
@@ -23,7 +26,8 @@ def check_stage(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
     for key in stage.objectives:
         if reason := metric_problem(key, base.model):
             yield f"{place}.objectives: {reason}"
-    for problem in check_rule(stage.select, base.model, set(stage.space)):
+    space = {name: _settings(name, domain, base) for name, domain in stage.space.items()}
+    for problem in check_rule(stage.select, base.model, space):
         yield f"{place}.select: {problem}"
     yield from _stopping_problems(stage, place)
     yield from _grace_problems(stage, place, base)
@@ -38,6 +42,15 @@ def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) ->
         except ConfigError as error:
             for problem in error.problems:
                 yield f"{place}.space.{name}: {problem.split(': ', 1)[1]}"
+
+
+def _settings(name: str, domain: Domain, base: TrialConfig) -> list[Any]:
+    """Return the settings that the extremes of a domain become, without invalid ones."""
+    settings = []
+    for value in domain.extremes:
+        with suppress(ConfigError):
+            settings.append(base.setting_of(name, value))
+    return settings
 
 
 def _budget_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:

@@ -103,6 +103,16 @@ class TrialConfig(Settings):
         """Return the section of a search-space file that holds a hyperparameter."""
         return "training" if name in TrainingConfig.model_fields else "model"
 
+    def setting_of(self, name: str, value: Any) -> Any:
+        """Return the setting that a value of a hyperparameter becomes, such as 1.0 for ``1``.
+
+        Raises
+        ------
+        ConfigError
+            If the name is unknown or the value invalid.
+        """
+        return self.with_params({name: value}).params[name]
+
     def trial_id(self, digests: Sequence[str], but: Collection[str] = ()) -> str:
         """Return the identity of a trial, a hash of its settings and its sessions' contents.
 

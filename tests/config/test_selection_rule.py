@@ -5,10 +5,10 @@ import yaml
 
 from psvae_tune.config.metric_catalog import METRICS, STAGE_METRICS, goal_of, is_metric
 from psvae_tune.config.model import AEConfig, PSVAEConfig
+from psvae_tune.config.rule_check import check_rule
 from psvae_tune.config.selection_rule import (
     Bound,
     SelectionRule,
-    check_rule,
     default_rule,
     parse_rule,
     total_shortfall,
@@ -37,7 +37,8 @@ def test_rules_survive_a_round_trip_and_suit_the_model(text):
     rule = parse_rule(yaml.safe_load(text))
     assert SelectionRule.model_validate(rule.model_dump(mode="json")) == rule
     assert parse_rule(yaml.safe_load(yaml.safe_dump(rule.model_dump(mode="json")))) == rule
-    assert check_rule(rule, PS_VAE, {"ps_vae.alpha", "rng_seed_model"}) == []
+    space = {"ps_vae.alpha": [1.0, 2.0], "rng_seed_model": [0, 1]}
+    assert list(check_rule(rule, PS_VAE, space)) == []
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,11 @@ def test_bad_rules_say_what_is_wrong(text, message):
             "knee: `ae` has no predicted labels, got 'val/label_r2'",
         ),
         ("{best: urd}", PS_VAE, "best: not a known metric, got 'urd'; did you mean `udr`?"),
-        ("{best: udr}", PS_VAE, "best: needs a stage that varies rng_seed_model, got 'udr'"),
+        (
+            "{best: udr}",
+            PS_VAE,
+            "best: needs a stage with several values of rng_seed_model, got 'udr'",
+        ),
         ("{best: udr}", AE, "best: `ae` has no posterior, got 'udr'"),
         (
             "{best: val/frame_mse, require: {val/active_units: all}}",
@@ -144,20 +149,24 @@ def test_bad_rules_say_what_is_wrong(text, message):
             "{within: {metric: val/label_r2, tolerance: one_standard_error},"
             " then: {ps_vae.alpha: min}}",
             PS_VAE,
-            "within.tolerance: needs a stage that varies rng_seed_model, got 'one_standard_error'",
+            "within.tolerance: needs a stage with several values of rng_seed_model, "
+            "got 'one_standard_error'",
         ),
     ],
 )
 def test_rules_that_do_not_fit_say_why(text, model, problem):
     rule = parse_rule(yaml.safe_load(text))
-    assert check_rule(rule, model, {"n_ae_latents", "ps_vae.alpha"}) == [problem]
+    space = {"n_ae_latents": [6, 8], "ps_vae.alpha": [1.0, 2.0]}
+    assert list(check_rule(rule, model, space)) == [problem]
 
 
 def test_all_problems_are_reported_at_once():
     rule = parse_rule(
         {"pareto": ["val/a", "val/tc"], "then": {"b": "min"}, "require": {"val/c": ">= 0"}}
     )
-    places = [problem.partition(":")[0] for problem in check_rule(rule, PS_VAE, {"ps_vae.beta"})]
+    places = [
+        problem.partition(":")[0] for problem in check_rule(rule, PS_VAE, {"ps_vae.beta": [1]})
+    ]
     assert places == ["pareto", "then", "require"]
 
 

@@ -49,3 +49,90 @@ def test_only_validation_metrics_choose(place, split):
         f"{place}: only validation metrics may choose, got '{split}/frame_mse'; "
         "use `val/frame_mse`"
     ]
+
+
+COMPARED = "{within: {metric: val/label_r2, tolerance: 0.1}, then: {NAME: min}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "others"),
+    [
+        (
+            "best_epoch_metric",
+            "[val/frame_mse, val/label_r2]",
+            "'val/frame_mse' and 'val/label_r2'",
+        ),
+        ("enable_early_stop", "[true, false]", "True and False"),
+        ("enable_early_stop", "[1, 0]", "True and False"),
+        ("micro_batch_size", "[10, null]", "None"),
+        ("precision", "[auto, float32]", "'auto' and 'float32'"),
+        ("ae_arch_json", "[null, {ae_padding_type: valid}]", "'{"),
+        ("ps_vae.alpha", "[1, 2.5, '3']", None),
+        ("rng_seed_model", "[0, 1]", None),
+    ],
+)
+def test_trials_are_compared_by_numbers_alone(name, values, others):
+    text = f"search: {{space: {{{name}: {{grid_search: {values}}}}}, select: {COMPARED}}}"
+    text = text.replace("NAME", name)
+    if others is None:
+        parse(f"model: {{ps_vae.alpha: 1}}\n{text}")
+    else:
+        (problem,) = problems(f"model: {{ps_vae.alpha: 1}}\n{text}")
+        assert problem.startswith(
+            f"search.select: then: compares numbers, got '{name}' with {others}"
+        )
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        "rng_seed_model: {grid_search: [3]}",
+        "ps_vae.alpha: {grid_search: [50, 100]}",
+        "rng_seed_model: {randint: [0, 1]}, ps_vae.alpha: {uniform: [1, 2]}",
+    ],
+)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "{best: udr}",
+        "{within: {metric: udr, tolerance: 0.1}, then: {val/frame_mse: min}}",
+        "{pareto: [val/frame_mse, val/label_r2], then: {udr: max}}",
+        "{best: val/frame_mse, require: {udr: '>= 0.5'}}",
+        "{knee: [udr, val/frame_mse]}",
+        "{chebyshev: {udr: 1, val/frame_mse: 1}}",
+        "{within: {metric: val/label_r2, tolerance: one_standard_error}, then: {udr: max}}",
+    ],
+)
+def test_what_compares_seeds_needs_several(space, rule):
+    how = "{algorithm: random, num_trials: 2" if "int" in space else "{algorithm: grid"
+    text = f"model: {{ps_vae.alpha: 1}}\nsearch: {how}, space: {{{space}}}, select: {rule}}}"
+    for problem in problems(text):
+        assert "needs a stage with several values of rng_seed_model, got " in problem
+    parse(
+        f"model: {{ps_vae.alpha: 1}}\n"
+        f"search: {{space: {{rng_seed_model: {{grid_search: [0, 1]}}}}, select: {rule}}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "bound", "never"),
+    [
+        ("val/label_r2", ">= 80", "above 1"),
+        ("udr", ">= 1.5", "above 1"),
+        ("val/frame_mse", "<= -0.5", "below 0"),
+        ("val/label_r2", ">= 1", None),
+        ("val/label_r2", "<= -3", None),
+        ("val/frame_mse", ">= 2", None),
+    ],
+)
+def test_a_bound_that_no_trial_can_meet_is_refused(key, bound, never):
+    space = "{rng_seed_model: {grid_search: [0, 1]}}"
+    text = (
+        "model: {ps_vae.alpha: 1}\n"
+        f"search: {{space: {space}, select: {{best: val/tc, require: {{{key}: '{bound}'}}}}}}"
+    )
+    if never is None:
+        parse(text)
+    else:
+        assert len(found := problems(text)) == 1
+        assert f"`{key}` is never {never}, got '" in found[0]

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from psvae_tune.config.metric_catalog import NOT_ABOVE_ONE, NOT_NEGATIVE
 from psvae_tune.config.wording import name_trial
 from psvae_tune.errors import ClusterError
 from psvae_tune.models.model_file import load_model
@@ -66,6 +67,15 @@ def test_a_trial_reports_every_validation_and_then_its_end(make_context):
     assert last.best_metrics["val/frame_mse"] == min(
         report.best_metrics["val/frame_mse"] for report in epochs[1:]
     )
+
+
+def test_no_metric_leaves_the_range_that_bounds_are_checked_against(make_context):
+    metrics = {
+        key.partition("/")[2]: v for key, v in trial(make_context())[-1].best_metrics.items()
+    }
+    assert all(metrics[name] <= 1 for name in NOT_ABOVE_ONE & set(metrics))
+    assert all(metrics[name] >= 0 for name in NOT_NEGATIVE & set(metrics))
+    assert len(set(metrics) & (NOT_ABOVE_ONE | NOT_NEGATIVE)) > 10
 
 
 def test_its_run_holds_params_metrics_and_files(make_context, tmp_path):
