@@ -1,6 +1,6 @@
 """Check a stage with the model that it varies, before anything is trained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,9 +12,48 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import TrialConfig, epoch_settings
 from psvae_tune.errors import ConfigError, nearest
 
+PossibleSettings = Mapping[str, tuple[Any, ...]]
+"""Settings that each hyperparameter may have; of a range, those of its two ends."""
 
-def check_stage(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
-    """Yield the problems of a stage with the model that it varies."""
+
+def possible_settings(stages: Sequence[Stage], base: TrialConfig) -> Iterator[PossibleSettings]:
+    """Yield, stage by stage, the settings that its trials may have, by their published names.
+
+    A stage starts from the choice of the stages before, which may be any of their trials. So what
+    they vary may have any of their values, unless the stage varies it again.
+    """
+    possible = {name: (setting,) for name, setting in base.params.items()}
+    for stage in stages:
+        for name, domain in stage.space.items():
+            possible[name] = _settings(name, domain, base) or possible.get(name, ())
+        yield dict(possible)
+
+
+def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:
+    """Return the settings that the extremes of a domain become, without invalid ones."""
+    settings = []
+    for value in domain.extremes:
+        with suppress(ConfigError):
+            settings.append(base.setting_of(name, value))
+    return tuple(settings)
+
+
+def check_stage(
+    stage: Stage, place: str, base: TrialConfig, possible: PossibleSettings
+) -> Iterator[str]:
+    """Yield the problems of a stage with the model that it varies.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    place
+        Its place in the file.
+    base
+        Settings of a trial that the study starts from.
+    possible
+        Settings that a trial of the stage may have, from `possible_settings`.
+    """
     for name, domain in stage.space.items():
         if name not in base.hyperparameters:
             problem = f"not a hyperparameter of `{base.model.model_class}`"
@@ -26,12 +65,12 @@ def check_stage(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
     for key in stage.objectives:
         if reason := metric_problem(key, base.model):
             yield f"{place}.objectives: {reason}"
-    space = {name: _settings(name, domain, base) for name, domain in stage.space.items()}
+    space = {name: possible.get(name, ()) for name in stage.space}
     for problem in check_rule(stage.select, base.model, space):
         yield f"{place}.select: {problem}"
     yield from _stopping_problems(stage, place)
-    yield from _grace_problems(stage, place, base)
-    yield from _budget_problems(stage, place, base)
+    yield from _grace_problems(stage, place, base, possible)
+    yield from _budget_problems(stage, place, possible)
 
 
 def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) -> Iterator[str]:
@@ -44,18 +83,9 @@ def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) ->
                 yield f"{place}.space.{name}: {problem.split(': ', 1)[1]}"
 
 
-def _settings(name: str, domain: Domain, base: TrialConfig) -> list[Any]:
-    """Return the settings that the extremes of a domain become, without invalid ones."""
-    settings = []
-    for value in domain.extremes:
-        with suppress(ConfigError):
-            settings.append(base.setting_of(name, value))
-    return settings
-
-
-def _budget_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
+def _budget_problems(stage: Stage, place: str, possible: PossibleSettings) -> Iterator[str]:
     """Yield the problems of a budget that is too small for one trial."""
-    n_epochs = max_trial_epochs(stage, base)
+    n_epochs = max(possible["max_n_epochs"])
     if stage.num_epochs is not None and stage.num_epochs < n_epochs:
         yield (
             f"{place}.num_epochs: must be at least the {n_epochs} epochs of one trial, "
@@ -95,34 +125,38 @@ def _stopping_problems(stage: Stage, place: str) -> Iterator[str]:
         )
 
 
-def _grace_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
+def _grace_problems(
+    stage: Stage, place: str, base: TrialConfig, possible: PossibleSettings
+) -> Iterator[str]:
     """Yield the problems of a rung that compares fits whose weights are still annealed."""
     if stage.fidelity is not None:
         for varied in sorted(set(stage.space) & set(epoch_settings(base))):
             yield f"{place}.fidelity: the schedule sets {varied}, which the space varies"
     if stage.scheduler is None or stage.scheduler.grace_period == "anneal_end":
         return
-    grace = stage.scheduler.grace_period
-    annealing = base.model.n_anneal_epochs
-    name = base.model.anneal_setting
-    if name in stage.space:
-        annealing = max(stage.space[name].extremes)
+    grace, name = stage.scheduler.grace_period, base.model.anneal_setting
+    annealing = max(possible[name]) if name else 0
     if grace < annealing:
         yield (
             f"{place}.scheduler: grace_period must be at least {name} ({annealing}), got {grace}"
         )
 
 
-def check_latents(stage: Stage, place: str, base: TrialConfig, n_labels: int) -> Iterator[str]:
-    """Yield the problems of numbers of latents that are too small for the labels."""
-    background = stage.space.get("n_background")
-    needed = base.model.count_supervised(n_labels)
-    needed += max(background.extremes) if background else base.model.count_background()
-    domain = stage.space.get("n_ae_latents")
-    counts = domain.extremes if domain else (base.model.n_ae_latents,)
-    for count in counts:
+def check_latents(
+    stage: Stage, place: str, base: TrialConfig, possible: PossibleSettings, n_labels: int
+) -> Iterator[str]:
+    """Yield the problems of numbers of latents that are too small for the labels.
+
+    The parameters are those of `check_stage`, and the number of labels of the recordings.
+    """
+    needed = base.model.count_supervised(n_labels) + max(possible.get("n_background", (0,)))
+    where = "model.n_ae_latents"
+    if "n_ae_latents" in stage.space:
+        where = f"{place}.space.n_ae_latents"
+    elif len(possible["n_ae_latents"]) > 1:
+        where = f"{place}: n_ae_latents"
+    for count in possible["n_ae_latents"]:
         if count < needed:
-            where = f"{place}.space.n_ae_latents" if domain else "model.n_ae_latents"
             yield (
                 f"{where}: must be at least {needed} for {n_labels} labels, got {count}; "
                 "`n_labels + 2` gives two unsupervised latents for any recording"

@@ -136,3 +136,48 @@ def test_a_bound_that_no_trial_can_meet_is_refused(key, bound, never):
     else:
         assert len(found := problems(text)) == 1
         assert f"`{key}` is never {never}, got '" in found[0]
+
+
+STAGES = """
+model: {ps_vae.alpha: 1}
+search:
+  stages:
+    - {name: one, objectives: {val/label_r2: max}, space: {FIRST}}
+    - {name: two, objectives: {val/label_r2: max}, space: {SECOND}, MORE}
+"""
+
+
+def two_stages(first, second="ps_vae.alpha: {grid_search: [50, 100]}", more="seed: 0"):
+    text = STAGES.replace("FIRST", first).replace("SECOND", second).replace("MORE", more)
+    raw = copy.deepcopy(FILE) | {"search": {}}
+    for section, changed in yaml.safe_load(text).items():
+        raw[section] = raw[section] | changed
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "message"),
+    [
+        (
+            "ps_vae.anneal_epochs: {grid_search: [5, 15]}",
+            "scheduler: {asha: {grace_period: 12}}",
+            "grace_period must be at least ps_vae.anneal_epochs (15), got 12",
+        ),
+        (
+            "max_n_epochs: {grid_search: [10, 30]}",
+            "algorithm: random, num_epochs: 25",
+            "num_epochs: must be at least the 30 epochs of one trial, got 25",
+        ),
+    ],
+)
+def test_a_stage_may_start_from_any_choice_of_the_stage_before(first, more, message):
+    second = "ps_vae.alpha: {grid_search: [50, 100]}"
+    if "random" in more:
+        second = second.replace("grid_search", "choice")
+    with pytest.raises(ConfigError) as caught:
+        parse_study(two_stages(first, second, more), "f.yaml", 4)
+    assert [message in problem for problem in caught.value.problems] == [True]
+    # A stage that varies the same again starts from its own values.
+    if "grid_search" in second:
+        again = f"{second}, {first.replace('15', '12')}"
+        parse_study(two_stages(first, again, more), "f.yaml", 4)
