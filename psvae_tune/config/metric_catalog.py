@@ -104,6 +104,19 @@ NOT_ABOVE_ONE = frozenset(
 NOT_NEGATIVE = frozenset({"frame_mse", "label_mse", "active_units", "leak_r2", "projection"})
 """Metrics that are mean squares, numbers, or cut off at 0."""
 
+N_UNSUPERVISED = {
+    "latent_correlation": 2,
+    "gaussian_tc": 2,
+    "hsic": 2,
+    "traversal_overlap": 2,
+    "traversal_concentration": 1,
+    "leak_r2": 1,
+    "session_accuracy_u": 1,
+}
+"""Smallest number of unsupervised latents with which a metric exists; 0 for all others."""
+N_LABELS = {"dci_disentanglement": 2, "dci_completeness": 2, "dci_informativeness": 2}
+"""Smallest number of labels with which a metric exists, beside ``recorded_labels``."""
+
 CAPABILITIES: dict[Capability, str] = {
     "background": "background latents",
     "decomposition": "decomposed KL",
@@ -191,7 +204,9 @@ def _unknown_metric(key: str, of_stage: bool) -> str:
     return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
 
 
-def recording_problem(key: str, model: ModelConfig, n_sessions: int, n_labels: int) -> str | None:
+def recording_problem(
+    key: str, model: ModelConfig, n_sessions: int, n_labels: int, n_unsupervised: int
+) -> str | None:
     """Return why recordings cannot give a metric of a model; None if they can.
 
     Parameters
@@ -202,7 +217,17 @@ def recording_problem(key: str, model: ModelConfig, n_sessions: int, n_labels: i
         Model of the trials.
     n_sessions, n_labels
         Number of sessions of the study, and of labels in each of them.
+    n_unsupervised
+        Largest number of unsupervised latents that a trial may have.
     """
+    name = key.removeprefix("val/")
+    if n_unsupervised < (needed := N_UNSUPERVISED.get(name, 0)):
+        return (
+            f"needs {pluralise(needed, 'unsupervised latent')}, got {key!r} with "
+            f"{n_unsupervised}; a larger n_ae_latents has more"
+        )
+    if 0 < n_labels < (needed := N_LABELS.get(name, 0)):
+        return f"needs {pluralise(needed, 'label')}, got {key!r} with {n_labels}"
     metric = find_metric(key)
     offered: set[Capability] = set(model.capabilities)
     if n_sessions > 1:

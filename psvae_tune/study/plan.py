@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from psvae_tune.config.metric_catalog import recording_problem
+from psvae_tune.config.stage_check import possible_settings
 from psvae_tune.config.study import Study, parse_study, resolve_counts
+from psvae_tune.config.wording import pluralise
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.session_header import read_header
@@ -58,7 +60,7 @@ def make_plan(raw: Mapping[str, Any], where: str) -> StudyPlan:
     headers = _read_headers(raw, where)
     contents = resolve_counts(raw, headers[0].n_labels)
     study = parse_study(contents, where, headers[0].n_labels)
-    if problems := list(_recording_problems(study, headers)):
+    if problems := list(dict.fromkeys(_recording_problems(study, headers))):
         raise ConfigError(where, problems)
     plan = StudyPlan(contents, study, headers)
     plan.count_split_frames()  # raises an error if a recording has too few clips
@@ -132,12 +134,27 @@ def _recording_problems(study: Study, headers: Sequence[SessionHeader]) -> Itera
 
 
 def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Iterator[str]:
-    """Yield metrics that stages compare and that these recordings cannot give."""
-    model = study.base.model
-    for stage in study.stages:
+    """Yield metrics that something is chosen by and that these recordings cannot give."""
+    model, best_epoch = study.base.model, study.base.training.best_epoch_metric
+    possible = possible_settings(study.stages, study.base)
+    for stage, settings in zip(study.stages, possible, strict=True):
+        place = f"search.stages.{stage.name}"
+        background = settings.get("n_background", (0,))
+        n_supervised = model.count_supervised(first.n_labels)
+        fewest = min(settings["n_ae_latents"]) - n_supervised - max(background)
+        most = max(settings["n_ae_latents"]) - n_supervised - min(background)
         for key in dict.fromkeys([*stage.objectives, *stage.select.metrics]):
-            if problem := recording_problem(key, model, n_sessions, first.n_labels):
-                yield f"search.stages.{stage.name}: {problem}"
+            if problem := recording_problem(key, model, n_sessions, first.n_labels, most):
+                yield f"{place}: {problem}"
+        # Every trial has a best epoch, but a trial without what the rule reads is set aside.
+        if problem := recording_problem(best_epoch, model, n_sessions, first.n_labels, fewest):
+            yield f"training.best_epoch_metric: {problem}"
+        active = stage.select.require.get("val/active_units")
+        if active and active.limit != "all" and active.shortfall(most, active.limit) > 0:
+            yield (
+                f"{place}.select: require: no trial has more than "
+                f"{pluralise(most, 'unsupervised latent')}, got `val/active_units` '{active}'"
+            )
 
 
 def _values_of(study: Study, name: str) -> Iterator[tuple[str, Any]]:

@@ -133,6 +133,57 @@ def test_metrics_that_the_recordings_cannot_give(make_session, model, key):
         make_plan(raw, "file")
 
 
+PS = {
+    "model_class": "ps-vae",
+    "n_ae_latents": 3,
+    "ps_vae.alpha": 1,
+    "ps_vae.beta": 1,
+    "ps_vae.anneal_epochs": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "needed"),
+    [
+        ({"best": "val/latent_correlation"}, 2),
+        ({"best": "val/frame_mse", "require": {"val/hsic": "<= 0.5"}}, 2),
+        ({"best": "val/frame_mse", "require": {"val/active_units": ">= 3"}}, 3),
+        ({"knee": ["val/frame_mse", "val/gaussian_tc"]}, 2),
+        ({"best": "val/leak_r2"}, 1),
+        ({"best": "val/frame_mse", "require": {"val/active_units": "all"}}, 0),
+    ],
+)
+@pytest.mark.parametrize("n_unsupervised", [0, 1, 2, 3])
+def test_a_rule_needs_latents_that_a_trial_can_have(make_session, rule, needed, n_unsupervised):
+    path = make_session("a")
+    space = {"n_ae_latents": {"grid_search": [2, 2 + n_unsupervised][n_unsupervised == 0 :]}}
+    raw = study([path], PS, select=rule, space=space)
+    if n_unsupervised < needed:
+        with pytest.raises(ConfigError, match=r"unsupervised latents?"):
+            make_plan(raw, "file")
+    else:
+        make_plan(raw, "file")
+
+
+def test_every_trial_needs_the_metric_of_its_best_epoch(make_session):
+    path = make_session("a")
+    space = {"n_ae_latents": {"grid_search": [3, 4]}}
+    raw = study([path], PS, space=space)
+    raw["training"] = {"best_epoch_metric": "val/gaussian_tc"}
+    with pytest.raises(ConfigError, match=r"best_epoch_metric: needs 2 unsupervised latents"):
+        make_plan(raw, "file")
+    space["n_ae_latents"]["grid_search"] = [4, 5]
+    make_plan(raw, "file")
+
+
+def test_a_score_that_compares_labels_needs_two(make_session):
+    one = make_session("a", labels=("x",), has_labels_sc=False)
+    raw = study([one], PS, objectives={"val/dci_completeness": "max"})
+    with pytest.raises(ConfigError, match=r"needs 2 labels, got 'val/dci_completeness' with 1"):
+        make_plan(raw, "file")
+    make_plan(study([make_session("bb")], PS, objectives={"val/dci_completeness": "max"}), "file")
+
+
 @pytest.mark.parametrize("is_searched", [False, True])
 @pytest.mark.parametrize(
     ("session", "message"),
