@@ -120,7 +120,7 @@ def _describe_budget(stage: Stage) -> str:
 
 
 def _describe_domain(domain: Domain) -> str:
-    if domain.kind in ("grid_search", "choice"):
+    if domain.is_list:
         return " ".join(str(value) for value in domain.values)
     low, high, *step = domain.values
     text = f"{low} to {high}"

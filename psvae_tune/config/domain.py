@@ -47,11 +47,9 @@ class Domain(Settings):
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        if self.kind in ("grid_search", "choice"):
+        if self.is_list:
             if not self.values:
                 raise ValueError(f"`{self.kind}` is empty")
-            if len({repr(value) for value in self.values}) < len(self.values):
-                raise ValueError(f"`{self.kind}` holds a value twice")
             return self
         count = 3 if self.kind == "quniform" else 2
         if len(self.values) != count or not all(_is_finite_number(v) for v in self.values):
@@ -68,16 +66,21 @@ class Domain(Settings):
         return self
 
     @property
+    def is_list(self) -> bool:
+        """Whether the values are listed one by one, rather than drawn from a range."""
+        return self.kind in ("grid_search", "choice")
+
+    @property
     def extremes(self) -> tuple[Any, ...]:
         """The listed values, or the two ends of a range; if they are valid, all values are."""
-        if self.kind in ("grid_search", "choice"):
+        if self.is_list:
             return self.values
         low, high = self.values[:2]
         return (low, high - 1) if "randint" in self.kind else (low, high)
 
     def contains(self, value: Any) -> bool:
         """Return whether the hyperparameter may take a value."""
-        if self.kind in ("grid_search", "choice"):
+        if self.is_list:
             return any(type(value) is type(own) and value == own for own in self.values)
         low, high, *step = self.values
         if not _is_finite_number(value):

@@ -9,7 +9,7 @@ from psvae_tune.config.metric_catalog import STAGE_METRICS, end_problem, metric_
 from psvae_tune.config.rule_check import check_rule
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.trial import TrialConfig, epoch_settings
+from psvae_tune.config.trial import NOT_IN_TRIAL_ID, TrialConfig, epoch_settings
 from psvae_tune.errors import ConfigError, nearest
 
 PossibleSettings = Mapping[str, tuple[Any, ...]]
@@ -55,7 +55,9 @@ def check_stage(
         Settings that a trial of the stage may have, from `possible_settings`.
     """
     for name, domain in stage.space.items():
-        if name not in base.hyperparameters:
+        if name in NOT_IN_TRIAL_ID:
+            yield f"{place}.space.{name}: is not searched, because it changes no number of a trial"
+        elif name not in base.hyperparameters:
             problem = f"not a hyperparameter of `{base.model.model_class}`"
             if near := nearest(name, base.hyperparameters):
                 problem += f"; did you mean `{near}`?"
@@ -81,6 +83,27 @@ def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) ->
         except ConfigError as error:
             for problem in error.problems:
                 yield f"{place}.space.{name}: {problem.split(': ', 1)[1]}"
+
+
+def check_repeats(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
+    """Yield the values of a list that are one setting, such as ``1`` and ``1.0`` of a weight.
+
+    They are one trial. A grid would have fewer trials than it seems, and a sampler would suggest
+    one value after another and find that it knows the trial.
+
+    The parameters are those of `check_stage`.
+    """
+    for name, domain in stage.space.items():
+        first: dict[Any, Any] = {}
+        for value in domain.values if domain.is_list else ():
+            with suppress(ConfigError):  # `check_stage` tells what is wrong with the value
+                setting = base.setting_of(name, value)
+                if setting in first:
+                    yield (
+                        f"{place}.space.{name}: `{domain.kind}` holds the same value twice, "
+                        f"got {first[setting]!r} and {value!r}"
+                    )
+                first.setdefault(setting, value)
 
 
 def _budget_problems(stage: Stage, place: str, possible: PossibleSettings) -> Iterator[str]:

@@ -12,7 +12,12 @@ from pydantic import Field, field_validator
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_check import check_latents, check_stage, possible_settings
+from psvae_tune.config.stage_check import (
+    check_latents,
+    check_repeats,
+    check_stage,
+    possible_settings,
+)
 from psvae_tune.config.trial import TrialConfig, parse_trial_config
 from psvae_tune.errors import ConfigError, nearest
 from psvae_tune.redaction import holds_password
@@ -113,6 +118,7 @@ def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None)
         for (stage, place), settings in zip(stages, possible, strict=True):
             problems += check_stage(stage, place, base, settings)
             if n_labels is not None:
+                problems += check_repeats(stage, place, base)
                 problems += check_latents(stage, place, base, settings, n_labels)
     study = None
     if not problems:

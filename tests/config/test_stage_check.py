@@ -181,3 +181,53 @@ def test_a_stage_may_start_from_any_choice_of_the_stage_before(first, more, mess
     if "grid_search" in second:
         again = f"{second}, {first.replace('15', '12')}"
         parse_study(two_stages(first, again, more), "f.yaml", 4)
+
+
+LATENTS = "n_ae_latents"
+SPELLINGS = [
+    ("ps_vae.beta", "[1, 5, 1.0]", "1 and 1.0"),
+    ("ps_vae.beta", "[0.5, '0.5']", "0.5 and '0.5'"),
+    ("ps_vae.beta", "[1, true]", "1 and True"),
+    (LATENTS, "[6, 8, n_labels + 2]", "6 and 6"),
+    (LATENTS, "[6, 6.0]", "6 and 6.0"),
+    ("fit_sess_io_layers", "[true, 1]", "True and 1"),
+    ("fit_sess_io_layers", "[false, 'no']", "False and 'no'"),
+    ("micro_batch_size", "[null, 4, 4.0]", "4 and 4.0"),
+    ("ae_arch_json", "[null, {}]", "None and {}"),
+    (
+        "ae_arch_json",
+        "[{ae_padding_type: valid, ae_batch_norm: false},"
+        " {ae_batch_norm: 0, ae_padding_type: valid}]",
+        "{'ae_padding_type': 'valid', 'ae_batch_norm': False} and ",
+    ),
+]
+
+
+@pytest.mark.parametrize("algorithm", ["grid", "random", "optuna"])
+@pytest.mark.parametrize(("name", "values", "same"), SPELLINGS)
+def test_two_spellings_of_one_value_are_refused(algorithm, name, values, same):
+    kind = "grid_search" if algorithm == "grid" else "choice, num_trials: 2"
+    kind, _, budget = kind.partition(", ")
+    space = f"{{{name}: {{{kind}: {values}}}}}"
+    text = f"model: {{ps_vae.alpha: 1}}\nsearch: {{algorithm: {algorithm}, space: {space}"
+    (problem,) = problems(f"{text}, {budget}}}")
+    assert problem.startswith(
+        f"search.space.{name}: `{kind}` holds the same value twice, got {same}"
+    )
+
+
+def test_values_that_differ_are_taken_however_they_are_spelled():
+    parse("search: {space: {ps_vae.alpha: {grid_search: [1, 1.5, '2', 1.0e+3]}}}")
+    # Two labels may make them equal, but there are four.
+    raw = copy.deepcopy(FILE)
+    raw["search"]["space"] = {LATENTS: {"grid_search": [4, "n_labels + 4"]}}
+    raw["model"]["ps_vae.alpha"] = 1
+    parse_study(raw, "f.yaml")
+    parse_study(raw, "f.yaml", 4)
+
+
+def test_what_changes_no_trial_is_not_searched():
+    text = "model: {ps_vae.alpha: 1}\nsearch: {space: {checkpoint_every: {grid_search: [5, 10]}}}"
+    assert problems(text) == [
+        "search.space.checkpoint_every: is not searched, because it changes no number of a trial"
+    ]

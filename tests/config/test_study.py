@@ -48,7 +48,11 @@ def test_the_grid_is_the_whole_product():
         (["search", "space", "ps_vae.betta"], {"grid_search": [1]}, "did you mean `ps_vae.beta`"),
         (["search", "space", "model_class"], {"grid_search": ["ae"]}, "not a hyperparameter"),
         (["search", "space", "ps_vae.beta"], {"grid_search": []}, "`grid_search` is empty"),
-        (["search", "space", "ps_vae.beta"], {"grid_search": [1, 1]}, "holds a value twice"),
+        (
+            ["search", "space", "ps_vae.beta"],
+            {"grid_search": [1, 1]},
+            "holds the same value twice, got 1 and 1",
+        ),
         (["search", "space", "ps_vae.beta"], {"grid_search": ["x"]}, "valid number, unable"),
         (["search", "space", "ps_vae.beta"], {"grid_search": [-1]}, "greater than or equal to 0"),
         (["search", "space", "ps_vae.beta"], {"grid": [1]}, "`grid` is not a range"),
