@@ -85,8 +85,8 @@ def _order(trials: Sequence[TrialResult], rule: SelectionRule) -> tuple[list[Can
     ends of the front, which come next and are needed. All others follow, best first.
     """
     try:
-        pool = gather(trials, rule)
-        eligible = meet_requirements(pool.candidates, rule)
+        pool = gather(trials, rule.metrics)
+        eligible = meet_requirements(pool.candidates, rule.require)
         ranked = list(rank(eligible, rule, pool.spread).order)
     except StudyError:
         return [], 0

@@ -5,10 +5,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from psvae_tune.config.selection_rule import SEED_PARAMETER, SelectionRule
+from psvae_tune.config.selection_rule import SEED_PARAMETER, Bound
 from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.errors import ConfigError, StudyError
 from psvae_tune.tracking.trial_result import TrialResult
+
+Requirements = Mapping[str, Bound]
+"""Bounds by the names of their metrics."""
 
 WHERE = "selection"
 """Place that errors of a selection name."""
@@ -64,7 +67,7 @@ class Pool:
     """Standard deviation of each metric over seeds; None where no setting has several."""
 
 
-def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
+def gather(trials: Iterable[TrialResult], metrics: Sequence[str]) -> Pool:
     r"""Return the candidates that a rule can choose from.
 
     The spread of a metric is pooled over settings :math:`i` of :math:`n_i` seeds,
@@ -75,8 +78,8 @@ def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
     ----------
     trials
         Trials of a stage; their order does not matter.
-    rule
-        Rule of the stage. A trial takes part if all metrics of the rule are finite in it.
+    metrics
+        Metrics that the rule of the stage reads. A trial takes part if all are finite in it.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
         If no trial takes part.
     """
     trials = sorted(trials, key=lambda trial: (trial.name, trial.trial_id))
-    flaws = {trial.trial_id: _flaw(trial, rule) for trial in trials}
+    flaws = {trial.trial_id: _flaw(trial, metrics) for trial in trials}
     usable = [trial for trial in trials if flaws[trial.trial_id] is None]
     aside = [f"{trial.name} ({flaw})" for trial in trials if (flaw := flaws[trial.trial_id])]
     if not usable:
@@ -99,7 +102,7 @@ def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
     for trial in usable:
         settings.setdefault(_setting(trial), []).append(trial)
     groups = list(settings.values())
-    spread = {metric: _pooled_deviation(groups, metric) for metric in rule.metrics}
+    spread = {metric: _pooled_deviation(groups, metric) for metric in metrics}
     remarks = [f"Set aside: {and_list(aside)}."] if aside else []
     if len(groups) == 1 and len(usable) > 1:
         remarks.append(f"All trials differ only in `{SEED_PARAMETER}`, so each is compared alone.")
@@ -113,14 +116,14 @@ def gather(trials: Iterable[TrialResult], rule: SelectionRule) -> Pool:
         Candidate(
             _label(group, groups),
             tuple(group),
-            {m: _mean([trial.metrics[m] for trial in group]) for m in rule.metrics},
+            {m: _mean([trial.metrics[m] for trial in group]) for m in metrics},
         )
         for group in groups
     )
     return Pool(candidates, tuple(remarks), spread)
 
 
-def meet_requirements(candidates: Sequence[Candidate], rule: SelectionRule) -> list[Candidate]:
+def meet_requirements(candidates: Sequence[Candidate], require: Requirements) -> list[Candidate]:
     """Return the candidates that meet the requirements of a rule.
 
     Raises
@@ -128,17 +131,19 @@ def meet_requirements(candidates: Sequence[Candidate], rule: SelectionRule) -> l
     StudyError
         If there is none; the hint names the nearest candidate and what it lacks.
     """
-    meeting = [candidate for candidate in candidates if not missed_requirements(candidate, rule)]
+    meeting = [
+        candidate for candidate in candidates if not missed_requirements(candidate, require)
+    ]
     if meeting:
         return meeting
-    required = and_list(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
+    required = and_list(f"{quote(metric)} {bound}" for metric, bound in require.items())
     nearest, missed = min(
-        ((candidate, missed_requirements(candidate, rule)) for candidate in candidates),
+        ((candidate, missed_requirements(candidate, require)) for candidate in candidates),
         key=lambda pair: (len(pair[1]), max(pair[1].values())),
     )
     lacks = []
     for metric in missed:
-        bound, limit = rule.require[metric], _limit(nearest, rule, metric)
+        bound, limit = require[metric], _limit(nearest, require[metric])
         value = nearest.value(metric)
         side = "below" if bound.side == ">=" else "above"
         lacks.append(
@@ -152,22 +157,22 @@ def meet_requirements(candidates: Sequence[Candidate], rule: SelectionRule) -> l
     )
 
 
-def missed_requirements(candidate: Candidate, rule: SelectionRule) -> dict[str, float]:
+def missed_requirements(candidate: Candidate, require: Requirements) -> dict[str, float]:
     """Return the shortfall of every requirement that is not met, relative to its limit."""
     missed = {}
-    for metric, bound in rule.require.items():
-        limit = _limit(candidate, rule, metric)
+    for metric, bound in require.items():
+        limit = _limit(candidate, bound)
         shortfall = bound.shortfall(candidate.value(metric), limit)
         if shortfall > 0:
             missed[metric] = shortfall / (abs(limit) or 1.0)
     return missed
 
 
-def _flaw(trial: TrialResult, rule: SelectionRule) -> str | None:
+def _flaw(trial: TrialResult, metrics: Sequence[str]) -> str | None:
     """Return the reason why a trial cannot take part; None if it can."""
     if not trial.completed:
         return "did not complete"
-    for metric in rule.metrics:
+    for metric in metrics:
         if metric not in trial.metrics:
             return f"has no {quote(metric)}"
         if not math.isfinite(trial.metrics[metric]):
@@ -209,6 +214,5 @@ def _pooled_deviation(groups: list[list[TrialResult]], metric: str) -> float | N
     return math.sqrt(math.fsum(squares) / freedom) if freedom else None
 
 
-def _limit(candidate: Candidate, rule: SelectionRule, metric: str) -> float:
-    limit = rule.require[metric].limit
-    return candidate.value(N_UNSUPERVISED) if limit == "all" else limit
+def _limit(candidate: Candidate, bound: Bound) -> float:
+    return candidate.value(N_UNSUPERVISED) if bound.limit == "all" else bound.limit

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from psvae_tune.config.metric_catalog import STAGE_METRICS
 from psvae_tune.config.selection_rule import Bound, SelectionRule
 from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.errors import StudyError
 from psvae_tune.search.selection.candidates import (
     Candidate,
     Pool,
+    Requirements,
     gather,
     meet_requirements,
     missed_requirements,
@@ -61,7 +63,8 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
     Only completed trials whose metrics, as far as the rule reads them, are finite take part.
     Trials that differ only in ``rng_seed_model`` are one setting, compared by its mean and
     represented by its trial that is best in the rule's first metric. Where all trials differ
-    only in the seed, they are compared one by one.
+    only in the seed, they are compared one by one. A trial that completed alone is chosen by rules
+    that compare seeds, too.
 
     Parameters
     ----------
@@ -75,7 +78,10 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
     StudyError
         If no trial can be chosen. If none meets the requirements, the hint names the nearest.
     """
-    pool = gather(trials, rule)
+    trials = list(trials)
+    if rule.compares_seeds and sum(trial.completed for trial in trials) == 1:
+        return _select_alone(trials, rule)
+    pool = gather(trials, rule.metrics)
     eligible, ranking = _decide(pool, rule)
     chosen = ranking.order[0]
     runner_up = ranking.order[1] if len(ranking.order) > 1 else None
@@ -87,7 +93,7 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
             sensitivity[change] = None
     reasons = [
         *pool.remarks,
-        *_explain_requirements(pool, eligible, rule),
+        *_explain_requirements(pool, eligible, rule.require),
         *ranking.reasons,
         *_explain_representative(chosen, rule),
         _explain_sensitivity(chosen, sensitivity),
@@ -102,10 +108,32 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
     )
 
 
+def _select_alone(trials: list[TrialResult], rule: SelectionRule) -> Selection:
+    """Choose the one trial that completed; there is no fit of another seed to compare it with.
+
+    Raises
+    ------
+    StudyError
+        If it misses a requirement on a metric of its own.
+    """
+    pool = gather(trials, [key for key in rule.metrics if key not in STAGE_METRICS])
+    require = {key: bound for key, bound in rule.require.items() if key not in STAGE_METRICS}
+    (only,) = eligible = meet_requirements(pool.candidates, require)
+    unknown = [quote(key) for key in rule.metrics if key in STAGE_METRICS]
+    reasons = (
+        *pool.remarks,
+        *_explain_requirements(pool, eligible, require),
+        f"{only.label} is the only trial that finished. No fit of another seed can be compared "
+        f"with it, so it is taken without {and_list(unknown or ['a standard error'])}.",
+        "There is no runner-up.",
+    )
+    return Selection(only.trials[0], rule, reasons, sensitivity={}, runner_up=None)
+
+
 def _decide(
     pool: Pool, rule: SelectionRule, scale: float = 1.0
 ) -> tuple[list[Candidate], Ranking]:
-    eligible = meet_requirements(pool.candidates, rule)
+    eligible = meet_requirements(pool.candidates, rule.require)
     return eligible, rank(eligible, rule, pool.spread, scale)
 
 
@@ -135,14 +163,16 @@ def _variants(rule: SelectionRule) -> Iterator[tuple[str, SelectionRule, float]]
 def _representative(candidate: Candidate, rule: SelectionRule) -> TrialResult:
     """Return the trial that is best in the rule's first metric, of those that meet it if any."""
     single = candidate.split()
-    meeting = [one for one in single if not missed_requirements(one, rule)] or single
+    meeting = [one for one in single if not missed_requirements(one, rule.require)] or single
     return meeting[int(costs(meeting, rule.objectives[:1])[:, 0].argmin())].trials[0]
 
 
-def _explain_requirements(pool: Pool, eligible: list[Candidate], rule: SelectionRule) -> list[str]:
-    if not rule.require:
+def _explain_requirements(
+    pool: Pool, eligible: list[Candidate], require: Requirements
+) -> list[str]:
+    if not require:
         return []
-    required = and_list(f"{quote(metric)} {bound}" for metric, bound in rule.require.items())
+    required = and_list(f"{quote(metric)} {bound}" for metric, bound in require.items())
     return [f"{len(eligible)} of {len(pool.candidates)} candidates meet {required}."]
 
 

@@ -180,6 +180,38 @@ def test_trials_that_differ_only_in_the_seed_are_compared_alone():
     assert "a difference of 0.1, 1.0 times the standard deviation" in selection.reasons[-1]
 
 
+SEED_RULES = [
+    {"best": "udr"},
+    {"within": {"metric": "udr", "tolerance": 0.1}, "then": {"val/frame_mse": "min"}},
+    {"within": {"metric": "val/label_r2", "tolerance": 0.1}, "then": {"udr": "max"}},
+    {"pareto": BOTH, "then": {"udr": "max"}},
+    {"knee": ["udr", "val/frame_mse"]},
+    {"chebyshev": {"udr": 1, "val/frame_mse": 1}},
+    {**BEST_R2, "require": {"udr": ">= 0.5"}},
+    {
+        "within": {"metric": "val/label_r2", "tolerance": "one_standard_error"},
+        "then": {"val/frame_mse": "min"},
+    },
+]
+
+
+@pytest.mark.parametrize("rule", SEED_RULES, ids=str)
+def test_a_seed_that_finished_alone_is_chosen(rule):
+    failed = [trial(1, 0.9, 0.1, seed=seed, completed=False) for seed in (0, 2)]
+    alone = trial(1, 0.8, 0.2, seed=1)
+    selection = choose([failed[0], alone, failed[1]], rule)
+    assert selection.chosen == alone
+    assert selection.runner_up is None
+    assert any("alpha=1 seed=1 is the only trial that finished." in r for r in selection.reasons)
+    assert "Set aside: alpha=1 seed=0 (did not complete)" in selection.reasons[0]
+    empty = trial(1, 0.8, 0.2, seed=1, active=1)
+    with pytest.raises(StudyError, match="no trial meets the requirement `val/active_units` all"):
+        choose([empty], {**rule, "require": {"val/active_units": "all"}})
+    # Fits of two settings are not fits of two seeds.
+    with pytest.raises(StudyError, match=r"has no `udr`|no setting was fitted with several seeds"):
+        choose([alone, trial(2, 0.9, 0.1, seed=1)], rule)
+
+
 def test_one_standard_error():
     # Deviation .02 within each setting, two seeds: the error of the best mean is .02 / √2 = .0141.
     def pair(alpha, r2):
