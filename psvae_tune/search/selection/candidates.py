@@ -126,19 +126,25 @@ def gather(trials: Iterable[TrialResult], metrics: Sequence[str]) -> Pool:
 def meet_requirements(candidates: Sequence[Candidate], require: Requirements) -> list[Candidate]:
     """Return the candidates that meet the requirements of a rule.
 
+    The mean over seeds must meet them, and so must at least one of the fits, because it is a fit
+    that is chosen.
+
     Raises
     ------
     StudyError
-        If there is none; the hint names the nearest candidate and what it lacks.
+        If there is none; the hint names the nearest candidate, or fit, and what it lacks.
     """
-    meeting = [
-        candidate for candidate in candidates if not missed_requirements(candidate, require)
-    ]
+    on_average = [one for one in candidates if not missed_requirements(one, require)]
+    meeting = [one for one in on_average if meeting_fits(one, require)]
     if meeting:
         return meeting
     required = and_list(f"{quote(metric)} {bound}" for metric, bound in require.items())
     nearest, missed = min(
-        ((candidate, missed_requirements(candidate, require)) for candidate in candidates),
+        (
+            (one, missed_requirements(one, require))
+            for candidate in candidates
+            for one in (candidate.split() if candidate in on_average else (candidate,))
+        ),
         key=lambda pair: (len(pair[1]), max(pair[1].values())),
     )
     lacks = []
@@ -155,6 +161,11 @@ def meet_requirements(candidates: Sequence[Candidate], require: Requirements) ->
         f"no trial meets the requirement {required}",
         f"the nearest is {nearest.label}: {'; '.join(lacks)}",
     )
+
+
+def meeting_fits(candidate: Candidate, require: Requirements) -> list[Candidate]:
+    """Return the fits of a setting, each as a candidate of its own, that meet requirements."""
+    return [one for one in candidate.split() if not missed_requirements(one, require)]
 
 
 def missed_requirements(candidate: Candidate, require: Requirements) -> dict[str, float]:

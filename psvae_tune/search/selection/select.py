@@ -15,7 +15,7 @@ from psvae_tune.search.selection.candidates import (
     Requirements,
     gather,
     meet_requirements,
-    missed_requirements,
+    meeting_fits,
 )
 from psvae_tune.search.selection.ranking import Ranking, costs, rank
 from psvae_tune.tracking.trial_result import TrialResult
@@ -62,7 +62,8 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
 
     Only completed trials whose metrics, as far as the rule reads them, are finite take part.
     Trials that differ only in ``rng_seed_model`` are one setting, compared by its mean and
-    represented by its trial that is best in the rule's first metric. Where all trials differ
+    represented by its trial that is best in the rule's first metric. The mean and that trial meet
+    what the rule requires. Where all trials differ
     only in the seed, they are compared one by one. A trial that completed alone is chosen by rules
     that compare seeds, too.
 
@@ -161,9 +162,8 @@ def _variants(rule: SelectionRule) -> Iterator[tuple[str, SelectionRule, float]]
 
 
 def _representative(candidate: Candidate, rule: SelectionRule) -> TrialResult:
-    """Return the trial that is best in the rule's first metric, of those that meet it if any."""
-    single = candidate.split()
-    meeting = [one for one in single if not missed_requirements(one, rule.require)] or single
+    """Return the trial that is best in the rule's first metric, of those that meet the rule."""
+    meeting = meeting_fits(candidate, rule.require)
     return meeting[int(costs(meeting, rule.objectives[:1])[:, 0].argmin())].trials[0]
 
 
@@ -179,8 +179,13 @@ def _explain_requirements(
 def _explain_representative(chosen: Candidate, rule: SelectionRule) -> list[str]:
     if len(chosen.trials) == 1:
         return []
-    name = _representative(chosen, rule).name
-    return [f"Of its seeds, {name} is best in {quote(rule.objectives[0])} and stands for it."]
+    name, n_seeds = _representative(chosen, rule).name, len(chosen.trials)
+    best = f"{name} is best in {quote(rule.objectives[0])} and stands for it."
+    if not rule.require:
+        return [f"Of its seeds, {best}"]
+    n_meeting = len(meeting_fits(chosen, rule.require))
+    meet = "meets" if n_meeting == 1 else "meet"
+    return [f"Of its {n_seeds} seeds, {n_meeting} {meet} the requirement; of these, {best}"]
 
 
 def _explain_sensitivity(chosen: Candidate, sensitivity: Mapping[str, str | None]) -> str:

@@ -47,6 +47,9 @@ TABLE = [
 ]
 
 
+VALUES = st.integers(0, 6).map(lambda i: i / 4)
+
+
 def choose(trials, rule):
     return select(trials, parse_rule(rule))
 
@@ -170,7 +173,69 @@ def test_seed_that_stands_for_a_setting_meets_the_requirements_itself():
         trial(2, 0.70, 0.1, seed=0, **{"val/leak_r2": 0.0}),
     ]
     rule = {**BEST_R2, "require": {"val/leak_r2": "<= 0.2"}}
-    assert choose(trials, rule).chosen.name == "alpha=1 seed=1"
+    selection = choose(trials, rule)
+    assert selection.chosen.name == "alpha=1 seed=1"
+    assert (
+        "Of its 2 seeds, 1 meets the requirement; of these, alpha=1 seed=1 is best in "
+        "`val/label_r2` and stands for it." in selection.reasons
+    )
+
+
+def test_a_setting_whose_seeds_miss_what_their_mean_meets_is_no_candidate():
+    # Each seed misses one bound, and the means 0.7 and 0.1 meet both.
+    trials = [
+        trial(1, 0.9, 0.2, seed=0),
+        trial(1, 0.5, 0.0, seed=1),
+        trial(2, 0.65, 0.1, seed=0),
+    ]
+    require = {"val/label_r2": ">= 0.6", "val/frame_mse": "<= 0.15"}
+    selection = choose(trials, {**BEST_R2, "require": require})
+    assert selection.chosen.name == "alpha=2 seed=0"
+    with pytest.raises(StudyError) as caught:
+        choose([*trials[:2], trial(2, 0.1, 9.0)], {**BEST_R2, "require": require})
+    assert "the nearest is alpha=1 seed=1: `val/label_r2` is 0.5, 0.1 below 0.6" in str(
+        caught.value
+    )
+
+
+EXTREMES, LIMITS = st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.25, 0.5, 0.75])
+SEEDED = st.lists(
+    st.lists(st.tuples(EXTREMES, EXTREMES), min_size=2, max_size=3), min_size=2, max_size=4
+)
+
+
+@settings(max_examples=300)
+@given(SEEDED, LIMITS, LIMITS)
+def test_requirements_equal_brute_force(table, least_r2, most_mse):
+    """The mean of a setting and the chosen fit meet the bounds; the best mean is chosen."""
+    trials = [
+        trial(alpha, *values, seed=seed)
+        for alpha, fits in enumerate(table)
+        for seed, values in enumerate(fits)
+    ]
+
+    def meets(r2, mse):
+        return r2 >= least_r2 and mse <= most_mse
+
+    candidates = [
+        (-np.mean([r2 for r2, _ in fits]), alpha)
+        for alpha, fits in enumerate(table)
+        if meets(*np.mean(fits, axis=0)) and any(meets(*values) for values in fits)
+    ]
+    rule = {
+        "within": {"metric": "val/label_r2", "tolerance": 0},
+        "then": {"ps_vae.alpha": "min"},
+        "require": {"val/label_r2": f">= {least_r2}", "val/frame_mse": f"<= {most_mse}"},
+    }
+    if not candidates:
+        with pytest.raises(StudyError, match="no trial meets the requirement"):
+            choose(trials, rule)
+        return
+    chosen = choose(trials, rule).chosen
+    _, alpha = min(candidates)
+    assert chosen.params["ps_vae.alpha"] == alpha
+    assert meets(chosen.metrics["val/label_r2"], chosen.metrics["val/frame_mse"])
+    assert chosen.metrics["val/label_r2"] == max(r2 for r2, m in table[alpha] if meets(r2, m))
 
 
 def test_trials_that_differ_only_in_the_seed_are_compared_alone():
@@ -380,7 +445,6 @@ def test_front_keeps_ties_and_order():
     assert pareto_front([], GOALS) == []
 
 
-VALUES = st.integers(0, 6).map(lambda i: i / 4)
 TABLES = st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=10).map(
     lambda rows: [trial(i, r2, mse) for i, (r2, mse) in enumerate(rows)]
 )
