@@ -69,7 +69,13 @@ class DataConfig(Settings):
 
 
 NOT_IN_TRIAL_ID = frozenset({"checkpoint_every"})
-"""Settings that cannot change the numbers of a trial; all others are part of its identity."""
+"""Settings that cannot change the numbers of a trial; all others are part of its identity.
+
+The machine is no part of it, because a driver does not know which one trains a trial. Threads,
+devices and versions of libraries change numbers by rounding. ``precision: auto`` is float32 on one
+machine and bfloat16 on another, which changes them more; the run of a trial says which it was, and
+``float32`` or ``bfloat16`` in the file makes it a part of the identity.
+"""
 
 
 class TrialConfig(Settings):

@@ -26,6 +26,7 @@ from psvae_tune.results.keep_model import (
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.tracking.outbox import Outbox
+from psvae_tune.tracking.tags import DEVICE, N_THREADS, PRECISION, TORCH
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from psvae_tune.training.batches import (
     PreparedData,
@@ -34,7 +35,7 @@ from psvae_tune.training.batches import (
     prepare_data,
 )
 from psvae_tune.training.checkpoint import dump_state, load_state
-from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, start
+from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, pick_dtype, start
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def run_trial(
     data = cache_on_device(prepare_data(sessions, config), device, device_cache_bytes(device))
     checkpoint = context.folder.checkpoint(spec.trial_id)
     state = resume_or_start(checkpoint, config, data, device)
-    run = _open_run(spec, config, sessions, data, context)
+    run = _open_run(spec, config, sessions, data, context, device)
     clocks = _EpochClocks()
     try:
         with CheckpointWriter(checkpoint) as checkpoints, _EpochLog(run) as log:
@@ -137,8 +138,9 @@ def _open_run(
     sessions: Sequence[Session],
     data: PreparedData,
     context: StageContext,
+    device: torch.device,
 ) -> Outbox:
-    """Open the run of a trial. Side effects: creates it, with its settings."""
+    """Open the run of a trial. Side effects: creates it, with its settings and its machine."""
     run = Outbox.of(context.folder, context.target, spec.trial_id)
     run.open(
         TrialRunSpec(
@@ -148,10 +150,22 @@ def _open_run(
             config.params | scaled_weights(config, data),
             [describe_session(session) for session in sessions],
             context.rung,
+            _describe_machine(config, device),
         )
     )
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
     return run
+
+
+def _describe_machine(config: TrialConfig, device: torch.device) -> dict[str, str]:
+    """Return the tags of what changes the numbers of a trial without being a setting of it."""
+    is_gpu = device.type == "cuda"
+    return {
+        PRECISION: str(pick_dtype(config.training.precision, device)).removeprefix("torch."),
+        DEVICE: torch.cuda.get_device_name(device) if is_gpu else device.type,
+        N_THREADS: str(torch.get_num_threads()),
+        TORCH: torch.__version__,
+    }
 
 
 def _best_so_far(state: TrainState, epoch: EpochReport) -> dict[str, float]:

@@ -11,7 +11,7 @@ from psvae_tune.errors import StorageError
 from psvae_tune.tracking.folders import StudyFolder
 
 CHANGEABLE_ON_RESUME = {*BUDGETS, "checkpoint_every"}
-"""Settings that may change between two starts, because they do not change a trial's numbers."""
+"""Settings that may change between two starts, because they do not change what a trial is."""
 CHANGEABLE_SECTIONS = {"resources"}
 """Sections of the file that may change for the same reason."""
 _MAX_LENGTH = 60

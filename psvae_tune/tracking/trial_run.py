@@ -38,6 +38,8 @@ class TrialRunSpec:
     """Fields of MLflow's dataset of each recording."""
     rung: str | None = None
     """Length of a training on a shorter schedule, as a share of the full one: ``1/3``."""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    """Tags of what trains it. Those of a run that goes on elsewhere are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,14 @@ class TrialRun:
                 TRIAL: spec.trial_id,
                 WORKER: worker,
                 **({RUNG: spec.rung} if spec.rung else {}),
+                **spec.machine,
             }
             run = client.create_run(target.experiment_id, tags=tags, run_name=spec.name)
             run_id = run.info.run_id
         else:
             client.update_run(run_id, status="RUNNING")
+            run_tag = import_mlflow().entities.RunTag
+            client.log_batch(run_id, tags=[run_tag(*tag) for tag in spec.machine.items()])
             history = client.get_metric_history(run_id, "train/loss")
             last_step = max((item.step for item in history), default=0)
         run = describe(client, run_id, spec.params, spec.datasets)

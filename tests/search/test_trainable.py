@@ -17,11 +17,11 @@ from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.mlflow_private import metric_key
-from psvae_tune.tracking.tags import TRIAL
+from psvae_tune.tracking.tags import DEVICE, N_THREADS, PRECISION, TORCH, TRIAL
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state
-from psvae_tune.training.fit import start
+from psvae_tune.training.fit import pick_dtype, start
 from tests.support.studies import make_config, make_session, make_stage
 
 CPU = torch.device("cpu")
@@ -94,6 +94,23 @@ def test_its_run_holds_params_metrics_and_files(make_context, tmp_path):
     saved = load_model(client.download_artifacts(run.info.run_id, "model.pt", str(tmp_path)))
     assert saved.model.config.alpha == 20
     assert saved.label_scaler.mean.shape == (1, 2)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_a_run_says_what_its_numbers_depend_on_beside_its_settings(make_context, precision):
+    context = make_context(training={"precision": precision})
+    trial(context, n=1)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    try:
+        trial(context, n=1)  # goes on elsewhere
+        _, run = only_run(context)
+        found = run.data.tags
+        assert found[PRECISION] == str(pick_dtype(precision, CPU)).removeprefix("torch.")
+        assert found[DEVICE] == "cpu"
+        assert found[N_THREADS] == str(torch.get_num_threads())
+        assert found[TORCH] == torch.__version__
+    finally:
+        torch.set_num_threads(torch.get_num_threads() - 1)
 
 
 @pytest.mark.parametrize("n_before", [1, 3, 4])
