@@ -4,9 +4,9 @@
 
 Takes steps of the PS-VAE with the published network on noise, one thing growing at a time: frames
 of a batch, pixels of a frame, latents. Beside the step stands what of it the terms over pairs of
-frames take, forwards and backwards, which grow with the square of the batch. Prints a Markdown
-table of processor seconds, the best of three, and writes ``growth.json``. Five minutes on one
-core.
+frames take, forwards and backwards. There are as many pairs as the square of the frames. Prints a
+Markdown table of processor seconds, the best of three, and writes ``growth.json``. Five minutes on
+one core.
 """
 
 import json
