@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from psvae_tune.config.settings import Settings
 
 GracePeriod = Annotated[int, Field(ge=1)] | Literal["anneal_end"]
-"""Number of epochs; ``anneal_end`` stands for those of the annealing."""
+"""Number of epochs; ``anneal_end`` stands for what `first_rung` returns."""
 
 
 class Asha(Settings):

@@ -1,6 +1,6 @@
 """Check a stage with the model that it varies, before anything is trained."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -9,33 +9,9 @@ from psvae_tune.config.metric_catalog import STAGE_METRICS, end_problem, metric_
 from psvae_tune.config.rule_check import check_rule
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
+from psvae_tune.config.stage_settings import PossibleSettings
 from psvae_tune.config.trial import NOT_IN_TRIAL_ID, TrialConfig, epoch_settings
 from psvae_tune.errors import ConfigError, nearest
-
-PossibleSettings = Mapping[str, tuple[Any, ...]]
-"""Settings that each hyperparameter may have; of a range, those of its two ends."""
-
-
-def possible_settings(stages: Sequence[Stage], base: TrialConfig) -> Iterator[PossibleSettings]:
-    """Yield, stage by stage, the settings that its trials may have, by their published names.
-
-    A stage starts from the choice of the stages before, which may be any of their trials. So what
-    they vary may have any of their values, unless the stage varies it again.
-    """
-    possible = {name: (setting,) for name, setting in base.params.items()}
-    for stage in stages:
-        for name, domain in stage.space.items():
-            possible[name] = _settings(name, domain, base) or possible.get(name, ())
-        yield dict(possible)
-
-
-def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:
-    """Return the settings that the extremes of a domain become, without invalid ones."""
-    settings = []
-    for value in domain.extremes:
-        with suppress(ConfigError):
-            settings.append(base.setting_of(name, value))
-    return tuple(settings)
 
 
 def check_stage(
@@ -114,12 +90,6 @@ def _budget_problems(stage: Stage, place: str, possible: PossibleSettings) -> It
             f"{place}.num_epochs: must be at least the {n_epochs} epochs of one trial, "
             f"got {stage.num_epochs}"
         )
-
-
-def max_trial_epochs(stage: Stage, base: TrialConfig) -> int:
-    """Return the number of epochs of the longest trial of a stage."""
-    domain = stage.space.get("max_n_epochs")
-    return int(max(domain.extremes)) if domain else base.training.max_n_epochs
 
 
 def _stopping_problems(stage: Stage, place: str) -> Iterator[str]:

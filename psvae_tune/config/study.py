@@ -12,12 +12,8 @@ from pydantic import Field, field_validator
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_check import (
-    check_latents,
-    check_repeats,
-    check_stage,
-    possible_settings,
-)
+from psvae_tune.config.stage_check import check_latents, check_repeats, check_stage
+from psvae_tune.config.stage_settings import possible_settings
 from psvae_tune.config.trial import TrialConfig, parse_trial_config
 from psvae_tune.errors import ConfigError, nearest
 from psvae_tune.redaction import holds_password

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.selection_rule import shortfalls
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_check import max_trial_epochs
+from psvae_tune.config.stage_settings import max_trial_epochs
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 

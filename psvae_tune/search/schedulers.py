@@ -12,6 +12,7 @@ from psvae_tune.config.metric_catalog import end_problem
 from psvae_tune.config.scheduler import first_rung, rungs
 from psvae_tune.config.selection_rule import total_shortfall
 from psvae_tune.config.stage import Stage
+from psvae_tune.config.stage_settings import epochs_around_rungs
 from psvae_tune.metrics.pareto import best_first, non_dominated
 from psvae_tune.search.progress import TrialReport, from_result
 from psvae_tune.search.selection.possible import Standing, cost_table, could_be_chosen
@@ -209,30 +210,20 @@ class MedianStop(_RungScheduler):
         return bool(min(self._costs[trial_id].values()) <= np.median(means))
 
 
-def make_scheduler(
-    context: StageContext, specs: Sequence[TrialSpec], journal: StageJournal
-) -> TrialScheduler | None:
+def make_scheduler(context: StageContext, journal: StageJournal) -> TrialScheduler | None:
     """Return the scheduler that stops the trials of a stage early; None for none.
 
     Parameters
     ----------
     context
         The stage.
-    specs
-        Its trials; empty where a sampler has yet to suggest them.
     journal
         The journal of the stage: earlier runs of the study count.
     """
     stage = context.stage
     if stage.scheduler is None:
         return None
-    configs = [context.base.with_params(spec.params) for spec in specs] or [
-        context.base.with_params({name: value})
-        for name, domain in stage.space.items()
-        for value in domain.extremes
-    ]
-    n_anneal_epochs = max(config.model.n_anneal_epochs for config in configs)
-    n_epochs = min(config.training.max_n_epochs for config in configs)
+    n_anneal_epochs, n_epochs = epochs_around_rungs(stage, context.base)
     given = (stage, StageStand(context), journal.rungs(), journal.note_rung)
     if (median := stage.scheduler.median_stopping) is not None:
         grace = first_rung(median.grace_period, n_anneal_epochs, n_epochs)

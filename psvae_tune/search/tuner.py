@@ -67,7 +67,7 @@ def train(
     """
     specs = [] if isinstance(work, StageSampler) else work
     grid = {SPEC: tune.grid_search([asdict(spec) for spec in specs])} if specs else {}
-    scheduler = make_scheduler(context, specs, journal)
+    scheduler = make_scheduler(context, journal)
     is_one_machine = len(list_nodes().nodes) == 1
     try:
         with (

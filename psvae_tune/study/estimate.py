@@ -8,7 +8,7 @@ from typing import Any
 
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_check import possible_settings
+from psvae_tune.config.stage_settings import possible_settings
 from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
 from psvae_tune.search.successive_halving import count_survivors, epoch_divisors

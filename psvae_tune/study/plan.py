@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from psvae_tune.config.metric_catalog import recording_problem
-from psvae_tune.config.stage_check import possible_settings
+from psvae_tune.config.stage_settings import possible_settings
 from psvae_tune.config.study import Study, parse_study, resolve_counts
 from psvae_tune.config.wording import pluralise
 from psvae_tune.data.demo import session_path

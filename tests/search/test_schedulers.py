@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,13 @@ from ray.tune.schedulers import MedianStoppingRule
 
 from psvae_tune.config.scheduler import Asha, rungs
 from psvae_tune.search.progress import TrialReport, to_result
-from psvae_tune.search.schedulers import MedianStop, ParetoAsha
+from psvae_tune.search.schedulers import MedianStop, ParetoAsha, make_scheduler
 from psvae_tune.search.selection.possible import Standing
-from tests.support.studies import make_stage
+from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.trial_spec import StageContext
+from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.folders import StudyFolder
+from tests.support.studies import make_config, make_stage
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,29 @@ from tests.support.studies import make_stage
 )
 def test_rungs_lie_between_the_annealing_and_the_end(grace, factor, anneal, last, expected):
     assert rungs(Asha(grace_period=grace, reduction_factor=factor), anneal, last) == expected
+
+
+@pytest.mark.parametrize("algorithm", ["grid", "random"])
+def test_rungs_follow_from_the_stage_whatever_trials_are_left_of_it(tmp_path, algorithm):
+    """The annealing that the space varies counts, and that of the settings before it does not."""
+    kind, budget = "grid_search", {}
+    if algorithm == "random":
+        kind, budget = "choice", {"algorithm": algorithm, "num_trials": 4}
+    space = {"ps_vae.anneal_epochs": {kind: [3, 6]}, "ps_vae.alpha": {kind: [10, 20]}}
+    asha = {"asha": {"reduction_factor": 1.5}}
+    stage = make_stage(space=space, scheduler=asha, **budget)
+    base = make_config({"ps_vae.anneal_epochs": 11}, {"max_n_epochs": 16})
+    target = TrackingTarget("", "", "study")
+    context = StageContext(stage, base, StudyFolder(tmp_path), target, ("digest",), 2)
+    journal = StageJournal(context.folder, stage.name, context.settings_id)
+    made = make_scheduler(context, journal)
+    trial = SimpleNamespace(
+        config=context.spec({"ps_vae.anneal_epochs": 3, "ps_vae.alpha": 10}).to_ray()
+    )
+    for epoch in range(1, 17):
+        metrics = {"val/frame_mse": 1 / epoch}
+        made.on_trial_result(None, trial, to_result(TrialReport("a", epoch, metrics)))
+    assert sorted(journal.rungs()) == [6, 9, 14]
 
 
 MSE = {"val/frame_mse": "min"}

@@ -1,0 +1,61 @@
+"""The settings that the trials of a stage may have, and the epochs that follow from them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from psvae_tune.config.domain import Domain
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.errors import ConfigError
+
+PossibleSettings = Mapping[str, tuple[Any, ...]]
+"""Settings that each hyperparameter may have; of a range, those of its two ends."""
+
+
+def possible_settings(stages: Sequence[Stage], base: TrialConfig) -> Iterator[PossibleSettings]:
+    """Yield, stage by stage, the settings that its trials may have, by their published names.
+
+    A stage starts from the choice of the stages before, which may be any of their trials. So what
+    they vary may have any of their values, unless the stage varies it again.
+    """
+    possible = {name: (setting,) for name, setting in base.params.items()}
+    for stage in stages:
+        for name, domain in stage.space.items():
+            possible[name] = _settings(name, domain, base) or possible.get(name, ())
+        yield dict(possible)
+
+
+def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:
+    """Return the settings that the extremes of a domain become, without invalid ones."""
+    settings = []
+    for value in domain.extremes:
+        with suppress(ConfigError):
+            settings.append(base.setting_of(name, value))
+    return tuple(settings)
+
+
+def max_trial_epochs(stage: Stage, base: TrialConfig) -> int:
+    """Return the number of epochs of the longest trial of a stage."""
+    domain = stage.space.get("max_n_epochs")
+    return int(max(domain.extremes)) if domain else base.training.max_n_epochs
+
+
+def epochs_around_rungs(stage: Stage, base: TrialConfig) -> tuple[int, int]:
+    """Return the epochs of the longest annealing, and of the shortest training, of a stage.
+
+    All rungs lie between them.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    base
+        Settings that it starts from.
+    """
+    annealing = stage.space.get(base.model.anneal_setting or "")
+    training = stage.space.get("max_n_epochs")
+    return (
+        int(max(annealing.extremes)) if annealing else base.model.n_anneal_epochs,
+        int(min(training.extremes)) if training else base.training.max_n_epochs,
+    )
