@@ -1,6 +1,8 @@
 """``psvae-tune check``: print what a study would do, without doing it."""
 
+import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -8,10 +10,18 @@ import click
 from psvae_tune.api.studies import load_study
 from psvae_tune.cli import epilogs, options
 from psvae_tune.config.domain import Domain
+from psvae_tune.config.scheduler import first_rung, rungs
 from psvae_tune.config.stage import Stage
+from psvae_tune.config.stage_settings import (
+    PossibleSettings,
+    epochs_around_rungs,
+    possible_settings,
+)
 from psvae_tune.config.study_file import parse_set_options
-from psvae_tune.config.wording import pluralise
-from psvae_tune.study.estimate import Estimate, estimate_epochs
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.config.wording import and_list, pluralise
+from psvae_tune.errors import ConfigError
+from psvae_tune.study.estimate import EPOCHS, Estimate, count_rounds, estimate_epochs
 from psvae_tune.study.plan import StudyPlan
 
 
@@ -44,12 +54,19 @@ def check(
 def describe_plan(plan: StudyPlan) -> Iterator[str]:
     """Yield the lines that describe a plan to a person."""
     study = plan.study
-    training = study.base.training
+    possible = list(possible_settings(study.stages, study.base))
     n_each = [stage.n_trials for stage in study.stages]
     n_trials = "trials" if None in n_each else f"up to {sum(filter(None, n_each))} trials"
-    yield f"{study.base.model.model_class}: {n_trials} of up to {training.max_n_epochs} epochs"
-    for stage in study.stages:
+    longest = max(max(settings[EPOCHS]) for settings in possible)
+    yield f"{study.base.model.model_class}: {n_trials} of up to {longest} epochs"
+    for stage, settings in zip(study.stages, possible, strict=True):
         yield from _describe_stage(stage)
+        yield from _describe_stopping(stage, study.base, settings)
+        rule = stage.select
+        yield f"  chosen by: {rule.kind} {', '.join(rule.objectives)}"
+        if rule.require:
+            bounds = ", ".join(f"{key} {bound}" for key, bound in rule.require.items())
+            yield f"  required: {bounds}"
     header = plan.headers[0]
     shape = "×".join(str(size) for size in header.frame_shape)
     yield (
@@ -96,16 +113,43 @@ def _describe_stage(stage: Stage) -> Iterator[str]:
         yield f"  tried first: {pluralise(len(stage.points_to_evaluate), 'point')}"
     goals = ", ".join(f"{key} {goal}" for key, goal in stage.objectives.items())
     yield f"  objectives: {goals}"
-    if stage.scheduler:
-        grace = str(stage.scheduler.grace_period).replace("anneal_end", "the end of the annealing")
+
+
+def _describe_stopping(
+    stage: Stage, base: TrialConfig, possible: PossibleSettings
+) -> Iterator[str]:
+    """Yield a line on the trials that are not trained in full, if there are any."""
+    if stage.fidelity is not None:
+        longest = base.with_params({EPOCHS: max(possible[EPOCHS])})
+        rounds = [
+            f"{pluralise(n, 'trial')} of {pluralise(n_epochs, 'epoch')}"
+            for n, n_epochs in count_rounds(stage, longest)
+        ]
+        yield f"  shorter first: at most {', then '.join(rounds)}"
+    if stage.scheduler is not None:
+        epochs = {_describe_rungs(stage, start) for start in _list_starts(base, possible)}
         asha = stage.scheduler.asha
-        what = f"all but 1 in {asha.reduction_factor:g}" if asha else "the worse half"
-        yield f"  stopped early: {what}, first at epoch {grace}"
-    if stage.fidelity:
-        factor = stage.fidelity.schedule.reduction_factor
-        yield f"  halved: 1 in {factor:g} goes on to a schedule {factor:g} times longer"
-    rule = stage.select
-    yield f"  chosen by: {rule.kind} {', '.join(rule.objectives)}"
+        kept = f"the best 1 in {asha.reduction_factor:g}, the front" if asha else "the better half"
+        yield f"  stopped early: {' or '.join(sorted(epochs))}"
+        yield f"  never stopped: {kept} and all that the rule could still choose"
+
+
+def _list_starts(base: TrialConfig, possible: PossibleSettings) -> Iterator[TrialConfig]:
+    """Yield the lengths of annealing and training that a stage may start from."""
+    names = [name for name in (base.model.anneal_setting, EPOCHS) if name]
+    for values in itertools.product(*(possible[name] for name in names)):
+        with suppress(ConfigError):  # an annealing that is longer than the training
+            yield base.with_params(dict(zip(names, values, strict=True)))
+
+
+def _describe_rungs(stage: Stage, base: TrialConfig) -> str:
+    """Return the epochs at which the trials of a stage are compared."""
+    assert stage.scheduler is not None
+    n_anneal_epochs, n_epochs = epochs_around_rungs(stage, base)
+    if stage.scheduler.asha is not None:
+        epochs = rungs(stage.scheduler.asha, n_anneal_epochs, n_epochs)
+        return f"at epoch {and_list(map(str, epochs))}" if epochs else "at no epoch"
+    return f"from epoch {first_rung(stage.scheduler.grace_period, n_anneal_epochs, n_epochs)} on"
 
 
 def _describe_budget(stage: Stage) -> str:
