@@ -72,11 +72,22 @@ class Domain(Settings):
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """The listed values, or the two ends of a range; if they are valid, all values are."""
+        """The listed values, or the two ends of a range."""
         if self.is_list:
             return self.values
         low, high = self.values[:2]
         return (low, high - 1) if "randint" in self.kind else (low, high)
+
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """Values of which one is invalid if any value is: those of `extremes`, and one between.
+
+        The ends of a range may be whole numbers although what is drawn from it is not.
+        """
+        if self.is_list or "randint" in self.kind:
+            return self.extremes
+        low, high, *step = self.values
+        return (*self.extremes, low + (step[0] if step else (high - low) / math.pi))
 
     def contains(self, value: Any) -> bool:
         """Return whether the hyperparameter may take a value."""

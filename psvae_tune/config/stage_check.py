@@ -53,12 +53,15 @@ def check_stage(
 
 def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) -> Iterator[str]:
     """Yield the problems of the model with the values of one hyperparameter."""
-    for value in domain.extremes:
+    for value in domain.examples:
         try:
             base.with_params({name: value})
         except ConfigError as error:
             for problem in error.problems:
-                yield f"{place}.space.{name}: {problem.split(': ', 1)[1]}"
+                reason = problem.split(": ", 1)[1]
+                if value not in domain.extremes:
+                    reason += f", which `{domain.kind}` may draw; use `randint` or `choice`"
+                yield f"{place}.space.{name}: {reason}"
 
 
 def check_repeats(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:

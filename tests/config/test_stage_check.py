@@ -231,3 +231,30 @@ def test_what_changes_no_trial_is_not_searched():
     assert problems(text) == [
         "search.space.checkpoint_every: is not searched, because it changes no number of a trial"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "is_taken"),
+    [
+        (LATENTS, "{uniform: [6, 8]}", False),
+        (LATENTS, "{loguniform: [6, 12]}", False),
+        (LATENTS, "{quniform: [6, 9, 1.5]}", False),
+        (LATENTS, "{quniform: [6, 10, 2]}", True),
+        (LATENTS, "{randint: [6, 9]}", True),
+        (LATENTS, "{lograndint: [6, 9]}", True),
+        ("max_n_epochs", "{uniform: [20, 40]}", False),
+        ("fit_sess_io_layers", "{uniform: [0, 1]}", False),
+        ("ps_vae.beta", "{uniform: [1, 20]}", True),
+    ],
+)
+def test_a_range_of_what_are_whole_numbers_gives_whole_numbers(name, domain, is_taken):
+    text = (
+        "model: {ps_vae.alpha: 1}\n"
+        f"search: {{algorithm: random, num_trials: 4, space: {{{name}: {domain}}}}}"
+    )
+    if is_taken:
+        parse(text)
+    else:
+        (problem,) = problems(text)
+        assert problem.startswith(f"search.space.{name}: ")
+        assert problem.endswith("may draw; use `randint` or `choice`")
