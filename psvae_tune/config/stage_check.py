@@ -1,6 +1,7 @@
 """Check a stage with the model that it varies, before anything is trained."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +12,7 @@ from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.stage_settings import PossibleSettings
 from psvae_tune.config.trial import NOT_IN_TRIAL_ID, TrialConfig, epoch_settings
+from psvae_tune.config.wording import and_list
 from psvae_tune.errors import ConfigError, nearest
 
 
@@ -62,6 +64,41 @@ def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) ->
                 if value not in domain.extremes:
                     reason += f", which `{domain.kind}` may draw; use `randint` or `choice`"
                 yield f"{place}.space.{name}: {reason}"
+
+
+def check_pairs(stages: Sequence[tuple[Stage, str]], base: TrialConfig) -> Iterator[str]:
+    """Yield pairs of values, each valid alone, that a trial could have and that are invalid.
+
+    Parameters
+    ----------
+    stages
+        The stages of a study, each with its place in the file. What one stage chooses meets the
+        values of the stages after it.
+    base
+        Settings of a trial that the study starts from.
+    """
+    values: dict[str, list[Any]] = {}
+    for stage, place in stages:
+        for name, domain in stage.space.items():
+            ends = domain.extremes
+            if all(isinstance(value, int | float) for value in ends):
+                ends = (min(ends), max(ends))
+            values[name] = [value for value in ends if not _find_problem(base, {name: value})]
+        for names in itertools.combinations(values, 2):
+            for pair in itertools.product(*(values[name] for name in names)):
+                params = dict(zip(names, pair, strict=True))
+                if stage.space.keys() & set(names) and (problem := _find_problem(base, params)):
+                    shown = and_list(f"{name} {value!r}" for name, value in params.items())
+                    yield f"{place}.space: {shown} do not go together, {problem}"
+
+
+def _find_problem(base: TrialConfig, params: Mapping[str, Any]) -> str | None:
+    """Return a problem of settings with some hyperparameters changed; None if there is none."""
+    try:
+        base.with_params(params)
+    except ConfigError as error:
+        return error.problems[0]
+    return None
 
 
 def check_repeats(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:

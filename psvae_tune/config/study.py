@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_check import check_latents, check_repeats, check_stage
+from psvae_tune.config.stage_check import check_latents, check_pairs, check_repeats, check_stage
 from psvae_tune.config.stage_settings import possible_settings
 from psvae_tune.config.trial import TrialConfig, parse_trial_config
 from psvae_tune.errors import ConfigError, nearest
@@ -110,6 +110,7 @@ def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None)
     resources = parse_settings(Resources, raw.get("resources") or {}, "resources", problems)
     tracking = parse_settings(Tracking, raw.get("tracking") or {}, "tracking", problems)
     if base is not None:
+        problems += check_pairs(stages, base)
         possible = possible_settings([stage for stage, _ in stages], base)
         for (stage, place), settings in zip(stages, possible, strict=True):
             problems += check_stage(stage, place, base, settings)

@@ -258,3 +258,27 @@ def test_a_range_of_what_are_whole_numbers_gives_whole_numbers(name, domain, is_
         (problem,) = problems(text)
         assert problem.startswith(f"search.space.{name}: ")
         assert problem.endswith("may draw; use `randint` or `choice`")
+
+
+EPOCHS = "max_n_epochs: {grid_search: [15, 30]}"
+ANNEALING = "ps_vae.anneal_epochs: {grid_search: [5, 20]}"
+
+
+TOGETHER = (
+    "max_n_epochs 15 and ps_vae.anneal_epochs 20 do not go together, training.max_n_epochs: must "
+    "be at least the 20 epochs of annealing, got 15"
+)
+
+
+def test_values_that_go_alone_but_not_together_are_refused():
+    text = f"model: {{ps_vae.alpha: 1}}\nsearch: {{space: {{{EPOCHS}, {ANNEALING}}}}}"
+    assert problems(text) == [f"search.space: {TOGETHER}"]
+    parse(text.replace("20]", "15]"))
+
+
+def test_values_of_a_stage_go_with_every_choice_of_the_stage_before():
+    with pytest.raises(ConfigError) as caught:
+        parse_study(two_stages(EPOCHS, ANNEALING), "f.yaml", 4)
+    assert caught.value.problems == (f"search.stages.two.space: {TOGETHER}",)
+    again = EPOCHS.replace("15", "20")
+    parse_study(two_stages(EPOCHS, f"{ANNEALING}, {again}"), "f.yaml", 4)
