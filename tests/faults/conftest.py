@@ -1,3 +1,5 @@
+import fcntl
+import os
 import time
 
 import h5py
@@ -18,11 +20,21 @@ def reader():
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """Return what the study that is disturbed elsewhere comes to when it is left alone."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    call, begin = audit.make_study(folder), time.monotonic()
-    finish(command(folder, *call))
-    seconds = time.monotonic() - begin
+    """Return what the study that is disturbed elsewhere comes to when it is left alone.
+
+    It is run once, by the first process of the tests that needs it.
+    """
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    folder = common / "undisturbed"
+    with (common / "undisturbed.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not (folder / "seconds").exists():
+            call, begin = audit.make_study(folder), time.monotonic()
+            finish(command(folder, *call))
+            (folder / "seconds").write_text(str(time.monotonic() - begin))
+    seconds = float((folder / "seconds").read_text())
     return audit.Outcome.read(folder, audit.Store.beside(folder), seconds)
 
 
