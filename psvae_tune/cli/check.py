@@ -131,7 +131,7 @@ def _describe_stopping(
         asha = stage.scheduler.asha
         kept = f"the best 1 in {asha.reduction_factor:g}, the front" if asha else "the better half"
         yield f"  stopped early: {' or '.join(sorted(epochs))}"
-        yield f"  never stopped: {kept} and all that the rule could still choose"
+        yield f"  never stopped: {kept}, what may catch up, and what could be chosen"
 
 
 def _list_starts(base: TrialConfig, possible: PossibleSettings) -> Iterator[TrialConfig]:

@@ -43,8 +43,11 @@ class Fidelity(Settings):
         return {"schedule": {}} if raw == "schedule" else raw
 
 
-EARLIEST = 1 / 3
-"""Part of a training before which trials are not compared, measured by `early_stopping.py`."""
+EARLIEST = 1 / 2
+"""Part of a training before which trials are not compared.
+
+`early_stopping.py` among the benchmarks measures what other parts cost and save.
+"""
 
 REJECTED_SCHEDULERS = {
     "hyperband": "it compares trials inside the annealing, and pausing them loses epochs",

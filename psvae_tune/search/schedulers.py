@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from psvae_tune.config.metric_catalog import end_problem
 from psvae_tune.config.scheduler import first_rung, rungs
-from psvae_tune.config.selection_rule import total_shortfall
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_settings import epochs_around_rungs
+from psvae_tune.config.stage_settings import epochs_around_rungs, max_trial_epochs
 from psvae_tune.metrics.pareto import best_first, non_dominated
 from psvae_tune.search.progress import TrialReport, from_result
-from psvae_tune.search.selection.possible import Standing, cost_table, could_be_chosen
+from psvae_tune.search.selection.candidates import N_UNSUPERVISED
+from psvae_tune.search.selection.possible import (
+    Standing,
+    cost_table,
+    could_be_chosen,
+    prospect,
+    shortfalls,
+)
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 
-OnRung = Callable[[str, int, Standing], None]
+OnStanding = Callable[[str, int, Standing], None]
 """Takes a trial's identity, an epoch, and where the trial stands there."""
 Stand = Callable[[Any, Mapping[str, float]], Standing]
 """Takes a trial of Ray Tune and its best metrics so far; returns where it stands."""
@@ -28,7 +33,9 @@ Stand = Callable[[Any, Mapping[str, float]], Standing]
 class _RungScheduler(FIFOScheduler):
     """Keeps where trials stand at rungs, and stops those that fall behind there.
 
-    A trial that the rule of the stage could still choose is never stopped.
+    A trial is compared as it would stand at its end if it went on at its pace, with others as they
+    stand: one that learns late is not stopped while it catches up. A trial that the rule of the
+    stage could still choose is never stopped.
 
     Parameters
     ----------
@@ -38,8 +45,10 @@ class _RungScheduler(FIFOScheduler):
         Tells where a trial stands.
     seen
         Where trials stood in earlier runs of the study: {epoch: {trial: standing}}.
-    on_rung
-        Called with the trial, the rung and its standing before the decision, to keep them.
+    on_standing
+        Called with the trial, the epoch and its standing before the decision, to keep them.
+    n_epochs
+        Number of epochs of the longest trial.
     """
 
     def __init__(
@@ -47,50 +56,70 @@ class _RungScheduler(FIFOScheduler):
         stage: Stage,
         stand: Stand,
         seen: Mapping[int, Mapping[str, Standing]],
-        on_rung: OnRung,
+        on_standing: OnStanding,
+        n_epochs: int,
     ) -> None:
         super().__init__()
         self._objectives = stage.objectives
         self._rule = stage.select
         self._stand = stand
-        self._on_rung = on_rung
-        self._table: dict[int, dict[str, Standing]] = {}
-        for rung, standings in seen.items():
-            for trial_id, standing in standings.items():
-                self._enter(trial_id, rung, standing)
-
-    def _enter(self, trial_id: str, rung: int, standing: Standing) -> None:
-        self._table.setdefault(rung, {})[trial_id] = standing
+        self._on_standing = on_standing
+        self._n_epochs = n_epochs
+        self._table = {epoch: dict(standings) for epoch, standings in seen.items()}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
         report = from_result(result)
         if report.is_finished or report.failure:
             return str(TrialScheduler.CONTINUE)
-        for rung in self._new_rungs(report):
+        for epoch in self._new_marks(report):
             standing = self._stand(trial, report.best_metrics)
-            self._enter(report.trial_id, rung, standing)
-            self._on_rung(report.trial_id, rung, standing)
+            self._table.setdefault(epoch, {})[report.trial_id] = standing
+            self._on_standing(report.trial_id, epoch, standing)
         is_good = self.goes_on(report.trial_id)
         return str(TrialScheduler.CONTINUE if is_good else TrialScheduler.STOP)
 
-    def _new_rungs(self, report: TrialReport) -> list[int]:
-        """Return the rungs that a trial has reached and where it has not been seen."""
-        raise NotImplementedError
-
-    def _keeps_pace(self, trial_id: str, rung: int) -> bool:
-        """Return whether a trial is among those at a rung that go on anyway."""
-        raise NotImplementedError
-
     def goes_on(self, trial_id: str) -> bool:
         """Return whether a trial is good enough at the last rung that it has reached."""
-        reached = [rung for rung, standings in self._table.items() if trial_id in standings]
+        reached = [rung for rung in self._epochs_of(trial_id) if self._is_rung(rung)]
         if not reached:
             return True
         rung = max(reached)
-        row = list(self._table[rung]).index(trial_id)
-        possible = could_be_chosen(list(self._table[rung].values()), self._rule)
-        return bool(possible[row]) or self._keeps_pace(trial_id, rung)
+        own = self._prospect(trial_id, rung)
+        if own is None:
+            return True
+        standings = {**self._table[rung], trial_id: own}
+        row = list(standings).index(trial_id)
+        possible = could_be_chosen(list(standings.values()), self._rule)
+        return bool(possible[row]) or self._is_good(trial_id, rung, standings)
+
+    def _epochs_of(self, trial_id: str) -> list[int]:
+        return [epoch for epoch, standings in self._table.items() if trial_id in standings]
+
+    def _prospect(self, trial_id: str, rung: int) -> Standing | None:
+        """Return where a trial might stand at its end; None if its pace is not known."""
+        now = self._table[rung][trial_id]
+        if rung >= self._n_epochs:
+            return now
+        before = max(
+            (epoch for epoch in self._epochs_of(trial_id) if 2 * epoch <= rung), default=0
+        )
+        if not before:
+            return None
+        n_doublings, n_left = math.log2(rung / before), math.log2(self._n_epochs / rung)
+        return prospect(self._table[before][trial_id], now, n_doublings, n_left)
+
+    def _new_marks(self, report: TrialReport) -> list[int]:
+        """Return the epochs that a trial has reached, is to be seen at, and was not seen at."""
+        raise NotImplementedError
+
+    def _is_rung(self, epoch: int) -> bool:
+        """Return whether trials are compared at an epoch where they are seen."""
+        raise NotImplementedError
+
+    def _is_good(self, trial_id: str, rung: int, standings: Mapping[str, Standing]) -> bool:
+        """Return whether a trial is among those at a rung that go on anyway."""
+        raise NotImplementedError
 
 
 class ParetoAsha(_RungScheduler):
@@ -108,7 +137,7 @@ class ParetoAsha(_RungScheduler):
 
     Parameters
     ----------
-    stage, stand, seen, on_rung
+    stage, stand, seen, on_standing, n_epochs
         As for every scheduler with rungs.
     rung_epochs
         Epochs at which trials are compared, ascending.
@@ -126,44 +155,48 @@ class ParetoAsha(_RungScheduler):
         stage: Stage,
         stand: Stand,
         seen: Mapping[int, Mapping[str, Standing]],
-        on_rung: OnRung,
+        on_standing: OnStanding,
+        n_epochs: int,
         rung_epochs: Sequence[int],
         reduction_factor: float,
     ) -> None:
-        own = {rung: standings for rung, standings in seen.items() if rung in rung_epochs}
-        super().__init__(stage, stand, own, on_rung)
+        super().__init__(stage, stand, seen, on_standing, n_epochs)
         self._rungs = rung_epochs
         self._factor = reduction_factor
+        halves = {rung // 2 for rung in rung_epochs if rung > 1}
+        self._marks = sorted({*rung_epochs, *halves})
 
-    def _new_rungs(self, report: TrialReport) -> list[int]:
-        reached = [rung for rung in self._rungs if rung <= report.epoch]
-        return [rung for rung in reached if report.trial_id not in self._table.get(rung, {})]
+    def _new_marks(self, report: TrialReport) -> list[int]:
+        reached = [mark for mark in self._marks if mark <= report.epoch]
+        return [mark for mark in reached if report.trial_id not in self._table.get(mark, {})]
 
-    def _keeps_pace(self, trial_id: str, rung: int) -> bool:
-        table = self._table[rung]
-        costs = cost_table(list(table.values()), self._objectives)
-        shortfalls = np.array([standing.shortfall for standing in table.values()])
-        best = best_first(costs, shortfalls)[: math.ceil(len(table) / self._factor)]
+    def _is_rung(self, epoch: int) -> bool:
+        return epoch in self._rungs
+
+    def _is_good(self, trial_id: str, rung: int, standings: Mapping[str, Standing]) -> bool:
+        costs = cost_table(list(standings.values()), self._objectives)
+        missed = shortfalls(list(standings.values()), self._rule)
+        best = best_first(costs, missed)[: math.ceil(len(standings) / self._factor)]
         # A trial that lacks a value can be best in the others, but nothing will choose it.
-        can_win = np.flatnonzero((shortfalls <= 0) & np.isfinite(costs).all(axis=1))
+        can_win = np.flatnonzero((missed <= 0) & np.isfinite(costs).all(axis=1))
         front = can_win[non_dominated(costs[can_win])]
-        return list(table).index(trial_id) in {*best, *front}
+        return list(standings).index(trial_id) in {*best, *front}
 
 
 class MedianStop(_RungScheduler):
     """Median stopping rule for one objective.
 
-    A trial is stopped at an epoch if its best value so far is worse than the median of the other
-    trials' means up to that epoch, unless the rule of the stage could still choose it. Epochs of
-    the annealing do not count. Unlike Ray's rule, this one remembers trials of earlier runs of the
+    A trial is stopped at an epoch if its best value is worse than the median of the other trials'
+    means up to that epoch, unless the rule of the stage could still choose it. Epochs of the
+    annealing do not count. Unlike Ray's rule, this one remembers trials of earlier runs of the
     study, and never pauses a trial.
 
     Parameters
     ----------
-    stage, stand, seen, on_rung
-        As for every scheduler with rungs. Every epoch is a rung.
+    stage, stand, seen, on_standing, n_epochs
+        As for every scheduler with rungs.
     grace
-        First epoch that counts.
+        First epoch that counts; from then on every epoch is a rung.
     min_trials
         Number of other trials that must have reached the epoch.
 
@@ -177,37 +210,47 @@ class MedianStop(_RungScheduler):
         stage: Stage,
         stand: Stand,
         seen: Mapping[int, Mapping[str, Standing]],
-        on_rung: OnRung,
+        on_standing: OnStanding,
+        n_epochs: int,
         grace: int,
         min_trials: int,
     ) -> None:
-        self._costs: dict[str, dict[int, float]] = {}
-        super().__init__(stage, stand, seen, on_rung)
+        super().__init__(stage, stand, seen, on_standing, n_epochs)
         self._grace = grace
         self._min_trials = min_trials
 
-    def _enter(self, trial_id: str, rung: int, standing: Standing) -> None:
-        super()._enter(trial_id, rung, standing)
-        cost = float(cost_table([standing], self._objectives)[0, 0])
-        self._costs.setdefault(trial_id, {})[rung] = cost
-
-    def _new_rungs(self, report: TrialReport) -> list[int]:
-        trial_id, epoch = report.trial_id, report.epoch
-        last = max(self._costs.get(trial_id, {}), default=-1)
+    def _new_marks(self, report: TrialReport) -> list[int]:
+        last = max(self._epochs_of(report.trial_id), default=0)
         # An epoch that is trained again after a crash is not new.
-        return [epoch] if epoch >= self._grace and epoch > last else []
+        is_new = report.epoch > last and 2 * report.epoch >= self._grace
+        return [report.epoch] if is_new else []
 
-    def _keeps_pace(self, trial_id: str, rung: int) -> bool:
+    def _is_rung(self, epoch: int) -> bool:
+        return epoch >= self._grace
+
+    def _is_good(self, trial_id: str, rung: int, standings: Mapping[str, Standing]) -> bool:
         """Return whether a trial's best value is no worse than the median of the others' means."""
+        costs = self._costs()
         others = [
-            [cost for at, cost in costs.items() if at <= rung]
-            for other, costs in self._costs.items()
-            if other != trial_id and max(costs) >= rung
+            [cost for epoch, cost in costs[other].items() if epoch <= rung]
+            for other in costs
+            if other != trial_id and max(costs[other]) >= rung
         ]
-        means = [mean for costs in others if costs and math.isfinite(mean := np.mean(costs))]
+        means = [mean for seen in others if seen and math.isfinite(mean := np.mean(seen))]
         if len(means) < self._min_trials:
             return True
-        return bool(min(self._costs[trial_id].values()) <= np.median(means))
+        hoped = float(cost_table([standings[trial_id]], self._objectives)[0, 0])
+        return bool(min(hoped, *costs[trial_id].values()) <= np.median(means))
+
+    def _costs(self) -> dict[str, dict[int, float]]:
+        """Return the objective of each trial at each epoch that counts; less is better."""
+        found: dict[str, dict[int, float]] = {}
+        for epoch, standings in self._table.items():
+            if self._is_rung(epoch):
+                costs = cost_table(list(standings.values()), self._objectives)[:, 0]
+                for trial_id, cost in zip(standings, costs, strict=True):
+                    found.setdefault(trial_id, {})[epoch] = float(cost)
+        return found
 
 
 def make_scheduler(context: StageContext, journal: StageJournal) -> TrialScheduler | None:
@@ -224,7 +267,8 @@ def make_scheduler(context: StageContext, journal: StageJournal) -> TrialSchedul
     if stage.scheduler is None:
         return None
     n_anneal_epochs, n_epochs = epochs_around_rungs(stage, context.base)
-    given = (stage, StageStand(context), journal.rungs(), journal.note_rung)
+    longest = max_trial_epochs(stage, context.base)
+    given = (stage, StageStand(context), journal.standings(), journal.note_standing, longest)
     if (median := stage.scheduler.median_stopping) is not None:
         grace = first_rung(median.grace_period, n_anneal_epochs, n_epochs)
         return MedianStop(*given, grace, median.min_trials)
@@ -235,18 +279,14 @@ def make_scheduler(context: StageContext, journal: StageJournal) -> TrialSchedul
 
 @dataclass(frozen=True, slots=True)
 class StageStand:
-    """Tells where a running trial of a stage stands.
-
-    Requirements on metrics that are known only at the end of a trial do not count.
-    """
+    """Tells where a running trial of a stage stands."""
 
     context: StageContext
 
     def __call__(self, trial: Any, metrics: Mapping[str, float]) -> Standing:
         """Return where a trial of Ray Tune stands, from its best metrics so far."""
         stage, params = self.context.stage, TrialSpec.from_ray(trial.config).params
-        known = {k: bound for k, bound in stage.requirements.items() if end_problem(k) is None}
-        shortfall = total_shortfall(known, metrics, self.context.count_unsupervised(params))
         compared = {*stage.objectives, *stage.select.metrics, *stage.select.then}
         values = {key: value for key, value in {**metrics, **params}.items() if key in compared}
-        return Standing(shortfall, {k: v for k, v in values.items() if math.isfinite(v)})
+        values = {key: value for key, value in values.items() if math.isfinite(value)}
+        return values | {N_UNSUPERVISED: self.context.count_unsupervised(params)}

@@ -1,6 +1,5 @@
 """The trials of a stage as the journal of the study knows them, now and after a crash."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +70,7 @@ class StageJournal:
         self.settings_id = settings_id
         self._n_read = 0
         self._suggestions: list[Suggestion] = []
-        self._rungs: dict[int, dict[str, Standing]] = {}
+        self._standings: dict[int, dict[str, Standing]] = {}
         self._ends: dict[str, TrialEnd] = {}
         self._own_epochs: dict[str, int] = {}
         hours = (event["hours"] for event in self.journal.events() if self._is_own(event))
@@ -108,10 +107,10 @@ class StageJournal:
         self._read_on()
         return sum(self._own_epochs.values())
 
-    def rungs(self) -> dict[int, dict[str, Standing]]:
-        """Return where trials of this stage stood at each rung: {rung: {trial: standing}}."""
+    def standings(self) -> dict[int, dict[str, Standing]]:
+        """Return where trials of this stage stood: {epoch: {trial: standing}}."""
         self._read_on()
-        return {rung: dict(standings) for rung, standings in self._rungs.items()}
+        return {epoch: dict(standings) for epoch, standings in self._standings.items()}
 
     def suggestions(self) -> list[Suggestion]:
         """Return every suggestion of this stage, in order."""
@@ -128,11 +127,9 @@ class StageJournal:
             system=suggestion.system,
         )
 
-    def note_rung(self, trial_id: str, rung: int, standing: Standing) -> None:
-        """Keep where a trial stands at a rung. Side effects: appends to the journal."""
-        shortfall = standing.shortfall if math.isfinite(standing.shortfall) else None
-        values = dict(standing.values)
-        self._append("standing", trial=trial_id, rung=rung, shortfall=shortfall, values=values)
+    def note_standing(self, trial_id: str, epoch: int, standing: Standing) -> None:
+        """Keep where a trial stands at an epoch. Side effects: appends to the journal."""
+        self._append("standing", trial=trial_id, epoch=epoch, values=dict(standing))
 
     def note_end(
         self,
@@ -172,9 +169,7 @@ class StageJournal:
                 if is_own:
                     self._own_epochs[event["trial"]] = event["epoch"]
             elif event["event"] == "standing" and is_own:
-                shortfall = math.inf if event["shortfall"] is None else event["shortfall"]
-                standing = Standing(shortfall, event["values"])
-                self._rungs.setdefault(event["rung"], {})[event["trial"]] = standing
+                self._standings.setdefault(event["epoch"], {})[event["trial"]] = event["values"]
             elif event["event"] == "ask" and is_own:
                 self._suggestions.append(
                     Suggestion(

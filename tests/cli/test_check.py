@@ -81,7 +81,7 @@ def test_the_epochs_of_early_stopping_are_those_of_the_rungs(contents, name, ash
     for line in found.get("stopped early", []):
         assert [int(number) for number in re.findall(r"\d+", line)] == epochs
     for line in found.get("never stopped", []):
-        assert line.startswith(f"the best 1 in {asha.get('reduction_factor', 3):g}, the front ")
+        assert line.startswith(f"the best 1 in {asha.get('reduction_factor', 3):g}, the front, ")
     if name == "ae":
         assert stages
 
@@ -89,8 +89,8 @@ def test_the_epochs_of_early_stopping_are_those_of_the_rungs(contents, name, ash
 @pytest.mark.parametrize(
     ("model", "scheduler", "expected"),
     [
-        ("ae", "median_stopping", "from epoch 14 on"),
-        ("ae", {"median_stopping": {"grace_period": 20}}, "from epoch 20 on"),
+        ("ae", "median_stopping", "from epoch 20 on"),
+        ("ae", {"median_stopping": {"grace_period": 10}}, "from epoch 10 on"),
         ("ae", {"asha": {"grace_period": 40}}, "at no epoch"),
         ("vae", {"asha": {"grace_period": 12}}, "at epoch 12 and 36"),
     ],
@@ -109,15 +109,15 @@ def test_epochs_that_an_earlier_stage_chooses_are_all_told(contents):
         "objectives": {"val/frame_mse": "min"},
         "space": {
             "vae.beta_anneal_epochs": {"grid_search": [5, 30]},
-            "max_n_epochs": {"grid_search": [40, 60]},
+            "max_n_epochs": {"grid_search": [40, 70]},
         },
     }
     second = {"name": "second", **raw["search"], "scheduler": "asha"}
     raw["search"] = {"stages": [first, second]}
     _, found = describe(raw)
-    # A third of the epochs, 14 or 20, or the end of an annealing of 30.
-    assert found["stopped early"] == ["at epoch 14 or at epoch 20 or at epoch 30"]
-    assert found["vae"] == ["up to 8 trials of up to 60 epochs"]
+    # Half the epochs, 20 or 35, or the end of an annealing of 30.
+    assert found["stopped early"] == ["at epoch 20 or at epoch 30 or at epoch 35"]
+    assert found["vae"] == ["up to 8 trials of up to 70 epochs"]
 
 
 @pytest.mark.parametrize(

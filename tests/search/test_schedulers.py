@@ -14,7 +14,6 @@ from ray.tune.schedulers import MedianStoppingRule
 from psvae_tune.config.scheduler import Asha, rungs
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha, make_scheduler
-from psvae_tune.search.selection.possible import Standing
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import TrackingTarget
@@ -25,13 +24,13 @@ from tests.support.studies import make_config, make_stage
 @pytest.mark.parametrize(
     ("grace", "factor", "anneal", "last", "expected"),
     [
-        ("anneal_end", 3, 40, 400, [134]),
-        ("anneal_end", 3, 10, 90, [30]),
-        ("anneal_end", 3, 0, 10, [4]),
-        ("anneal_end", 3, 20, 90, [30]),
+        ("anneal_end", 1.5, 40, 400, [200, 300]),
+        ("anneal_end", 3, 60, 200, [100]),
+        ("anneal_end", 3, 0, 10, [5]),
+        ("anneal_end", 3, 20, 90, [45]),
         (20, 2, 10, 100, [20, 40, 80]),
         ("anneal_end", 3, 10, 10, []),
-        ("anneal_end", 1.5, 10, 30, [10, 15, 22]),
+        ("anneal_end", 1.5, 18, 30, [18, 27]),
         (5, 3, 0, 90, [5, 15, 45]),
     ],
 )
@@ -59,7 +58,8 @@ def test_rungs_follow_from_the_stage_whatever_trials_are_left_of_it(tmp_path, al
     for epoch in range(1, 17):
         metrics = {"val/frame_mse": 1 / epoch}
         made.on_trial_result(None, trial, to_result(TrialReport("a", epoch, metrics)))
-    assert sorted(journal.rungs()) == [6, 9, 14]
+    # And half as many epochs before each rung, for the pace.
+    assert sorted(journal.standings()) == [4, 6, 8, 12]
 
 
 MSE = {"val/frame_mse": "min"}
@@ -68,32 +68,60 @@ BOTH = {**MSE, **R2}
 
 
 class Recorder(list):
-    def __call__(self, *event):
-        self.append(event)
+    def __call__(self, name, epoch, standing):
+        if epoch > 1:  # where trials are only seen, for their pace
+            self.append((name, epoch, standing))
 
 
 def stand(trial, metrics):
-    values = {key: value for key, value in metrics.items() if math.isfinite(value)}
-    return Standing(max(0.0, -metrics.get("val/room", 0)), values)
+    return {key: value for key, value in metrics.items() if math.isfinite(value)}
 
 
-def scheduler(objectives, epochs=(2, 4), factor=2, seen=None):
+def stage_of(objectives):
+    """Return a stage whose rule compares the objectives and requires units."""
+    rule = {"best": next(iter(objectives))} if len(objectives) == 1 else {"knee": list(objectives)}
+    return make_stage(
+        objectives=objectives, select={**rule, "require": {"val/active_units": ">= 1"}}
+    )
+
+
+def scheduler(objectives, epochs=(2, 4), factor=2, seen=None, n_epochs=2):
+    """Return a scheduler, by default of trials that have no time left to catch up."""
     kept = Recorder()
-    stage = make_stage(objectives=objectives)
-    return ParetoAsha(stage, stand, seen or {}, kept, list(epochs), factor), kept
+    stage = stage_of(objectives)
+    return ParetoAsha(stage, stand, seen or {}, kept, n_epochs, list(epochs), factor), kept
 
 
-NAMES = {"mse": "frame_mse", "r2": "label_r2"}
+NAMES = {"mse": "frame_mse", "r2": "label_r2", "units": "active_units"}
 
 
-def at(shortfall=0.0, **values):
+def at(units=1, **values):
     """Return a standing with values under their short names."""
-    return Standing(shortfall, {f"val/{NAMES[key]}": value for key, value in values.items()})
+    values |= {"units": units}
+    return {f"val/{NAMES[key]}": value for key, value in values.items()}
 
 
 def report(asha, name, epoch, **metrics):
-    metrics = {f"val/{NAMES.get(key, key)}": value for key, value in metrics.items()}
+    metrics = at(**metrics)
     return asha.on_trial_result(None, None, to_result(TrialReport(name, epoch, metrics)))
+
+
+def test_a_trial_that_may_catch_up_is_not_stopped():
+    """One that halves its error with a doubling of the epochs, and one that stands still."""
+    asha, _ = scheduler(MSE, epochs=(4,), factor=9, n_epochs=8)
+    for epoch in (2, 4):
+        report(asha, "first", epoch, mse=1.0)
+    for name, before, now in (("late", 4.0, 2.0), ("slow", 2.1, 2.0), ("even", 2.0, 2.0)):
+        assert report(asha, name, 2, mse=before) == "CONTINUE"
+        assert report(asha, name, 4, mse=now) == ("CONTINUE" if name == "late" else "STOP")
+
+
+def test_a_trial_whose_pace_is_unknown_goes_on():
+    """As after a crash of an earlier version, which kept rungs alone."""
+    seen = {4: {"first": at(mse=1.0), "old": at(mse=9.0)}}
+    for n_epochs, goes_on in ((8, True), (4, False)):
+        asha, _ = scheduler(MSE, epochs=(4,), factor=9, seen=seen, n_epochs=n_epochs)
+        assert asha.goes_on("old") == goes_on
 
 
 def test_nothing_is_decided_before_the_first_rung():
@@ -133,21 +161,17 @@ def test_of_a_front_none_is_stopped_however_large_the_factor():
     for i in range(6):
         assert report(asha, str(i), 2, mse=i, r2=i / 10) == "CONTINUE"
     assert report(asha, "behind", 2, mse=3.5, r2=0.3) == "STOP"
-    assert report(asha, "collapsed", 2, mse=9, r2=9, room=-1) == "STOP"
+    assert report(asha, "collapsed", 2, mse=9, r2=9, units=0) == "STOP"
     assert report(asha, "without a value", 2, mse=-1) == "STOP"
     assert all(asha.goes_on(name) for name in "012345")
 
 
 def test_what_misses_a_requirement_is_behind_what_meets_it_however_good():
     asha, kept = scheduler(MSE)
-    assert report(asha, "collapsed", 2, mse=0.0, room=-1) == "CONTINUE"
-    assert report(asha, "fine", 2, mse=9.0, room=1) == "CONTINUE"
-    assert report(asha, "collapsed", 3, mse=0.0, room=-1) == "STOP"
-    stood = Standing(1.0, {"val/frame_mse": 0.0, "val/room": -1})
-    assert kept == [
-        ("collapsed", 2, stood),
-        ("fine", 2, Standing(0.0, {"val/frame_mse": 9.0, "val/room": 1})),
-    ]
+    assert report(asha, "collapsed", 2, mse=0.0, units=0) == "CONTINUE"
+    assert report(asha, "fine", 2, mse=9.0, units=1) == "CONTINUE"
+    assert report(asha, "collapsed", 3, mse=0.0, units=0) == "STOP"
+    assert kept == [("collapsed", 2, at(mse=0.0, units=0)), ("fine", 2, at(mse=9.0))]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
@@ -204,10 +228,10 @@ def test_the_front_and_as_many_as_asked_go_on_none_before_its_better(points, fac
                 assert winner in kept
 
 
-def median(objectives=MSE, seen=None, grace=2, min_trials=2):
+def median(objectives=MSE, seen=None, grace=2, min_trials=2, n_epochs=1):
     kept = Recorder()
-    stage = make_stage(objectives=objectives)
-    return MedianStop(stage, stand, seen or {}, kept, grace, min_trials), kept
+    stage = stage_of(objectives)
+    return MedianStop(stage, stand, seen or {}, kept, n_epochs, grace, min_trials), kept
 
 
 def test_a_trial_worse_than_the_median_of_the_others_is_stopped():

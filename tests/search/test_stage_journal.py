@@ -1,13 +1,11 @@
 """The journal of a stage gives back what it was told, and what earlier versions kept."""
 
 import json
-import math
 import pickle
 import time
 
 import pytest
 
-from psvae_tune.search.selection.possible import Standing
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.tracking.folders import StudyFolder
 
@@ -55,38 +53,39 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path):
     assert journal.trial_ends() == {"a": TrialEnd("alpha", "stopped", "behind", 5, {"val/a": 0.5})}
     assert journal.suggestions() == [Suggestion({"ps_vae.alpha": 5}, "a", False, {"x": 1})]
     # Its rungs do not hold what rules compare, and trials that go on enter them anew.
-    assert journal.rungs() == {}
+    assert journal.standings() == {}
     assert journal.hours() == pytest.approx(0.3, abs=0.01)
 
 
 def test_a_journal_comes_back(tmp_path):
     journal = open_journal(tmp_path)
     told = Suggestion({"ps_vae.alpha": 5}, "a", False, {"x": 1})
-    standings = [Standing(0.0, {"val/a": 0.25}), Standing(math.inf, {}), Standing(0.5, {"b": 1.0})]
+    standings = [{"val/a": 0.25}, {}, {"b": 1.0}]
     journal.note_suggestion(told)
     for trial_id, rung, standing in zip("aba", (5, 5, 15), standings, strict=True):
-        journal.note_rung(trial_id, rung, standing)
+        journal.note_standing(trial_id, rung, standing)
     journal.note_end("a", "stopped", "behind", 15, {"val/a": 0.5})
     again = open_journal(tmp_path)
     assert again.suggestions() == [told]
-    assert again.rungs() == {5: {"a": standings[0], "b": standings[1]}, 15: {"a": standings[2]}}
+    assert again.standings() == {
+        5: {"a": standings[0], "b": standings[1]},
+        15: {"a": standings[2]},
+    }
     assert again.trial_ends() == {"a": TrialEnd("alpha", "stopped", "behind", 15, {"val/a": 0.5})}
     assert again.count_epochs() == 15
-    for line in (tmp_path / "journal.jsonl").read_text().splitlines():
-        json.loads(line, parse_constant=pytest.fail)
 
 
 @pytest.mark.parametrize("other", [("beta", "now"), ("alpha", "before")])
 def test_of_another_stage_and_of_other_settings_only_what_is_finished_counts(tmp_path, other):
     elsewhere = open_journal(tmp_path, *other)
     elsewhere.note_suggestion(Suggestion({}, "a", False))
-    elsewhere.note_rung("a", 1, Standing(0.0, {}))
+    elsewhere.note_standing("a", 1, {})
     elsewhere.note_end("a", "finished", "", 3, {})
     elsewhere.note_end("b", "stopped", "", 2, {})
     elsewhere.note_end("c", "failed", "", 2, {})
     journal = open_journal(tmp_path)
     assert set(journal.trial_ends()) == {"a"}
-    assert journal.rungs() == {}
+    assert journal.standings() == {}
     assert journal.suggestions() == []
     assert journal.count_epochs() == 0
 

@@ -1,28 +1,57 @@
 """The trials that a rule could still choose, as far as an epoch that is not the last one tells."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.config.metric_catalog import Goal, end_problem, goal_of, sign
-from psvae_tune.config.selection_rule import SelectionRule
+from psvae_tune.config.metric_catalog import Goal, end_problem, goal_of, is_metric, sign
+from psvae_tune.config.selection_rule import SelectionRule, total_shortfall
 from psvae_tune.metrics.pareto import non_dominated
+from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.ranking import tolerated
 
 Table = NDArray[np.float64]
+Standing = Mapping[str, float]
+"""Where a trial stands at an epoch: its finite best metrics so far, its hyperparameters that are
+numbers, and `N_UNSUPERVISED`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a trial stands at an epoch."""
+def prospect(before: Standing, now: Standing, n_doublings: float, n_left: float) -> Standing:
+    r"""Return where a trial would stand at its end if it went on at its pace.
 
-    shortfall: float
-    """Sum of what the trial lacks of its stage's requirements; see `total_shortfall`."""
-    values: Mapping[str, float]
-    """Finite metrics of the best epoch so far, and hyperparameters that are numbers."""
+    Each metric gains with every doubling of the epochs what it gained with the last one,
+
+    .. math:: v_{end} = v + \frac{v - v_{before}}{d} d_{left}
+
+    with :math:`d` doublings since ``before`` and :math:`d_{left}` until the end. Learning slows
+    down, so that a trial seldom does better. A metric that became worse stays as it is.
+
+    Parameters
+    ----------
+    before, now
+        Standings of the trial at two epochs.
+    n_doublings
+        Binary logarithm of the ratio of the two epochs.
+    n_left
+        The same from the later epoch to the end of the training.
+    """
+    values = dict(now)
+    for key, value in now.items():
+        if is_metric(key) and key in before:
+            toward = sign(goal_of(key))
+            gain = max(toward * (before[key] - value), 0.0)
+            values[key] = value - toward * gain * n_left / n_doublings
+    return values
+
+
+def shortfalls(standings: Sequence[Standing], rule: SelectionRule) -> Table:
+    """Return the sum of what each trial lacks of the requirements that are known by now."""
+    known = {key: bound for key, bound in rule.require.items() if end_problem(key) is None}
+    return np.array(
+        [total_shortfall(known, one, int(one.get(N_UNSUPERVISED, 0))) for one in standings]
+    )
 
 
 def could_be_chosen(standings: Sequence[Standing], rule: SelectionRule) -> NDArray[np.bool_]:
@@ -47,9 +76,8 @@ def could_be_chosen(standings: Sequence[Standing], rule: SelectionRule) -> NDArr
     objectives = {key: goal_of(key) for key in rule.objectives}
     known_now = takewhile(lambda item: end_problem(item[0]) is None, rule.then.items())
     costs, ties = (cost_table(standings, goals) for goals in (objectives, dict(known_now)))
-    shortfalls = np.array([standing.shortfall for standing in standings])
     is_whole = np.isfinite(costs).all(axis=1) & np.isfinite(ties).all(axis=1)
-    rows = np.flatnonzero(is_whole & (shortfalls <= 0))
+    rows = np.flatnonzero(is_whole & (shortfalls(standings, rule) <= 0))
     found = np.zeros(len(standings), dtype=bool)
     if len(rows):
         found[rows] = _unbeaten(costs[rows], ties[rows], rule)
@@ -64,8 +92,8 @@ def cost_table(standings: Sequence[Standing], goals: Mapping[str, Goal]) -> Tabl
     table = np.full((len(standings), len(goals)), np.inf)
     for row, standing in enumerate(standings):
         for column, (key, goal) in enumerate(goals.items()):
-            if key in standing.values:
-                table[row, column] = sign(goal) * standing.values[key]
+            if key in standing:
+                table[row, column] = sign(goal) * standing[key]
     return table
 
 

@@ -11,7 +11,7 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
-from psvae_tune.search.selection.possible import Standing, could_be_chosen
+from psvae_tune.search.selection.possible import could_be_chosen, prospect
 from psvae_tune.search.selection.select import select
 from psvae_tune.search.successive_halving import (
     count_survivors,
@@ -75,9 +75,8 @@ def shortfall(trial, rule):
     return total_shortfall(rule.require, trial.metrics, 2)
 
 
-def stand(trial, rule):
-    numbers = {key: trial.params[key] for key in ("ps_vae.alpha", "n_ae_latents")}
-    return Standing(shortfall(trial, rule), {**trial.metrics, **numbers})
+def stand(trial):
+    return {**trial.params, **trial.metrics}
 
 
 def can_choose(trials, rule):
@@ -99,7 +98,7 @@ def test_what_is_left_out_is_chosen_from_no_larger_set(rule):
                 chosen[frozenset(rows)] = select(members, rule).chosen
         for rows in sets:
             members = [trials[row] for row in sorted(rows)]
-            possible = could_be_chosen([stand(trial, rule) for trial in members], rule)
+            possible = could_be_chosen([stand(trial) for trial in members], rule)
             left_out = {
                 trial.trial_id for trial, kept in zip(members, possible, strict=True) if not kept
             }
@@ -118,7 +117,7 @@ def test_a_metric_of_the_end_decides_nothing_before():
         }
     )
     values = [(0.010, 1), (0.0119, 2), (0.0121, 1)]
-    standings = [Standing(0.0, {MSE: mse, "ps_vae.alpha": alpha}) for mse, alpha in values]
+    standings = [{MSE: mse, "ps_vae.alpha": alpha} for mse, alpha in values]
     assert could_be_chosen(standings, rule).tolist() == [True, True, False]
 
 
@@ -126,8 +125,19 @@ def test_a_tolerance_by_seeds_is_not_known_before_the_end():
     within = {"metric": MSE, "tolerance": "one_standard_error"}
     rule = parse_rule({"within": within, "then": {"ps_vae.alpha": "min"}})
     values = [(0.010, 2), (0.5, 1), (0.5, 3)]
-    standings = [Standing(0.0, {MSE: mse, "ps_vae.alpha": alpha}) for mse, alpha in values]
+    standings = [{MSE: mse, "ps_vae.alpha": alpha} for mse, alpha in values]
     assert could_be_chosen(standings, rule).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "expected"),
+    [(MSE, (0.04, 0.03), 0.01), (MSE, (0.03, 0.04), 0.04), (R2, (0.5, 0.6), 0.8)],
+)
+def test_a_prospect_goes_on_at_the_last_pace(key, values, expected):
+    """From epoch 10 to 20, and then to 80: two doublings at the gain of one."""
+    before, now = ({key: value, "ps_vae.alpha": 5.0} for value in values)
+    found = prospect(before, now, 1.0, 2.0)
+    assert found == {key: pytest.approx(expected), "ps_vae.alpha": 5.0}
 
 
 def make_stage(rule, rng):
@@ -170,10 +180,7 @@ def test_with_perfect_rungs_the_stage_chooses_what_it_would_choose_without(rule,
             continue
         stage = make_stage(rule, rng)
 
-        def stand_of(trial, metrics):
-            return stand(trial, rule)
-
-        given = (stage, stand_of, {}, lambda *event: None)
+        given = (stage, lambda trial, metrics: stand(trial), {}, lambda *event: None, 6)
         if kind == "asha":
             scheduler = ParetoAsha(*given, [2, 4], 3)
         elif len(stage.objectives) == 1:
