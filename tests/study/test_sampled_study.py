@@ -106,7 +106,8 @@ def test_a_sampled_study_whose_driver_is_killed_ends_as_if_it_had_not_been(tmp_p
 
 def test_only_the_survivors_of_shorter_schedules_train_in_full(tmp_path):
     grid = {"ps_vae.alpha": {"grid_search": [1, 10, 100, 1000]}}
-    search = {"space": grid, "objectives": {"val/frame_mse": "min", "val/label_r2": "max"}}
+    objectives = {"val/frame_mse": "min", "val/label_r2": "max"}
+    search = {"space": grid, "objectives": objectives, "select": {"best": "val/label_r2"}}
     write_demo(tmp_path / "demo.h5", n_clips=12, clip_length=20, size=16)
     raw = {**STUDY, "search": {**search, "fidelity": {"schedule": {"reduction_factor": 2}}}}
     file = tmp_path / "study.yaml"
