@@ -116,6 +116,8 @@ N_UNSUPERVISED = {
 """Smallest number of unsupervised latents with which a metric exists; 0 for all others."""
 N_LABELS = {"dci_disentanglement": 2, "dci_completeness": 2, "dci_informativeness": 2}
 """Smallest number of labels with which a metric exists, beside ``recorded_labels``."""
+N_LATENTS = {"mig": 2, "sap": 2}
+"""Smallest number of supervised and unsupervised latents together with which a metric exists."""
 
 CAPABILITIES: dict[Capability, str] = {
     "background": "background latents",
@@ -226,6 +228,9 @@ def recording_problem(
             f"needs {pluralise(needed, 'unsupervised latent')}, got {key!r} with "
             f"{n_unsupervised}; a larger n_ae_latents has more"
         )
+    n_latents = n_unsupervised + model.count_supervised(n_labels)
+    if n_latents < (needed := N_LATENTS.get(name, 0)):
+        return f"needs {pluralise(needed, 'latent')}, got {key!r} with {n_latents}"
     if 0 < n_labels < (needed := N_LABELS.get(name, 0)):
         return f"needs {pluralise(needed, 'label')}, got {key!r} with {n_labels}"
     metric = find_metric(key)

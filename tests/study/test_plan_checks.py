@@ -165,6 +165,18 @@ def test_a_rule_needs_latents_that_a_trial_can_have(make_session, rule, needed, 
         make_plan(raw, "file")
 
 
+@pytest.mark.parametrize("key", ["val/mig", "val/sap"])
+@pytest.mark.parametrize("n_latents", [1, 2])
+def test_a_lead_over_the_next_latent_needs_two(make_session, key, n_latents):
+    raw = study([make_session("a")], {"model_class": "ae", "n_ae_latents": n_latents})
+    raw["search"]["select"] = {"best": key}
+    if n_latents == 1:
+        with pytest.raises(ConfigError, match=f"needs 2 latents, got '{key}' with 1"):
+            make_plan(raw, "file")
+    else:
+        make_plan(raw, "file")
+
+
 def test_every_trial_needs_the_metric_of_its_best_epoch(make_session):
     path = make_session("a")
     space = {"n_ae_latents": {"grid_search": [3, 4]}}
