@@ -132,6 +132,19 @@ def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None)
     return study
 
 
+def read_stages(contents: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """Return the stages of a study that has begun, from the contents of its file.
+
+    They were checked when it began. They are not checked again, because an earlier version may
+    have taken what this one refuses; settings that no longer exist are left out.
+    """
+    search = resolve_counts(contents["search"], None)
+    return tuple(
+        Stage.model_validate({k: value for k, value in raw.items() if k in Stage.model_fields})
+        for raw in search.get("stages", [search])
+    )
+
+
 def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
     """Return the valid stages, each with its place in the file. Side effects: adds problems."""
     if not isinstance(raw, Mapping) or not raw:

@@ -13,7 +13,7 @@ import yaml
 from psvae_tune.config.metric_catalog import METRICS, Goal
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.study import parse_study
+from psvae_tune.config.study import read_stages
 from psvae_tune.config.wording import name_trial
 from psvae_tune.errors import StorageError, StudyError, TrackingError, UserError, nearest
 from psvae_tune.results.trial_record import (
@@ -56,7 +56,7 @@ class LoggedStudy:
         raw = self.read_artifact(self.run_id, "study.yaml")
         if raw is None:
             return ()
-        return parse_study(yaml.safe_load(raw), f"study.yaml of {self.name}").stages
+        return read_stages(yaml.safe_load(raw))
 
     @cached_property
     def selection(self) -> Mapping[str, Any]:

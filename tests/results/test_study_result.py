@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import yaml
 
 import psvae_tune as pt
 from psvae_tune.data.demo import write_demo
@@ -108,3 +109,27 @@ def test_a_study_without_trials_says_so(tmp_path):
     assert "Nothing is recommended yet" in result.explain()[0]
     with pytest.raises(pt.PsvaeTuneError, match="has no chosen trial yet"):
         result.best_model()
+
+
+def test_a_study_of_an_earlier_version_is_opened_as_it_was(folder):
+    """Its file holds a setting that is gone, and compares what may not be compared any more."""
+    write_demo(folder / "old.h5", n_clips=10, clip_length=12)
+    study = log_study(folder, folder / "old.h5", "old")
+    contents = yaml.safe_load(study.read_artifact(study.run_id, "study.yaml"))
+    contents["search"] |= {
+        "constraints": {"val/label_r2": ">= 0.1"},
+        "objectives": {"test/frame_mse": "min", "val/label_r2": "max"},
+    }
+    StudyRun(study.target, study.run_id).log_text(yaml.safe_dump(contents), "study.yaml")
+    old = pt.open_study("old", output=folder)
+    assert list(old.pareto_front().index) == list(study_front(old))
+    assert b"alpha=10" in old.report(folder / "old.html")
+
+
+def study_front(result):
+    table = result.trials()
+    errors, r2s = table["test/frame_mse"], table["best/label_r2"]
+    for name in table.index:
+        dominates = (errors <= errors[name]) & (r2s >= r2s[name])
+        if not (dominates & ((errors < errors[name]) | (r2s > r2s[name]))).any():
+            yield name
