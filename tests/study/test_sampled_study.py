@@ -14,15 +14,18 @@ from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
-from tests.support.tiny_study import STUDY, command, finish, runs_of, wait_for
+from tests.support.tiny_study import LEARNING_RATES, STUDY, command, finish, runs_of, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEARCH = {
     "algorithm": "optuna",
     "num_trials": 10,
-    "space": {"ps_vae.alpha": {"loguniform": [1, 1000]}, "ps_vae.beta": {"choice": [1, 5, 10]}},
-    "points_to_evaluate": [{"ps_vae.alpha": 50, "ps_vae.beta": 1}],
+    "space": {
+        "ps_vae.alpha": {"loguniform": [1, 1000]},
+        "learning_rate": {"choice": LEARNING_RATES},
+    },
+    "points_to_evaluate": [{"ps_vae.alpha": 50, "learning_rate": LEARNING_RATES[0]}],
     "objectives": {"val/frame_mse": "min", "val/label_r2": "max"},
     "select": {"knee": ["val/frame_mse", "val/label_r2"], "require": {"val/label_r2": ">= -1"}},
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from psvae_tune.data.session_file import read_session
-from tests.support.tiny_study import command, finish, make_study, runs_of
+from tests.support.tiny_study import LEARNING_RATES, command, finish, make_study, runs_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,7 +29,9 @@ def test_sixteen_trials_leave_sixteen_ended_runs_and_one_study(sixteen):
     trials, (study,) = runs_of(folder, "trial"), runs_of(folder, "study")
     assert len(trials) == 16
     assert {run.info.status for run in [*trials, study]} == {"FINISHED"}
-    assert {run.info.run_name for run in trials} == {f"alpha={1 + 10 * i}" for i in range(16)}
+    assert {run.info.run_name for run in trials} == {
+        f"learning_rate={rate:g} alpha={1 + 10 * i}" for i in range(8) for rate in LEARNING_RATES
+    }
     stopped = [run for run in trials if "test/label_r2" not in run.data.metrics]
     assert 0 < len(stopped) < 16
     for run in trials:

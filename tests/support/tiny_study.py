@@ -29,11 +29,12 @@ STUDY = {
     },
     "training": {"max_n_epochs": 8, "learning_rate": 0.003, "checkpoint_every": 2},
     "search": {
-        "space": {"ps_vae.alpha": {"grid_search": [1 + 10 * i for i in range(16)]}},
+        "space": {"ps_vae.alpha": {"grid_search": [1 + 10 * i for i in range(8)]}},
         "objectives": {"val/frame_mse": "min", "val/label_r2": "max"},
-        "scheduler": {"asha": {"grace_period": "anneal_end", "reduction_factor": 2}},
     },
 }
+
+LEARNING_RATES = [0.003, 1e-06]
 
 
 def command(folder: Path, *arguments: str, environment=None, **options) -> subprocess.Popen:
@@ -63,8 +64,10 @@ def make_study(folder: Path, n_trials: int, **training) -> Path:
     grid = raw["search"]["space"]["ps_vae.alpha"]
     grid["grid_search"] = grid["grid_search"][:n_trials]
     raw["training"] |= training
-    if not training.get("keep_scheduler", n_trials == 16):
-        del raw["search"]["scheduler"]
+    if n_trials == 16:
+        # Half of them learn nothing, and cannot catch up.
+        raw["search"]["space"]["learning_rate"] = {"grid_search": LEARNING_RATES}
+        raw["search"]["scheduler"] = {"asha": {"reduction_factor": 2}}
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(raw))
     return path
