@@ -61,7 +61,7 @@ STUDY = {
             {
                 "name": "beta",
                 "space": {"ps_vae.beta": {"grid_search": [1, 5]}},
-                "objectives": {"val/latent_correlation": "min"},
+                "objectives": {"val/tc": "min"},
             },
         ]
     },

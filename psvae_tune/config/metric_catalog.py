@@ -42,19 +42,27 @@ METRICS: dict[str, Metric] = {
     "label_r2": _metric("max", "pooled, masked, variance-weighted R2 of the labels", "labels_hat"),
     "label_mse": _metric("min", "masked mean squared error of the labels", "labels_hat"),
     "latent_correlation": _metric(
-        "min", "mean absolute correlation over pairs of unsupervised latents"
+        "min",
+        "mean absolute correlation over pairs of active unsupervised latents, "
+        "in the split and in training clips",
     ),
-    "hsic": _end("min", "mean normalised HSIC over pairs of unsupervised latents"),
-    "gaussian_tc": _metric("min", "Gaussian total correlation of the unsupervised means"),
-    "active_units": _metric("max", "unsupervised latents with mean KL above 0.01", "posterior"),
+    "hsic": _end("min", "mean normalised HSIC above chance over the same pairs and frames"),
+    "gaussian_tc": _metric(
+        "min", "Gaussian total correlation of the same latents and frames, per pair"
+    ),
+    "active_units": _metric(
+        "max", "unsupervised latents with mean KL above 0.01 over the same frames", "posterior"
+    ),
     "leak_r2": _end(
-        "min", "ridge R2 of the labels from the unsupervised latents", "recorded_labels"
+        "min", "ridge R2 of the labels from the active unsupervised latents", "recorded_labels"
     ),
     "session_accuracy_u": _end(
-        "min", "session classified from the unsupervised latents", "sessions"
+        "min",
+        "session classified from the active unsupervised latents, at least chance",
+        "sessions",
     ),
     "session_accuracy_b": _end(
-        "max", "session classified from the background latents", "background"
+        "max", "session classified from the background latents, at least chance", "background"
     ),
     "mig": _end("max", "mutual information gap of the labels", "recorded_labels"),
     "sap": _end("max", "separated attribute predictability", "recorded_labels"),
@@ -62,10 +70,12 @@ METRICS: dict[str, Metric] = {
     "dci_completeness": _end("max", "each label needs one latent", "recorded_labels"),
     "dci_informativeness": _end("max", "R2 of the labels from all latents", "recorded_labels"),
     "traversal_concentration": _end(
-        "max", "how narrowly an unsupervised latent changes the frame, mean over latents"
+        "max",
+        "how narrowly an active unsupervised latent changes the frame, mean over latents",
     ),
     "traversal_overlap": _end(
-        "min", "how far unsupervised latents change the same pixels, mean over pairs"
+        "min",
+        "how far active unsupervised latents change the same pixels, mean over pairs",
     ),
     "frames_nll": _metric("min", "negative log-likelihood of the frames", "posterior"),
     "labels_nll": _metric(
@@ -116,8 +126,17 @@ N_UNSUPERVISED = {
 """Smallest number of unsupervised latents with which a metric exists; 0 for all others."""
 N_LABELS = {"dci_disentanglement": 2, "dci_completeness": 2, "dci_informativeness": 2}
 """Smallest number of labels with which a metric exists, beside ``recorded_labels``."""
-N_LATENTS = {"mig": 2, "sap": 2}
-"""Smallest number of supervised and unsupervised latents together with which a metric exists."""
+N_LATENTS = {
+    "mig": 2,
+    "sap": 2,
+    "dci_disentanglement": 2,
+    "dci_completeness": 2,
+    "dci_informativeness": 2,
+}
+"""Smallest number of supervised and unsupervised latents together with which a metric exists.
+
+A fit lacks it, and those of `N_UNSUPERVISED`, if too few of its unsupervised latents are active.
+"""
 
 CAPABILITIES: dict[Capability, str] = {
     "background": "background latents",

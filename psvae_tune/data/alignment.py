@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.metrics.label_prediction import leak_r2
+from psvae_tune.metrics.label_prediction import leak_r2, predict_by_ridge
 
 SIDE = 16
 """Height and width, in cells, that frames are reduced to before the regression."""
@@ -96,7 +96,7 @@ def measure_lag(
             ):
                 part.append(array)
         z0, z1, y0, y1, m0, m1 = (np.concatenate(part) for part in parts)
-        scores.append(leak_r2(z0, y0, z1, y1, m0, m1) or 0.0)
+        scores.append(leak_r2(y1, predict_by_ridge(z0, y0, z1, m0), m1) or 0.0)
     return LagCurve(lags, tuple(scores))
 
 

@@ -44,7 +44,7 @@ def label_r2(labels: Floats, labels_hat: Floats, label_mask: Mask | None = None)
     LabelR2 or None
         None where no label has a variance to explain
     """
-    r2, variance = _score_labels(labels, labels_hat, valid_entries(labels, label_mask))
+    r2, variance = score_labels(labels, labels_hat, label_mask)
     scored = variance > 0
     if not scored.any():
         return None
@@ -75,61 +75,89 @@ def label_mse(labels: Floats, labels_hat: Floats, label_mask: Mask | None = None
     return float(np.mean(error**2))
 
 
-def leak_r2(
+def predict_by_ridge(
     latents_train: Floats,
     labels_train: Floats,
     latents: Floats,
-    labels: Floats,
     label_mask_train: Mask | None = None,
-    label_mask: Mask | None = None,
-) -> float | None:
-    r"""Return the R² of ridge regression from the unsupervised latents to the labels.
+) -> NDArray[np.float64]:
+    r"""Return the labels that ridge regression reads from latents.
 
     For each label, over its valid training frames and with standardised latents :math:`Z`,
 
     .. math:: w = (Z^\top Z + I)^{-1} Z^\top (y - \bar y)
 
-    is scored by R² on the other split. A negative R² of a label counts as 0, because a fit that
-    fails on new frames shows no less than no leakage. Labels are weighted by their variance.
-
     Parameters
     ----------
     latents_train, latents
-        (frame, latent) of the unsupervised latents; to fit on and to score
-    labels_train, labels
-        (frame, label) of the same frames
-    label_mask_train, label_mask
+        (frame, latent) to fit on, and to read from
+    labels_train
+        (frame, label) of the training frames
+    label_mask_train
         (frame, label), 0 where an entry is not valid; None where all are
 
     Returns
     -------
-    float or None
-        Score in [0, 1]; None without latents or where no label can be fitted and scored
+    NDArray
+        (frame, label); nan for a label without a valid training frame
     """
-    if latents.shape[1] == 0:
-        return None
-    valid_train = valid_entries(labels_train, label_mask_train)
-    valid = valid_entries(labels, label_mask) & valid_train.any(axis=0)
-    labels_hat = np.zeros(labels.shape)
-    for label in np.flatnonzero(valid_train.any(axis=0)):
-        rows = valid_train[:, label]
+    valid = valid_entries(labels_train, label_mask_train)
+    labels_hat = np.full((len(latents), labels_train.shape[1]), np.nan)
+    for label in np.flatnonzero(valid.any(axis=0)):
+        rows = valid[:, label]
         z = standardise(latents_train[rows])
         y = np.asarray(labels_train[rows, label], dtype=np.float64)
         weights = np.linalg.solve(
             z.T @ z + _RIDGE_PENALTY * np.eye(z.shape[1]), z.T @ (y - y.mean())
         )
         labels_hat[:, label] = standardise(latents, latents_train[rows]) @ weights + y.mean()
-    r2, variance = _score_labels(labels, labels_hat, valid)
+    return labels_hat
+
+
+def leak_r2(labels: Floats, labels_hat: Floats, label_mask: Mask | None = None) -> float | None:
+    """Return the R² of labels that were read from the unsupervised latents.
+
+    A negative R² of a label counts as 0, because a fit that fails on new frames shows no less
+    than no leakage. Labels are weighted by their variance.
+
+    Parameters
+    ----------
+    labels, labels_hat
+        (frame, label); the latter from `predict_by_ridge`, fitted on other frames
+    label_mask
+        (frame, label), 0 where an entry is not valid; None where all are
+
+    Returns
+    -------
+    float or None
+        Score in [0, 1]; None where no label can be fitted and scored
+    """
+    is_scored = valid_entries(labels, label_mask) & ~np.isnan(labels_hat)
+    r2, variance = score_labels(labels, labels_hat, is_scored)
     scored = variance > 0
     if not scored.any():
         return None
     return float(np.average(np.maximum(r2[scored], 0.0), weights=variance[scored]))
 
 
-def _score_labels(
-    labels: Floats, labels_hat: Floats, valid: NDArray[np.bool_]
+def score_labels(
+    labels: Floats, labels_hat: Floats, label_mask: Mask | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return R² (nan where undefined) and variance (0 where undefined), each (label,)."""
+    """Return R² and variance of each label over its valid frames.
+
+    Parameters
+    ----------
+    labels, labels_hat
+        (frame, label)
+    label_mask
+        (frame, label), 0 where an entry is not valid; None where all are
+
+    Returns
+    -------
+    tuple
+        R² (label,), nan for a label that does not vary, and variance (label,), 0 there
+    """
+    valid = valid_entries(labels, label_mask)
     n_labels = labels.shape[1]
     r2, variance = np.full(n_labels, np.nan), np.zeros(n_labels)
     for label in range(n_labels):

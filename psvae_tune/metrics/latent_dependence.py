@@ -1,8 +1,9 @@
 """Measure how far unsupervised latents depend on each other, and how many of them are in use.
 
-A latent that is constant over the frames depends on nothing and scores 0 with every other
-latent. Read these metrics together with `active_units`, which does not count such a latent.
-The measures of dependence are None with fewer than two latents or two frames.
+The measures of dependence are meant for the latents that `find_active` finds: the signal of a
+collapsed latent is tiny, yet may correlate perfectly with another one. They are None with fewer
+than two latents or two frames, because nothing is left to compare. Each is a mean over pairs, so
+that it compares between numbers of latents.
 """
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from psvae_tune.metrics.arrays import Floats, standardise
 
-_N_FRAMES_HSIC = 500
+MIN_KL = 0.01
+"""Mean KL in nats above which a latent is active."""
+_N_FRAMES_HSIC = 250
 
 
 def latent_correlation(latents: Floats) -> float | None:
@@ -39,13 +42,14 @@ def latent_correlation(latents: Floats) -> float | None:
 
 
 def gaussian_tc(latents: Floats) -> float | None:
-    r"""Return the total correlation of a Gaussian with the covariance of the latents.
+    r"""Return the total correlation of a Gaussian with the covariance of the latents, per pair.
 
-    .. math:: \tfrac12 \Big(\sum_i \log \Sigma_{ii} - \log\det\Sigma\Big)
-              = -\tfrac12 \log\det R
+    .. math:: \frac{2}{D(D-1)} \cdot \tfrac12 \Big(\sum_i \log \Sigma_{ii} - \log\det\Sigma\Big)
+              = \frac{-\log\det R}{D(D-1)}
 
     with :math:`R` the correlation matrix. Its eigenvalues are kept above machine precision, so
-    that two equal latents score about 18 nats instead of infinity.
+    that two equal latents score about 18 nats instead of infinity. The total correlation of weak
+    correlations, chance included, grows with the number of pairs, and is flat after the division.
 
     Parameters
     ----------
@@ -64,43 +68,49 @@ def gaussian_tc(latents: Floats) -> float | None:
     """
     if min(latents.shape) < 2:
         return None
+    n_latents = latents.shape[1]
     eigenvalues = np.linalg.eigvalsh(_correlation_matrix(latents))
     log_det = np.log(np.maximum(eigenvalues, np.finfo(np.float64).eps)).sum()
-    return max(0.0, -0.5 * float(log_det))
+    return max(0.0, -float(log_det) / (n_latents * (n_latents - 1)))
 
 
 def hsic(latents: Floats) -> float | None:
     r"""Return the mean normalised Hilbert-Schmidt independence criterion over pairs of latents.
 
-    .. math:: \frac{\langle \bar K_i, \bar K_j \rangle}
-                   {\|\bar K_i\| \, \|\bar K_j\|},
+    .. math:: \frac{\langle \tilde K_i, \tilde K_j \rangle}
+                   {\|\tilde K_i\| \, \|\tilde K_j\|},
               \qquad K_i(t, s) = \exp\Big(-\frac{(z_{ti} - z_{si})^2}{2\sigma_i^2}\Big)
 
-    with :math:`\bar K` centred over rows and columns and :math:`\sigma_i` the median distance
-    between two frames. It is 0 only for independent latents; the estimate is biased upwards by
-    about 1/frames. Longer splits are thinned evenly to 500 frames, which bounds the cost.
+    with :math:`\sigma_i` the median distance between two frames and :math:`\tilde K` the kernel
+    centred over rows and columns, minus the mean of every circular diagonal :math:`s - t`.
+    Smooth latents look dependent by chance, since near frames are alike in all of them. That
+    level is the mean over circular shifts of one latent against the other, which keep its memory.
+    It equals the product of the means of the diagonals, so that the subtraction removes it. It is
+    thus 1 for equal latents, and 0 in expectation for independent ones. Longer splits are thinned
+    evenly to 250 frames, which bounds the cost: near frames tell little that is new.
 
     Parameters
     ----------
     latents
-        (frame, latent) of posterior means
+        (frame, latent) of posterior means, in the order of time
 
     Returns
     -------
     float or None
-        Score in [0, 1]
+        Score in [0, 1]; a mean below 0 counts as 0
 
     References
     ----------
     Gretton et al. (2005), Measuring statistical dependence with Hilbert-Schmidt norms.
     Cortes et al. (2012), Algorithms for learning kernels based on centered alignment.
+    Chwialkowski and Gretton (2014), A kernel independence test for random processes.
     """
     if min(latents.shape) < 2:
         return None
     n_frames = min(len(latents), _N_FRAMES_HSIC)
     rows = np.linspace(0, len(latents) - 1, n_frames).round().astype(int)
     kernels = np.stack([_unit_kernel(column) for column in standardise(latents[rows]).T])
-    return _mean_over_pairs(np.clip(kernels @ kernels.T, 0.0, 1.0))
+    return max(0.0, _mean_over_pairs(np.minimum(kernels @ kernels.T, 1.0)))
 
 
 def mean_kl(mean: Floats, logvar: Floats) -> NDArray[np.float64]:
@@ -123,22 +133,25 @@ def mean_kl(mean: Floats, logvar: Floats) -> NDArray[np.float64]:
     return np.asarray(0.5 * (mean**2 + np.expm1(logvar) - logvar).mean(axis=0))
 
 
-def active_units(mean: Floats, logvar: Floats, threshold: float = 0.01) -> int:
-    """Return how many latents carry information: those with a mean KL above the threshold.
+def find_active(mean: Floats, logvar: Floats) -> NDArray[np.bool_]:
+    """Return which latents carry information: those with a mean KL above `MIN_KL`.
 
     Parameters
     ----------
     mean, logvar
         (frame, latent); ``logvar`` is the log variance
-    threshold
-        Nats
+
+    Returns
+    -------
+    NDArray
+        (latent,)
 
     References
     ----------
     Duan et al. (2020), Unsupervised model selection for variational disentangled
     representation learning, arXiv:1905.12614.
     """
-    return int(np.count_nonzero(mean_kl(mean, logvar) > threshold))
+    return np.asarray(mean_kl(mean, logvar) > MIN_KL)
 
 
 def _correlation_matrix(latents: Floats) -> NDArray[np.float64]:
@@ -153,7 +166,10 @@ def _mean_over_pairs(matrix: NDArray[np.float64]) -> float:
 
 
 def _unit_kernel(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the centred Gaussian kernel of one latent as a flat unit vector, or zeros."""
+    """Return the kernel of one latent as a flat unit vector, or zeros.
+
+    Entry (t, lag) is the kernel of frames t and t + lag, less what depends on the lag alone.
+    """
     distance = np.abs(values[:, None] - values[None, :])
     off_diagonal = distance[np.triu_indices(len(values), k=1)]
     # The median is 0 where most frames share one value; the mean is 0 only where all do.
@@ -163,4 +179,11 @@ def _unit_kernel(values: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel = np.exp(-0.5 * (distance / bandwidth) ** 2)
     kernel -= kernel.mean(axis=0)
     kernel -= kernel.mean(axis=1, keepdims=True)
-    return np.asarray((kernel / np.linalg.norm(kernel)).ravel())
+    frames = np.arange(len(values))
+    by_lag = np.take_along_axis(kernel, (frames[:, None] + frames) % len(values), axis=1)
+    by_lag -= by_lag.mean(axis=0)
+    norm = np.linalg.norm(by_lag)
+    # Of a latent that only alternates between two values, nothing is left but rounding errors.
+    if norm < 1e-9 * len(values):
+        return np.zeros(distance.size)
+    return np.asarray((by_lag / norm).ravel())

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.metrics.arrays import Floats, standardise
+from psvae_tune.metrics.latent_dependence import MIN_KL
 
-_MIN_KL = 0.01
 _LASSO_PENALTY = 0.1
 
 
@@ -42,8 +42,8 @@ def udr(
             \Big\langle \frac{(\max_b R_{ab})^2}{\sum_b R_{ab}} \Big\rangle_a \Big],
         \qquad \mathrm{UDR}_i = \operatorname{median}_{j \ne i} s(R^{ij})
 
-    Latents with a mean KL below 0.01 are left out; a pair in which one fit has no other
-    latents scores 0. Unlike a correlation between latents, it sees their rotation.
+    Only active latents count, those with a mean KL above `MIN_KL`; a pair in which one fit has
+    none scores 0. Unlike a correlation between latents, it sees their rotation.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def udr(
     if n_fits < 2 or len(latents_by_fit[0]) < 2:
         return None
     active = [
-        standardise(latents[:, np.asarray(kl) >= _MIN_KL])
+        standardise(latents[:, np.asarray(kl) > MIN_KL])
         for latents, kl in zip(latents_by_fit, kl_by_fit, strict=True)
     ]
     strength = {"lasso": _lasso_strength, "spearman": _spearman_strength}[method]

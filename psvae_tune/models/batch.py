@@ -58,8 +58,12 @@ class Batch:
 
     def frame(self, row: int) -> Self:
         """Return one frame as a batch."""
+        return self.select(slice(row, row + 1))
+
+    def select(self, rows: slice) -> Self:
+        """Return some of the frames as a batch."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        return replace(self, **{k: v[row : row + 1] for k, v in fields.items() if v is not None})
+        return replace(self, **{k: v[rows] for k, v in fields.items() if v is not None})
 
 
 def expand_sessions(session_index: ArrayLike | int, n_frames: int, n_sessions: int) -> Tensor:

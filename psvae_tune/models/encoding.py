@@ -24,6 +24,8 @@ class Encoding:
 
     latents: Floats
     """(frame, latent): posterior means, in the coordinates of the model's partition."""
+    logvar: Floats | None
+    """(frame, latent): log variance; None for a model without a posterior."""
     labels_hat: Floats | None
     """(frame, label), standardised; None where the model predicts no labels."""
 
@@ -46,15 +48,17 @@ def encode(model: Model, batches: Iterable[Batch]) -> Encoding:
     """
     model.eval()
     latents: list[Tensor] = []
+    logvar: list[Tensor | None] = []
     labels_hat: list[Tensor | None] = []
     for batch in batches:
-        mean = model.encode(batch.frames, batch.labels_sc, batch.session_index).mean
-        latents.append(model.to_partition(mean))
-        labels_hat.append(model.predict_labels(mean))
+        q = model.encode(batch.frames, batch.labels_sc, batch.session_index)
+        latents.append(model.to_partition(q.mean))
+        logvar.append(q.logvar)
+        labels_hat.append(model.predict_labels(q.mean))
     found = join(latents)
     if found is None:
         raise DataError("frames", "must be at least one, got none")
-    return Encoding(found, join(labels_hat))
+    return Encoding(found, join(logvar), join(labels_hat))
 
 
 def join(parts: Sequence[Tensor | None]) -> Floats | None:

@@ -1,5 +1,6 @@
 """Score a model on a whole split, from posterior means, in the same way for every trial."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from psvae_tune.data.session import SplitName
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
-from psvae_tune.metrics.latent_dependence import active_units, gaussian_tc, latent_correlation
+from psvae_tune.metrics.latent_dependence import find_active, gaussian_tc, latent_correlation
+from psvae_tune.metrics.sampling_error import Clips, frames_of
 from psvae_tune.models.batch import Batch, Prediction
-from psvae_tune.models.encoding import join
+from psvae_tune.models.encoding import Encoding, encode, join
 from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.training.batches import PreparedData
@@ -20,6 +22,10 @@ EVALUATION_SEED = 0
 """Seed of the draw that the decomposed KL needs; the same draw keeps epochs comparable."""
 MAX_TRIPLET_FRAMES = 2000
 """Number of frames, spread over a split, that the triplet loss compares pair by pair."""
+N_LATENT_CLIPS = 64
+"""Number of clips over which the dependence of latents is measured, if there are so many."""
+LATENT_STEP = 4
+"""Distance in frames between those looked at there; frames that are nearer tell little new."""
 
 
 Array = NDArray[Any]
@@ -38,11 +44,50 @@ class SplitTargets:
 
 
 @dataclass(frozen=True, slots=True)
+class UnsupervisedLatents:
+    """Unsupervised latents of evenly spaced frames of some clips, one clip after another."""
+
+    mean: Array
+    """(frame, latent)."""
+    logvar: Array | None
+    """(frame, latent); None for a model without a posterior."""
+    clip_lengths: tuple[int, ...]
+
+    def select(self, clips: Clips) -> "UnsupervisedLatents":
+        """Return the latents of clips, which may repeat."""
+        rows = frames_of(clips, self.clip_lengths)
+        logvar = None if self.logvar is None else self.logvar[rows]
+        return UnsupervisedLatents(
+            self.mean[rows], logvar, tuple(self.clip_lengths[clip] for clip in clips)
+        )
+
+    @property
+    def is_active(self) -> NDArray[np.bool_]:
+        """(latent,): whether it carries information, which is not known without a posterior."""
+        if self.logvar is None:
+            return np.ones(self.mean.shape[1], dtype=bool)
+        return find_active(self.mean, self.logvar)
+
+    @property
+    def active(self) -> Array:
+        """(frame, latent): the means of those that are active."""
+        return self.mean[:, self.is_active]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Output of a model for a split, one clip after another, and its metrics."""
 
     metrics: dict[str, float]
     """Keys with the split, as in `metric_catalog`."""
+    terms: Mapping[str, Array]
+    """(clip,): the terms of the objective that one clip has, and their weighted sum ``loss``."""
+    squared_error: Array
+    """(clip,): summed over the valid pixels of a clip."""
+    n_valid_pixels: Array
+    """(clip,)."""
+    clip_lengths: tuple[int, ...]
+    """Number of frames in each clip."""
     mean: Array
     """(frame, latent), in the coordinates of the model's partition."""
     logvar: Array | None
@@ -50,6 +95,8 @@ class Evaluation:
     labels_hat: Array | None
     """(frame, label), standardised; None where the model predicts no labels."""
     targets: SplitTargets
+    latents: UnsupervisedLatents
+    """Unsupervised latents of the split and of training clips, in this order."""
 
 
 @torch.inference_mode()
@@ -61,6 +108,10 @@ def evaluate(
     Predictions are made from posterior means. The terms of the KL are expectations over the
     posterior; one draw with a fixed seed estimates them, and they have their full weights.
 
+    The unsupervised latents are also looked at in training clips, evenly spread, as many as bring
+    the clips to `N_LATENT_CLIPS`: independent movements correlate by chance over a few clips.
+    Every `LATENT_STEP`-th frame counts.
+
     With several sessions, each session also has the metrics of frames and labels of its own,
     ``val/label_r2/session_0`` and so on, in the order of the sessions.
 
@@ -68,39 +119,69 @@ def evaluate(
     """
     model.eval()
     rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
-    rows, n_frames, seen = [], [], []
+    rows, seen = [], []
     for batch in data.iterate(split, device):
         terms = model.terms_of_means(batch, rng)
         said = terms.prediction
         names = [*terms.terms, "loss"]
         values = [*terms.values().values(), terms.loss]
         rows.append(torch.stack([*values, _squared_error(batch, said), batch.n_valid_pixels]))
-        n_frames.append(len(batch.frames))
         seen.append((model.to_partition(said.mean), said.logvar, said.labels))
-    table = torch.stack(rows).double().cpu().numpy()
+    *columns, squared_error, n_valid_pixels = torch.stack(rows).double().cpu().numpy().T
+    by_clip = dict(zip(names, columns, strict=True))
+    # A single clip has no other session to compare with, so this loss is that of the split.
+    by_clip.pop("triplet", None)
     mean, logvar, labels_hat = (join(parts) for parts in zip(*seen, strict=True))
     assert mean is not None
-    targets = collect_targets(data, split)
-    evaluation = Evaluation({}, mean, logvar, labels_hat, targets)
-    means = [float(mean) for mean in np.average(table[:, :-2], axis=0, weights=n_frames)]
-    found: dict[str, float | None] = dict(zip(names, means, strict=True))
-    found |= _pooled_metrics(evaluation, table[:, -2:], slice(None), slice(None))
-    clip_sessions = np.array([session for session, _ in data.clips(split)])
-    for index in range(len(data.sessions) if len(data.sessions) > 1 else 0):
-        clips, frames = clip_sessions == index, targets.session_index == index
-        found |= {
-            f"{name}/session_{index}": value
-            for name, value in _pooled_metrics(evaluation, table[:, -2:], clips, frames).items()
-        }
-    found |= _latent_metrics(model, evaluation)
-    if "triplet" in found and len(data.sessions) > 1:
-        # A single clip has no other session to compare with, so the loss is that of the split.
+    evaluation = Evaluation(
+        {},
+        by_clip,
+        squared_error,
+        n_valid_pixels,
+        _clip_lengths(data, data.clips(split)),
+        mean,
+        logvar,
+        labels_hat,
+        collect_targets(data, split),
+        _gather_latents(model, data, split, device, Encoding(mean, logvar, labels_hat)),
+    )
+    found = score_clips(evaluation, np.arange(len(rows)))
+    found |= score_latents(evaluation.latents) | _score_sessions(evaluation, data, split)
+    if (row := terms.terms.get("triplet")) is not None:
         triplet = _triplet(model, evaluation)
-        found |= {"triplet": triplet, "loss": means[-1] + terms.terms["triplet"].weight * triplet}
+        found |= {"triplet": triplet, "loss": (found["loss"] or 0) + row.weight * triplet}
     for name, value in found.items():
         if value is not None:
             evaluation.metrics[f"{split}/{name}"] = value
     return evaluation
+
+
+def score_clips(seen: Evaluation, clips: Clips) -> dict[str, float | None]:
+    """Return the metrics of some clips of a split: the terms, and those of frames and labels.
+
+    Parameters
+    ----------
+    seen
+        Output of the model for the split.
+    clips
+        Indices of clips, which may repeat.
+    """
+    n_frames = np.asarray(seen.clip_lengths)[clips]
+    found: dict[str, float | None] = {
+        name: float(np.average(values[clips], weights=n_frames))
+        for name, values in seen.terms.items()
+    }
+    return found | _pooled_metrics(seen, clips)
+
+
+def score_latents(latents: UnsupervisedLatents) -> dict[str, float | None]:
+    """Return how many unsupervised latents are active, and how far these depend on each other."""
+    active = latents.active
+    return {
+        "latent_correlation": latent_correlation(active),
+        "gaussian_tc": gaussian_tc(active),
+        "active_units": None if latents.logvar is None else active.shape[1],
+    }
 
 
 def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
@@ -121,16 +202,63 @@ def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
     )
 
 
-def _pooled_metrics(
-    seen: Evaluation, errors: Array, clips: Any, frames: Any
-) -> dict[str, float | None]:
-    """Return the metrics of frames and labels, over some clips and the frames in them.
+def pick_clips_beside(data: PreparedData, split: SplitName) -> list[tuple[int, int]]:
+    """Return the training clips in which latents are looked at beside those of a split.
 
-    ``errors`` holds, a row a clip, the summed squared error and the number of valid pixels.
+    They are evenly spread, and bring the (session, clip) pairs to `N_LATENT_CLIPS`.
     """
-    error, n_valid = errors[clips].sum(axis=0)
+    train = data.clips("train") if split != "train" else []
+    n_clips = min(len(train), max(0, N_LATENT_CLIPS - len(data.clips(split))))
+    return [train[i] for i in np.linspace(0, len(train) - 1, n_clips).round().astype(int)]
+
+
+def _gather_latents(
+    model: Model, data: PreparedData, split: SplitName, device: torch.device, seen: Encoding
+) -> UnsupervisedLatents:
+    """Return the unsupervised latents of a split that is encoded, and of training clips."""
+    thin = slice(None, None, LATENT_STEP)
+    places, beside = data.clips(split), pick_clips_beside(data, split)
+    lengths = _clip_lengths(data, places)
+    rows = np.concatenate([frames_of([i], lengths)[thin] for i in range(len(places))])
+    logvar = None if seen.logvar is None else seen.logvar[rows]
+    parts = [Encoding(seen.latents[rows], logvar, None)]
+    if beside:
+        batches = data.iter_batches([[place] for place in beside], device)
+        parts.append(encode(model, (batch.select(thin) for batch in batches)))
+    columns = model.partition.unsupervised
+    logvars = [part.logvar[:, columns] for part in parts if part.logvar is not None]
+    return UnsupervisedLatents(
+        np.concatenate([part.latents[:, columns] for part in parts]),
+        np.concatenate(logvars) if logvars else None,
+        tuple(-(-n // LATENT_STEP) for n in _clip_lengths(data, places + beside)),
+    )
+
+
+def _clip_lengths(data: PreparedData, places: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the number of frames of (session, clip) pairs."""
+    return tuple(data.sessions[i].session.header.clip_lengths[clip] for i, clip in places)
+
+
+def _score_sessions(
+    seen: Evaluation, data: PreparedData, split: SplitName
+) -> dict[str, float | None]:
+    """Return the metrics of frames and labels of each session; empty for a single session."""
+    if len(data.sessions) == 1:
+        return {}
+    sessions = np.array([session for session, _ in data.clips(split)])
+    found: dict[str, float | None] = {}
+    for index in range(len(data.sessions)):
+        clips = np.flatnonzero(sessions == index)
+        scores = _pooled_metrics(seen, clips)
+        found |= {f"{name}/session_{index}": value for name, value in scores.items()}
+    return found
+
+
+def _pooled_metrics(seen: Evaluation, clips: Clips) -> dict[str, float | None]:
+    """Return the metrics of frames and labels, over the valid entries of some clips."""
+    error, n_valid = seen.squared_error[clips].sum(), seen.n_valid_pixels[clips].sum()
     found: dict[str, float | None] = {"frame_mse": float(error / max(n_valid, 1))}
-    targets = seen.targets
+    frames, targets = frames_of(clips, seen.clip_lengths), seen.targets
     if seen.labels_hat is not None and targets.labels is not None:
         assert targets.label_mask is not None
         given = targets.labels[frames], seen.labels_hat[frames], targets.label_mask[frames]
@@ -154,16 +282,3 @@ def _squared_error(batch: Batch, prediction: Prediction) -> torch.Tensor:
     """Return the squared error summed over the valid pixels of a batch."""
     error = (batch.frames - prediction.frames).square()
     return (error if batch.frame_mask is None else error * batch.frame_mask).sum()
-
-
-def _latent_metrics(model: Model, seen: Evaluation) -> dict[str, float | None]:
-    """Return the metrics of the unsupervised latents of one split."""
-    found: dict[str, float | None] = {}
-    unsupervised = seen.mean[:, model.partition.unsupervised]
-    found["latent_correlation"] = latent_correlation(unsupervised)
-    found["gaussian_tc"] = gaussian_tc(unsupervised)
-    if seen.logvar is not None:
-        found["active_units"] = active_units(
-            unsupervised, seen.logvar[:, model.partition.unsupervised]
-        )
-    return found

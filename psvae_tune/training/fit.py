@@ -210,7 +210,9 @@ def _note_best(state: TrainState, metrics: dict[str, float], config: TrialConfig
         return False
     key = config.training.best_epoch_metric
     factor = sign(goal_of(key))
-    if state.best is not None and factor * metrics[key] >= factor * state.best.metrics[key]:
+    # Latents may have collapsed, and then have no measure of their dependence.
+    cost = factor * metrics.get(key, factor * np.inf)
+    if cost >= (np.inf if state.best is None else factor * state.best.metrics[key]):
         state.n_without_improvement += 1
         return False
     weights = {name: value.detach().clone() for name, value in state.model.state_dict().items()}

@@ -23,7 +23,7 @@ from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
-from psvae_tune.metrics.label_prediction import leak_r2
+from psvae_tune.metrics.label_prediction import leak_r2, predict_by_ridge
 from psvae_tune.models.model import Model
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.evaluate import evaluate
@@ -88,7 +88,8 @@ def score(model: Model, data: PreparedData) -> dict[str, float]:
     (labels, mask), (test_labels, test_mask) = (
         (item.targets.labels, item.targets.label_mask) for item in (seen, test)
     )
-    r2 = leak_r2(seen.mean, labels, test.mean, test_labels, mask, test_mask)
+    labels_hat = predict_by_ridge(seen.mean, labels, test.mean, mask)
+    r2 = leak_r2(test_labels, labels_hat, test_mask)
     return found | ({} if r2 is None else {"readout_r2": r2})
 
 

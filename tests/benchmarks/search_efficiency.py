@@ -33,7 +33,7 @@ from scipy.stats import spearmanr
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.demo import demo_path
 from psvae_tune.data.session_file import read_session
-from psvae_tune.metrics.disentanglement import mig
+from psvae_tune.metrics.disentanglement import information, mean_lead
 from psvae_tune.models.model_file import load_model
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.trial_record import TrialRecord
@@ -190,24 +190,35 @@ def read_result(strategy: str, repetition: int, output: OutputFolder, name: str)
     data = prepare_data([session], config)
     truth = read_truth(demo_path())[1]
     rows = np.arange(session.header.n_frames)
-    truth = truth[np.concatenate([rows[session.clip(clip)] for _, clip in data.clips("test")])]
+    by_split = [
+        truth[np.concatenate([rows[session.clip(clip)] for _, clip in data.clips(split)])]
+        for split in ("train", "test")
+    ]
     ends = [e for e in output.study(name).journal.events() if e["event"] == "end"]
     n_epochs = sum({event["trial"]: event["epoch"] for event in ends}.values())
-    fits = tuple(read_fit(trial, study.target, data, truth) for trial in study.finished)
+    fits = tuple(read_fit(trial, study.target, data, *by_split) for trial in study.finished)
     return Result(strategy, repetition, n_epochs, fits)
 
 
 def read_fit(
-    trial: TrialRecord, target: TrackingTarget, data: PreparedData, truth: np.ndarray
+    trial: TrialRecord,
+    target: TrackingTarget,
+    data: PreparedData,
+    truth_train: np.ndarray,
+    truth: np.ndarray,
 ) -> Fit:
     """Return a trial with how far its unsupervised latents are the untracked parts."""
     with TemporaryDirectory() as folder:
         model = load_model(fetch_file(target, trial.trial_id, "model.pt", Path(folder))).model
-    mean = evaluate(model, data, "test", CPU).mean[:, model.partition.unsupervised]
+    train, mean = (
+        evaluate(model, data, split, CPU).mean[:, model.partition.unsupervised]
+        for split in ("train", "test")
+    )
     n_latents = mean.shape[1]
     table = np.nan_to_num(np.abs(np.corrcoef(mean.T, truth.T)[:n_latents, n_latents:]))
     matched = table[linear_sum_assignment(table, maximize=True)]
-    found = {"recovery": float(matched.mean()), "truth_mig": mig(mean, truth) or 0.0}
+    mig = mean_lead(information(train, truth_train), information(mean, truth))
+    found = {"recovery": float(matched.mean()), "truth_mig": mig or 0.0}
     names = ("ps_vae.alpha", "ps_vae.beta", "rng_seed_model")
     alpha, beta, seed = (trial.params[name] for name in names)
     return Fit((alpha, beta, seed), {**trial.result().metrics, **found}, trial.is_selected)

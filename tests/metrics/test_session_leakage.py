@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from psvae_tune.metrics.session_leakage import session_accuracy
+from psvae_tune.metrics.session_leakage import predict_sessions, session_accuracy
 
 
 @pytest.fixture
@@ -10,16 +10,21 @@ def rng():
     return np.random.default_rng(0)
 
 
+def score(latents, session, n_train):
+    """Fit to the first frames, and score the rest."""
+    found = predict_sessions(latents[:n_train], session[:n_train], latents[n_train:])
+    return session_accuracy(session[n_train:], found, len(np.unique(session[:n_train])))
+
+
 def test_separate_sessions_are_told_apart_at_any_scale(rng):
     session = rng.integers(0, 3, size=600)
     latents = (rng.normal(size=(600, 2)) + 20 * np.eye(3, 2)[session]) * [1e4, 1e-4]
-    assert session_accuracy(latents[:400], session[:400], latents[400:], session[400:]) > 0.99
+    assert score(latents, session, 400) > 0.99
 
 
 def test_equal_sessions_score_chance_however_unequal_in_length(rng):
     session = (rng.random(4000) < 0.1).astype(int)
-    latents = rng.normal(size=(4000, 3))
-    accuracy = session_accuracy(latents[:2000], session[:2000], latents[2000:], session[2000:])
+    accuracy = score(rng.normal(size=(4000, 3)), session, 2000)
     assert accuracy == pytest.approx(0.5, abs=0.1)
 
 
@@ -27,20 +32,22 @@ def test_rare_session_counts_as_much_as_a_common_one(rng):
     # Two unit normals two apart: the best threshold is half way, each side right with Φ(1).
     session = (rng.random(20_000) < 0.05).astype(int)
     latents = rng.normal(size=(20_000, 1)) + 2 * session[:, None]
-    half = slice(None, 10_000), slice(10_000, None)
-    accuracy = session_accuracy(
-        latents[half[0]], session[half[0]], latents[half[1]], session[half[1]]
-    )
-    assert accuracy == pytest.approx(norm.cdf(1), abs=0.03)
+    assert score(latents, session, 10_000) == pytest.approx(norm.cdf(1), abs=0.03)
 
 
-def test_collapsed_latents_score_chance(rng):
-    session = np.repeat([0, 1, 2, 3], 25)
-    assert session_accuracy(np.zeros((100, 2)), session, np.zeros((100, 2)), session) == 0.25
+def test_luck_below_chance_is_not_rewarded():
+    session = np.array([0, 0, 1, 1, 2, 2])
+    for shift in (1, 2):
+        assert session_accuracy(session, (session + shift) % 3, 3) == pytest.approx(1 / 3)
+    by_hand = np.array([0, 0, 1, 0, 0, 0])
+    assert session_accuracy(session, by_hand, 3) == pytest.approx((1 + 1 / 2 + 0) / 3)
 
 
-def test_absent_with_one_session_or_nothing_to_look_at(rng):
-    latents, one, two = rng.normal(size=(10, 2)), np.zeros(10, int), np.repeat([0, 1], 5)
-    assert session_accuracy(latents, one, latents, one) is None
-    assert session_accuracy(latents[:, :0], two, latents[:, :0], two) is None
-    assert session_accuracy(latents, two, latents[:0], two[:0]) is None
+@pytest.mark.parametrize("n_latents", [0, 2])
+def test_constant_or_absent_latents_score_chance(n_latents):
+    session = np.tile([0, 1, 2, 3], 50)
+    assert score(np.zeros((200, n_latents)), session, 100) == 0.25
+
+
+def test_absent_without_frames_to_score():
+    assert session_accuracy(np.zeros(0, int), np.zeros(0, int), 2) is None

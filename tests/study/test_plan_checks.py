@@ -165,7 +165,7 @@ def test_a_rule_needs_latents_that_a_trial_can_have(make_session, rule, needed, 
         make_plan(raw, "file")
 
 
-@pytest.mark.parametrize("key", ["val/mig", "val/sap"])
+@pytest.mark.parametrize("key", ["val/mig", "val/sap", "val/dci_completeness"])
 @pytest.mark.parametrize("n_latents", [1, 2])
 def test_a_lead_over_the_next_latent_needs_two(make_session, key, n_latents):
     raw = study([make_session("a")], {"model_class": "ae", "n_ae_latents": n_latents})

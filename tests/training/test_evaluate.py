@@ -8,16 +8,30 @@ import torch
 
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.data.demo import write_demo
+from psvae_tune.data.demo import demo_path, write_demo
 from psvae_tune.data.session_file import read_session
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
-from psvae_tune.metrics.session_leakage import session_accuracy
+from psvae_tune.metrics.latent_dependence import (
+    find_active,
+    gaussian_tc,
+    hsic,
+    latent_correlation,
+)
 from psvae_tune.models.losses import LOG_2PI, triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
-from psvae_tune.training.evaluate import Evaluation, evaluate
+from psvae_tune.training.evaluate import (
+    LATENT_STEP,
+    N_LATENT_CLIPS,
+    Evaluation,
+    UnsupervisedLatents,
+    evaluate,
+    pick_clips_beside,
+    score_latents,
+)
 from psvae_tune.training.final_metrics import final_metrics
+from tests.support.demo_truth import read_truth
 
 CPU = torch.device("cpu")
 N_LABELS = 4
@@ -55,6 +69,12 @@ def sessions(tmp_path_factory):
     found = [replace(item, label_masks=mask) for item, mask in zip(found, masks, strict=True)]
     frame_masks = rng.random(found[0].frames.shape) > 0.25
     return [replace(found[0], frame_masks=frame_masks), found[1]]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The movements of the parts of the demo that no tracker follows, and its session."""
+    return read_truth(demo_path())[1], read_session(demo_path(), needs_labels=True)
 
 
 def build(name: str, sessions) -> tuple[Model, PreparedData]:
@@ -179,20 +199,78 @@ def test_triplet_loss_compares_sessions_although_clips_come_one_by_one(sessions)
     assert seen.metrics["val/loss"] == pytest.approx(weighted, rel=1e-5)
 
 
-def test_sessions_are_classified_from_both_blocks(sessions):
-    model, data = build("msps-vae", sessions)
-    found = final_metrics(model, data, CPU)
-    train, test = (evaluate(model, data, split, CPU) for split in ("train", "test"))
-    for key, columns in (("u", model.partition.unsupervised), ("b", model.partition.background)):
-        expected = session_accuracy(
-            train.mean[:, columns],
-            train.targets.session_index,
-            test.mean[:, columns],
-            test.targets.session_index,
+def test_latents_are_compared_over_the_split_and_training_clips(name, sessions):
+    model, data = build(name, sessions)
+    places = data.clips("val") + data.clips("train")  # fewer than `N_LATENT_CLIPS`
+    means, logvars = [], []
+    for index, clip in places:
+        item = data.sessions[index]
+        rows = item.session.clip(clip)
+        frames = (item.session.frames[rows] / 255).astype(np.float32)
+        said = model.predict(frames, item.labels[rows], item.session.labels_sc[rows], index)
+        means.append(
+            model.to_partition(said.mean.clone())[
+                ::LATENT_STEP, model.partition.unsupervised
+            ].detach()
         )
-        assert found[f"test/session_accuracy_{key}"] == expected
-    alone = final_metrics(*build("ps-vae", sessions[:1]), CPU)
-    assert not any("session" in key for key in alone)
+        if said.logvar is not None:
+            logvars.append(said.logvar[::LATENT_STEP, model.partition.unsupervised])
+    mean = torch.cat(means).numpy()
+    found = evaluate(model, data, "val", CPU).metrics
+    if logvars:
+        is_active = find_active(mean, torch.cat(logvars).numpy())
+        assert found["val/active_units"] == is_active.sum()
+        mean = mean[:, is_active]
+    assert found["val/latent_correlation"] == pytest.approx(latent_correlation(mean), rel=1e-4)
+    assert found["val/gaussian_tc"] == pytest.approx(gaussian_tc(mean), rel=1e-3)
+
+
+def test_a_collapsed_latent_is_compared_with_none():
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(200, 3))
+    mean[:, 2] = 1e-3 * mean[:, 0]  # a KL of 5e-7, a correlation of 1
+    logvar = np.zeros((200, 3))
+    logvar[:, :2] = -2
+
+    def score(columns):
+        return score_latents(UnsupervisedLatents(mean[:, columns], logvar[:, columns], (200,)))
+
+    assert score([0, 1, 2]) == score([0, 1])
+    assert score([0, 1])["latent_correlation"] < 0.2
+    nothing = {"latent_correlation": None, "gaussian_tc": None, "active_units": 1}
+    assert score([0, 2]) == nothing
+    assert score([2]) == nothing | {"active_units": 0}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_true_parts_of_the_demo_are_independent_whatever_the_split(seed, demo):
+    """Over the two validation clips alone, the correlation is .008 to .26 by the seed."""
+    truth, session = demo
+    config = parse_trial_config(
+        {"model": {"model_class": "ae", "n_ae_latents": 2}, "data": {"rng_seed_data": seed}}, ""
+    )
+    data = prepare_data([session], config)
+    clips = [clip for _, clip in data.clips("val") + pick_clips_beside(data, "val")]
+    parts = [truth[session.clip(clip)][::LATENT_STEP] for clip in clips]
+    latents = UnsupervisedLatents(np.concatenate(parts), None, tuple(map(len, parts)))
+    found = score_latents(latents)
+    assert found["latent_correlation"] < 0.1
+    assert found["gaussian_tc"] < 0.005
+    assert hsic(latents.active) < 0.005
+
+
+def test_training_clips_beside_a_split_are_spread_and_counted(sessions):
+    _, data = build("ae", sessions)
+    assert pick_clips_beside(data, "train") == []
+    for split in ("val", "test"):
+        assert pick_clips_beside(data, split) == data.clips("train")
+    many = replace(data, sessions=data.sessions * 10)
+    beside = pick_clips_beside(many, "val")
+    assert len(beside) + len(many.clips("val")) == N_LATENT_CLIPS
+    assert set(beside) < set(many.clips("train"))
+    per_session = np.bincount([session for session, _ in beside], minlength=20)
+    assert per_session.min() >= 1
+    assert np.ptp(per_session) <= 2
 
 
 def test_scoring_draws_no_gradients_and_changes_nothing(name, sessions):

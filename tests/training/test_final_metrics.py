@@ -6,6 +6,8 @@ import torch
 
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import parse_trial_config
+from psvae_tune.metrics.label_prediction import leak_r2, predict_by_ridge
+from psvae_tune.metrics.latent_dependence import latent_correlation
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.evaluate import evaluate
@@ -26,7 +28,19 @@ def build(name, n_latents=6, n_sessions=1, **model):
     raw = {"model_class": name, "n_ae_latents": n_latents, "ae_arch_json": ARCHITECTURE}
     config = parse_trial_config({"model": raw | MODELS[name] | model}, "test")
     data = prepare_data([make_session(seed) for seed in range(n_sessions)], config)
-    return build_model(config.model, data.shape).eval(), data
+    model = build_model(config.model, data.shape).eval()
+    if model.is_variational:
+        model.net.logvar.bias.data.fill_(-4.0)  # latents of an untrained model are not active
+    return model, data
+
+
+def collapse(model):
+    """Shrink what the latents say of a frame until their KL is about 5e-7."""
+    model.net.mean.weight.data *= 1e-3
+    model.net.mean.bias.data *= 1e-3
+    model.net.logvar.weight.data.zero_()
+    model.net.logvar.bias.data.zero_()
+    return model
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -53,6 +67,23 @@ def test_a_single_latent_overlaps_with_none():
 def test_without_unsupervised_latents_nothing_is_traversed():
     found = final_metrics(*build("ps-vae", n_latents=2), CPU)
     assert not any("traversal" in key for key in found)
+
+
+def test_collapsed_latents_are_not_measured():
+    """Their tiny signal tells the labels, if it is scaled up."""
+    model, data = build("msps-vae", n_sessions=2)
+    found = final_metrics(collapse(model), data, CPU)
+    seen = evaluate(model, data, "train", CPU)
+    z = seen.mean[:, model.partition.unsupervised]
+    assert latent_correlation(z) > 0.1
+    labels_hat = predict_by_ridge(z, seen.targets.labels, z)
+    assert leak_r2(seen.targets.labels, labels_hat) > 0.1
+    assert found["val/active_units"] == 0
+    dependence = ("latent_correlation", "gaussian_tc", "hsic", "traversal_overlap")
+    assert not any(f"{split}/{name}" in found for split in ("val", "test") for name in dependence)
+    for split in ("val", "test"):
+        assert found[f"{split}/leak_r2"] == 0.0
+        assert found[f"{split}/session_accuracy_u"] == 0.5
 
 
 def test_latents_that_change_one_half_each_do_not_overlap():

@@ -292,3 +292,14 @@ def test_auto_is_what_the_processor_is_quickest_in(monkeypatch, capabilities, ex
     assert pick_dtype("auto", CPU) == expected
     assert pick_dtype("float32", CPU) == torch.float32
     assert pick_dtype("bfloat16", CPU) == torch.bfloat16
+
+
+def test_an_epoch_that_lacks_the_metric_is_not_the_best():
+    """A single unsupervised latent has no other one to correlate with."""
+    config = make_config(
+        model={"n_ae_latents": 3}, training={"best_epoch_metric": "val/latent_correlation"}
+    )
+    data = prepare_data([make_session()], config)
+    state = start(config, data, CPU)
+    assert [report.is_best for report in fit(state, data, config)] == [False] * 4
+    assert state.best is None

@@ -5,8 +5,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from psvae_tune.config import metric_catalog
 from psvae_tune.config.selection_rule import SEED_PARAMETER, Bound
-from psvae_tune.config.wording import and_list, quote, to_digits
+from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
 from psvae_tune.errors import ConfigError, StudyError
 from psvae_tune.tracking.trial_result import TrialResult
 
@@ -185,10 +186,17 @@ def _flaw(trial: TrialResult, metrics: Sequence[str]) -> str | None:
         return "did not complete"
     for metric in metrics:
         if metric not in trial.metrics:
-            return f"has no {quote(metric)}"
+            return f"has no {quote(metric)}{_explain_absence(metric)}"
         if not math.isfinite(trial.metrics[metric]):
             return f"{quote(metric)} is {trial.metrics[metric]}"
     return None
+
+
+def _explain_absence(key: str) -> str:
+    n_latents = (metric_catalog.N_UNSUPERVISED | metric_catalog.N_LATENTS).get(
+        key.removeprefix("val/")
+    )
+    return f", which takes {pluralise(n_latents, 'active latent')}" if n_latents else ""
 
 
 def _setting(trial: TrialResult) -> str:

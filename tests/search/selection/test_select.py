@@ -341,6 +341,16 @@ def test_collapsed_latents_are_named():
         choose(trials, {**BEST_R2, "require": {"val/active_units": "all"}})
 
 
+def test_fits_without_active_latents_have_nothing_to_compare():
+    with pytest.raises(StudyError, match="no `val/latent_correlation`, which takes 2 active lat"):
+        choose([trial(1, 0.9, 0.1, active=1)], {"best": "val/latent_correlation"})
+    independent = trial(2, 0.8, 0.1, **{"val/latent_correlation": 0.3})
+    selection = choose(
+        [trial(1, 0.9, 0.1, active=1), independent], {"best": "val/latent_correlation"}
+    )
+    assert selection.chosen == independent
+
+
 def test_standard_error_needs_seeds():
     rule = {
         "within": {"metric": "val/label_r2", "tolerance": "one_standard_error"},
