@@ -131,9 +131,9 @@ class ParetoAsha(_RungScheduler):
 
     Trials are ordered by non-domination, within a front by the spread they give it; with one
     objective that is the order of its values. Trials that miss a requirement of their stage come
-    after all others, because a model that has given up its latents has beautifully independent
-    ones. They do not belong to the front, and neither do trials that lack an objective, because
-    they cannot be chosen.
+    after all others, because the fewer latents a model has not given up, the more easily they are
+    independent. They do not belong to the front, and neither do trials that lack an objective,
+    because they cannot be chosen.
 
     Parameters
     ----------

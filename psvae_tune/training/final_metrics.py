@@ -6,29 +6,36 @@ from itertools import compress, islice
 import numpy as np
 import torch
 
+from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.data.session import SplitName
 from psvae_tune.metrics.label_prediction import label_r2
 from psvae_tune.metrics.latent_dependence import hsic
-from psvae_tune.metrics.sampling_error import Clips
+from psvae_tune.metrics.sampling_error import Clips, error_key, sampling_errors
 from psvae_tune.metrics.traversal_localisation import traversal_localisation
 from psvae_tune.models.encoding import encode
 from psvae_tune.models.model import Model
 from psvae_tune.models.traversal import percentile_steps, traverse
 from psvae_tune.training.batches import PreparedData
 from psvae_tune.training.evaluate import (
+    EVALUATION_SEED,
     Array,
     Evaluation,
     UnsupervisedLatents,
     collect_targets,
     evaluate,
+    score_clips,
+    score_latents,
 )
-from psvae_tune.training.readouts import fit_readouts
+from psvae_tune.training.readouts import Readouts, fit_readouts
 
 N_TRAVERSED_CLIPS = 8
 
 
 def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dict[str, float]:
     """Return the metrics of the end of a trial: those of the test split, and the costly ones.
+
+    Metrics of the validation split, which choose a trial, come with their sampling errors, such
+    as ``val/frame_mse_error``; see `sampling_errors`.
 
     Side effects: puts the model into evaluation mode.
     """
@@ -44,7 +51,33 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
         scores |= _localise(changes, np.arange(len(changes)))
         scores |= _score_each_label(seen, data.label_names)
         found |= seen.metrics | {f"{split}/{name}": value for name, value in scores.items()}
+        if split == "val":
+            errors = _estimate_errors(seen, readouts, changes)
+            found |= {
+                error_key(f"val/{name}"): error
+                for name, error in errors.items()
+                if name in METRICS and found[f"val/{name}"] is not None
+            }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _estimate_errors(seen: Evaluation, readouts: Readouts, changes: Array) -> dict[str, float]:
+    """Return the sampling errors of the metrics of a split by their names."""
+    rng = np.random.default_rng(EVALUATION_SEED)
+
+    def score_dependence(clips: Clips) -> dict[str, float | None]:
+        latents = seen.latents.select(clips)
+        return score_latents(latents) | {"hsic": hsic(latents.active)}
+
+    return (
+        sampling_errors(
+            lambda clips: score_clips(seen, clips) | readouts.score(clips),
+            len(seen.clip_lengths),
+            rng,
+        )
+        | sampling_errors(score_dependence, len(seen.latents.clip_lengths), rng)
+        | sampling_errors(lambda clips: _localise(changes, clips), len(changes), rng)
+    )
 
 
 def _score_each_label(seen: Evaluation, label_names: Sequence[str]) -> dict[str, float | None]:

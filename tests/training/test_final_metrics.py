@@ -86,6 +86,28 @@ def test_collapsed_latents_are_not_measured():
         assert found[f"{split}/session_accuracy_u"] == 0.5
 
 
+def test_metrics_that_choose_have_sampling_errors():
+    model, data = build("msps-vae", n_sessions=2)
+    found = final_metrics(model, data, CPU)
+    assert found == final_metrics(model, data, CPU)
+    chooses = {key for key in METRICS if f"val/{key}" in found}
+    # The triplet loss compares the clips of a split with each other.
+    assert {key for key in METRICS if f"val/{key}_error" in found} == chooses - {"triplet"}
+    assert not any(key.startswith("test/") and key.endswith("_error") for key in found)
+    seen = evaluate(model, data, "val", CPU)
+    by_clip = seen.squared_error / seen.n_valid_pixels
+    expected = by_clip.std(ddof=1) / np.sqrt(len(by_clip))
+    # 25 resamples give the error to 14 %.
+    assert found["val/frame_mse_error"] == pytest.approx(expected, rel=0.45)
+
+
+def test_a_single_validation_clip_has_no_error_of_frames():
+    found = final_metrics(*build("ps-vae"), CPU)
+    assert "val/frame_mse" in found
+    assert "val/frame_mse_error" not in found
+    assert found["val/latent_correlation_error"] > 0  # it is taken over training clips as well
+
+
 def test_latents_that_change_one_half_each_do_not_overlap():
     """The two unsupervised latents are wired to the left and the right half of the frame."""
     model, data = build("ae", n_latents=2)
