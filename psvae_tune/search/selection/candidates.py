@@ -150,7 +150,7 @@ def meet_requirements(candidates: Sequence[Candidate], require: Requirements) ->
     )
     lacks = []
     for metric in missed:
-        bound, limit = require[metric], _limit(nearest, require[metric])
+        bound, limit = require[metric], limit_of(nearest, require[metric])
         value = nearest.value(metric)
         side = "below" if bound.side == ">=" else "above"
         lacks.append(
@@ -173,11 +173,16 @@ def missed_requirements(candidate: Candidate, require: Requirements) -> dict[str
     """Return the shortfall of every requirement that is not met, relative to its limit."""
     missed = {}
     for metric, bound in require.items():
-        limit = _limit(candidate, bound)
+        limit = limit_of(candidate, bound)
         shortfall = bound.shortfall(candidate.value(metric), limit)
         if shortfall > 0:
             missed[metric] = shortfall / (abs(limit) or 1.0)
     return missed
+
+
+def limit_of(candidate: Candidate, bound: Bound) -> float:
+    """Return the number that a requirement asks of a candidate."""
+    return candidate.value(N_UNSUPERVISED) if bound.limit == "all" else bound.limit
 
 
 def _flaw(trial: TrialResult, metrics: Sequence[str]) -> str | None:
@@ -231,7 +236,3 @@ def _pooled_deviation(groups: list[list[TrialResult]], metric: str) -> float | N
         squares += [(value - centre) ** 2 for value in values]
         freedom += len(values) - 1
     return math.sqrt(math.fsum(squares) / freedom) if freedom else None
-
-
-def _limit(candidate: Candidate, bound: Bound) -> float:
-    return candidate.value(N_UNSUPERVISED) if bound.limit == "all" else bound.limit

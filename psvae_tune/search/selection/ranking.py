@@ -13,6 +13,7 @@ from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
 from psvae_tune.errors import StudyError
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.search.selection.candidates import WHERE, Candidate
+from psvae_tune.search.selection.certainty import explain_limit
 
 Key = tuple[float, ...]
 _RELATIVE_ROUNDING = 1e-12  # 0.95 is within 5 % of 1 whatever its last bit
@@ -25,6 +26,11 @@ class Ranking:
     order: tuple[Candidate, ...]
     """Candidates, best first; rules on a front order the front alone."""
     reasons: tuple[str, ...]
+    decided_by: tuple[str, ...]
+    """Metrics and hyperparameters in which the first is ahead of the second.
+
+    Empty if there is no second, or if a limit sets it aside.
+    """
 
 
 def rank(
@@ -66,7 +72,8 @@ def rank(
         first = f"{front[0].label} alone is not dominated by another trial in {names}."
     else:
         first = f"No trial dominates {and_list(c.label for c in front)} in {names}."
-    return Ranking(order, (first, *_explain_then(order[0], rule, len(front)), *tie))
+    reasons = (first, *_explain_then(order[0], rule, len(front)), *tie)
+    return Ranking(order, reasons, _decisive(order, rule))
 
 
 def costs(candidates: Sequence[Candidate], metrics: Sequence[str]) -> NDArray[np.float64]:
@@ -89,7 +96,7 @@ def _rank_best(candidates: Sequence[Candidate], metric: str) -> Ranking:
         f"{chosen.label} has the {_extreme(metric, goal)} {quote(metric)} of "
         f"{_count(len(order))} ({to_digits(chosen.value(metric))})."
     )
-    return Ranking(order, (first, *tie))
+    return Ranking(order, (first, *tie), (metric,))
 
 
 def _rank_within(
@@ -128,8 +135,10 @@ def _rank_within(
         f"{'most' if goal == 'min' else 'least'} {to_digits(limit)}, "
         f"{'is' if len(inside) == 1 else 'are'} {named}."
     )
-    reasons = (first, *_explain_then(ranked[0], rule, len(inside)), *tie)
-    return Ranking((*ranked, *outside), reasons)
+    others = order[1:]  # the best one is inside whatever the limit
+    doubt = explain_limit(others, metric, [limit] * len(others), to_digits(limit))
+    reasons = (first, *doubt, *_explain_then(ranked[0], rule, len(inside)), *tie)
+    return Ranking((*ranked, *outside), reasons, _decisive(ranked, rule))
 
 
 def _rank_knee(front: list[Candidate], rule: SelectionRule, n_candidates: int) -> Ranking:
@@ -154,7 +163,7 @@ def _rank_knee(front: list[Candidate], rule: SelectionRule, n_candidates: int) -
                 f"None lies before the line between the ends, so there is no knee; "
                 f"{chosen.label} is taken as the best in {quote(rule.objectives[0])}."
             )
-    return Ranking(order, (first, *tie))
+    return Ranking(order, (first, *tie), rule.objectives)
 
 
 def _rank_chebyshev(
@@ -173,7 +182,7 @@ def _rank_chebyshev(
         f"Of {_count(n_candidates)}, {order[0].label} comes nearest to the best of every metric "
         f"at once: weighted distances {parts}, with the front scaled to the unit square."
     )
-    return Ranking(order, (first, *tie))
+    return Ranking(order, (first, *tie), tuple(weights))
 
 
 def _front(candidates: Sequence[Candidate], rule: SelectionRule) -> list[Candidate]:
@@ -193,6 +202,15 @@ def _cost(candidate: Candidate, key: str, goal: Goal) -> float:
 
 def _then_key(candidate: Candidate, rule: SelectionRule) -> Key:
     return tuple(_cost(candidate, key, goal) for key, goal in rule.then.items())
+
+
+def _decisive(order: Sequence[Candidate], rule: SelectionRule) -> tuple[str, ...]:
+    """Return the first key of ``then`` in which the first two candidates differ."""
+    if len(order) > 1:
+        for key in rule.then:
+            if order[0].value(key) != order[1].value(key):
+                return (key,)
+    return ()
 
 
 def _sort(

@@ -14,9 +14,11 @@ from psvae_tune.search.selection.candidates import (
     Pool,
     Requirements,
     gather,
+    limit_of,
     meet_requirements,
     meeting_fits,
 )
+from psvae_tune.search.selection.certainty import explain_lead, explain_limit
 from psvae_tune.search.selection.ranking import Ranking, costs, rank
 from psvae_tune.tracking.trial_result import TrialResult
 
@@ -100,6 +102,8 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
         _explain_sensitivity(chosen, sensitivity),
         _explain_runner_up(chosen, runner_up, rule, pool),
     ]
+    if runner_up is not None:
+        reasons += explain_lead(chosen, runner_up, ranking.decided_by)
     return Selection(
         chosen=_representative(chosen, rule),
         rule=rule,
@@ -173,7 +177,11 @@ def _explain_requirements(
     if not require:
         return []
     required = and_list(f"{quote(metric)} {bound}" for metric, bound in require.items())
-    return [f"{len(eligible)} of {len(pool.candidates)} candidates meet {required}."]
+    reasons = [f"{len(eligible)} of {len(pool.candidates)} candidates meet {required}."]
+    for metric, bound in require.items():
+        limits = [limit_of(candidate, bound) for candidate in pool.candidates]
+        reasons += explain_limit(pool.candidates, metric, limits, f"{quote(metric)} {bound}")
+    return reasons
 
 
 def _explain_representative(chosen: Candidate, rule: SelectionRule) -> list[str]:

@@ -1,0 +1,161 @@
+"""A choice says where it rests on less than the sampling error, and nowhere else."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from psvae_tune.config.selection_rule import parse_rule
+from psvae_tune.config.wording import to_digits
+from psvae_tune.search.selection.candidates import N_UNSUPERVISED
+from psvae_tune.search.selection.select import select
+from psvae_tune.tracking.trial_result import TrialResult
+
+LEAD = "In what decided"
+LIMIT = re.compile(r"(?:is|are) nearer to (.+) than")
+
+
+def trial(alpha, seed=0, **metrics):
+    """Give metrics without their split; `r2_error` is the error of `r2`, the label R²."""
+    names = {"r2": "label_r2", "mse": "frame_mse", "active": "active_units"}
+    return TrialResult(
+        trial_id=f"{alpha}-{seed}",
+        name=f"alpha={alpha} seed={seed}",
+        params={"ps_vae.alpha": alpha, "rng_seed_model": seed, N_UNSUPERVISED: 2},
+        metrics={
+            "val/" + key.replace(short := key.partition("_")[0], names[short], 1): value
+            for key, value in metrics.items()
+        },
+        completed=True,
+    )
+
+
+def doubts(trials, rule):
+    """Return the text of the lead, and by limit the names of trials that are near it."""
+    reasons = select(trials, parse_rule(rule)).reasons
+    lead = [reason for reason in reasons if reason.startswith(LEAD)]
+    limits = {
+        found[1]: set(re.findall(r"alpha=\d+ seed=\d+", reason))
+        for reason in reasons
+        if (found := LIMIT.search(reason))
+    }
+    assert len(lead) <= 1
+    return (lead or [None])[0], limits
+
+
+def draw_trials(rng):
+    """Draw trials on a coarse grid, so that values tie, with errors of the size of a step."""
+    return [
+        trial(
+            alpha,
+            r2=round(rng.uniform(0.5, 1), 2),
+            r2_error=rng.uniform(0, 0.1),
+            mse=round(rng.uniform(0.01, 0.03), 3),
+            mse_error=rng.uniform(0, 0.005),
+        )
+        for alpha in range(1, rng.integers(3, 8))
+    ]
+
+
+def values(found, key):
+    return found.metrics[key], found.metrics[f"{key}_error"]
+
+
+def expected_lead(first, second, keys):
+    """Return whether all keys differ by less than the error of their difference."""
+    pairs = [(values(first, key), values(second, key)) for key in keys]
+    return bool(pairs) and all(abs(a - b) < math.hypot(e, f) for (a, e), (b, f) in pairs)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_lead_of_the_best(seed):
+    trials = draw_trials(np.random.default_rng(seed))
+    lead, limits = doubts(trials, {"best": "val/label_r2"})
+    order = sorted(trials, key=lambda one: (-one.metrics["val/label_r2"], one.name))
+    assert (lead is not None) == expected_lead(*order[:2], ["val/label_r2"])
+    assert not limits
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_tolerance_and_what_comes_then(seed):
+    trials = draw_trials(np.random.default_rng(seed))
+    rule = {
+        "within": {"metric": "val/label_r2", "tolerance": 0.1},
+        "then": {"val/frame_mse": "min"},
+    }
+    lead, limits = doubts(trials, rule)
+    order = sorted(trials, key=lambda one: (-one.metrics["val/label_r2"], one.name))
+    limit = 0.9 * order[0].metrics["val/label_r2"]
+    near = {
+        one.name
+        for one in order[1:]
+        if abs(one.metrics["val/label_r2"] - limit) < one.metrics["val/label_r2_error"]
+    }
+    assert limits == ({to_digits(limit): near} if near else {})
+    inside = [one for one in order if one.metrics["val/label_r2"] >= limit - 1e-9]
+    inside.sort(key=lambda one: (one.metrics["val/frame_mse"], one.name))
+    is_close = len(inside) > 1 and (
+        inside[0].metrics["val/frame_mse"] < inside[1].metrics["val/frame_mse"]
+        and expected_lead(*inside[:2], ["val/frame_mse"])
+    )
+    assert (lead is not None) == is_close
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_requirement(seed):
+    trials = [*draw_trials(np.random.default_rng(seed)), trial(9, r2=1.0, r2_error=0.0, mse=1.0)]
+    rule = {"best": "val/frame_mse", "require": {"val/label_r2": ">= 0.75"}}
+    near = {
+        one.name
+        for one in trials
+        if abs(one.metrics["val/label_r2"] - 0.75) < one.metrics["val/label_r2_error"]
+    }
+    assert doubts(trials, rule)[1] == ({"`val/label_r2` >= 0.75": near} if near else {})
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_compromise_is_doubtful_if_both_metrics_are(seed):
+    trials = draw_trials(np.random.default_rng(seed))
+    rule = {"chebyshev": {"val/frame_mse": 1, "val/label_r2": 1}}
+    selection = select(trials, parse_rule(rule))
+    lead = [reason for reason in selection.reasons if reason.startswith(LEAD)]
+    keys = ["val/frame_mse", "val/label_r2"]
+    second = selection.runner_up
+    expected = second is not None and expected_lead(selection.chosen, second, keys)
+    assert bool(lead) == expected
+
+
+def test_the_sentence_says_what_and_by_how_much():
+    trials = [trial(1, r2=0.9, r2_error=0.03), trial(2, r2=0.88, r2_error=0.04)]
+    assert doubts(trials, {"best": "val/label_r2"})[0] == (
+        "In what decided, `val/label_r2` (± 0.05), the two differ by less than the sampling error "
+        "over clips, so other clips may decide otherwise."
+    )
+
+
+def test_a_hyperparameter_and_a_metric_without_an_error_leave_no_doubt():
+    trials = [trial(1, r2=0.9, r2_error=0.3), trial(2, r2=0.9, r2_error=0.3)]
+    rule = {
+        "within": {"metric": "val/label_r2", "tolerance": 0.5},
+        "then": {"ps_vae.alpha": "min"},
+    }
+    assert doubts(trials, rule)[0] is None
+    trials = [trial(1, r2=0.9, r2_error=0.3), trial(2, r2=0.89)]
+    assert doubts(trials, {"best": "val/label_r2"}) == (None, {})
+
+
+def test_errors_of_seeds_do_not_average_out():
+    """Their fits are scored on the same clips."""
+    trials = [
+        trial(alpha, seed, r2=r2, r2_error=error)
+        for alpha, r2 in ((1, 0.90), (2, 0.86))
+        for seed, error in ((0, 0.02), (1, 0.04))
+    ]
+    assert "± 0.04243" in doubts(trials, {"best": "val/label_r2"})[0]
+
+
+def test_collapsing_by_chance_is_told():
+    trials = [trial(1, mse=0.1, active=2, active_error=0.3), trial(2, mse=0.2, active=2)]
+    rule = {"best": "val/frame_mse", "require": {"val/active_units": "all"}}
+    assert doubts(trials, rule)[1] == {"`val/active_units` all": {"alpha=1 seed=0"}}
