@@ -121,11 +121,11 @@ class LoggedStudy:
 
     @property
     def front_metrics(self) -> tuple[str, ...]:
-        """Names of the one or two metrics in which trials are compared."""
+        """Names of the one or two metrics in which trials are compared; some may lack them."""
         present = [
             name
             for name in _FRONT_METRICS
-            if self.finished and all(f"best/{name}" in trial.metrics for trial in self.finished)
+            if any(f"best/{name}" in trial.metrics for trial in self.finished)
         ]
         return tuple(present[:2])
 

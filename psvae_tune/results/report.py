@@ -12,7 +12,14 @@ from psvae_tune.errors import StudyError
 from psvae_tune.results.figures.images import Pixels, encode_image, resize
 from psvae_tune.results.figures.study_figures import name_with_goal
 from psvae_tune.results.logged_study import LoggedStudy
-from psvae_tune.results.report_data import Comparison, explain_choice, read_comparison, trial_rows
+from psvae_tune.results.report_data import (
+    Comparison,
+    explain_choice,
+    read_comparison,
+    trial_rows,
+    write_scores,
+    write_value,
+)
 from psvae_tune.results.trial_record import TrialRecord
 
 MAX_PICTURED = 100  # trials with pictures
@@ -173,9 +180,7 @@ def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[d
             "run_id": trial.run_id,
             "name": study.label(trial),
             "is_chosen": trial.is_selected,
-            "scores": ", ".join(
-                f"{name} {trial.metrics[f'best/{name}']:.4g}" for name in study.front_metrics
-            ),
+            "scores": write_scores(study, trial),
             "names": comparisons[trial.run_id].names,
             "height": _SHOWN_ROW_HEIGHT * len(comparisons[trial.run_id].names),
             "images": images[trial.run_id],
@@ -194,15 +199,17 @@ def _table(
         mark = "chosen" if row["is_chosen"] else "front" if row["is_front"] else ""
         values = [row["name"], row["stage"], mark, row["state"]]
         values += [row["params"][name] for name in varied]
-        values += [row["metrics"][key] for key in metrics]
         cells = [_cell(value) for value in values]
+        cells += [_cell(row["metrics"][key], row["errors"].get(key)) for key in metrics]
         table.append({"run_id": row["run_id"], "is_chosen": row["is_chosen"], "cells": cells})
     return ["trial", "stage", "", "state", *varied, *metrics], table
 
 
-def _cell(value: Any) -> dict[str, Any]:
+def _cell(value: Any, error: float | None = None) -> dict[str, Any]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = "" if value is None else str(value)
+    if isinstance(value, float):
+        text = write_value(value, error)
     return {"value": "" if value is None else value, "text": text, "is_number": is_number}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from psvae_tune.metrics.sampling_error import error_key
 from psvae_tune.results.figures.images import COMPARISON, Pixels
 from psvae_tune.results.figures.parameter_figures import (
     draw_importance,
@@ -59,11 +60,7 @@ def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:
         for name in study.varied
         if name in chosen.params
     )
-    scores = ", ".join(
-        f"{name} {chosen.metrics[f'best/{name}']:.4g}"
-        for name in study.front_metrics
-        if f"best/{name}" in chosen.metrics
-    )
+    scores = write_scores(study, chosen)
     sentence = f"Take {settings or chosen.name} ({scores} on the validation split)."
     if (last := study.override) is not None:
         reason = (
@@ -75,6 +72,22 @@ def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:
     return sentence, _rule_reasons(study)
 
 
+def write_scores(study: LoggedStudy, trial: TrialRecord) -> str:
+    """Return the metrics of the front that a trial has, each with its sampling error."""
+    keys = [f"best/{name}" for name in study.front_metrics]
+    return ", ".join(
+        f"{key.removeprefix('best/')} "
+        f"{write_value(trial.metrics[key], trial.metrics.get(error_key(key)))}"
+        for key in keys
+        if key in trial.metrics
+    )
+
+
+def write_value(value: float, error: float | None) -> str:
+    """Return a metric with its sampling error, if it has one."""
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"
+
+
 def _rule_reasons(study: LoggedStudy) -> list[str]:
     final = [*study.selection.values()][-1:]
     return [str(reason) for item in final for reason in item["reasons"]]
@@ -82,21 +95,23 @@ def _rule_reasons(study: LoggedStudy) -> list[str]:
 
 def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and the PNG of every figure that the study has enough trials for."""
+    metrics = study.front_metrics
+    keys = [f"best/{name}" for name in metrics]
     trials, front = study.finished, study.front()
+    # Latents that have collapsed have no measure of their dependence.
+    whole = [trial for trial in trials if all(key in trial.metrics for key in keys)]
     for name in without_seed(study.varied):
         panels = draw_panels(trials, name, study.varied)
         if panels is not None:
             yield f"panels_{name.replace('.', '_')}.png", to_png(panels)
-    metrics = study.front_metrics
     if len(metrics) == 2:
-        labels = {trial.run_id: study.label(trial) for trial in trials}
+        labels = {trial.run_id: study.label(trial) for trial in whole}
         pair, reasons = (metrics[0], metrics[1]), explain_choice(study)[1]
-        yield "front.png", to_png(draw_front(trials, front, pair, labels, reasons))
-    keys = [f"best/{name}" for name in metrics]
-    if len(trials) > 1 and study.varied and keys:
-        parallel = draw_parallel(trials, front, [*study.varied, *keys])
+        yield "front.png", to_png(draw_front(whole, front, pair, labels, reasons))
+    if len(whole) > 1 and study.varied and keys:
+        parallel = draw_parallel(whole, front, [*study.varied, *keys])
         yield "parallel_coordinates.png", to_png(parallel)
-        importance = measure_importance(trials, study.varied, keys)
+        importance = measure_importance(whole, study.varied, keys)
         if importance:
             yield "importance.png", to_png(draw_importance(importance))
     epochs, points = measure_progress(study, keys) if keys else ([], np.empty(0))
@@ -127,6 +142,11 @@ def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:
             "is_front": trial.run_id in front,
             "params": {name: trial.params.get(name) for name in study.varied},
             "metrics": {key: _finite(trial.metrics, key) for key in keys},
+            "errors": {
+                key: trial.metrics[error_key(key)]
+                for key in keys
+                if error_key(key) in trial.metrics
+            },
         }
         for trial in study.trials
     ]

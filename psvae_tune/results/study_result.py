@@ -10,6 +10,7 @@ import torch
 
 from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.files import write_bytes
+from psvae_tune.metrics.sampling_error import error_key
 from psvae_tune.results.choices import override, promote
 from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.results.logged_study import LoggedStudy
@@ -73,8 +74,8 @@ class StudyResult:
         pandas.DataFrame
             The index is the name of the trial. Columns are ``stage``, ``state``, ``is_chosen``,
             ``is_front``, ``run_id``, the varied hyperparameters, and metrics: ``best/…`` of the
-            best epoch on the validation split, ``test/…`` on the test split. A metric that a
-            trial lacks is NaN.
+            best epoch on the validation split, ``best/…_error`` its sampling error over clips,
+            ``test/…`` on the test split. A metric that a trial lacks is NaN.
         """
         from pandas import DataFrame
 
@@ -84,6 +85,7 @@ class StudyResult:
                 **{key: row[key] for key in ("stage", "state", "is_chosen", "is_front", "run_id")},
                 **row["params"],
                 **row["metrics"],
+                **{error_key(key): error for key, error in row["errors"].items()},
             }
             for row in trial_rows(self.logged)
         ]

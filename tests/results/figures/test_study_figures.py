@@ -33,7 +33,7 @@ from psvae_tune.results.figures.style import ORANGE, to_png
 from psvae_tune.results.logged_study import LoggedStudy, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
-from psvae_tune.results.report_data import make_study_figures
+from psvae_tune.results.report_data import explain_choice, make_study_figures
 from psvae_tune.results.study_measures import measure_importance, measure_progress
 from psvae_tune.results.trial_record import TrialRecord
 from tests.support.logged_studies import log_study, with_space
@@ -48,7 +48,7 @@ def call(*arguments):
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
     path = tmp_path_factory.mktemp("recordings") / "<b>mouse & co.h5"
-    write_demo(path, n_clips=10, clip_length=8, size=16)
+    write_demo(path, n_clips=20, clip_length=8, size=16)
     return path
 
 
@@ -468,3 +468,25 @@ def test_bad_requests_are_one_error(study, folder, recording, arguments, problem
     assert result.exit_code == exit_code
     assert problem in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def test_the_report_shows_the_sampling_error_beside_its_metric(study):
+    report = make_report(study, {})
+    assert "best/frame_mse_error" in study.chosen.metrics
+    for trial in study.finished:
+        for name in ("frame_mse", "label_r2"):
+            value, error = (trial.metrics[f"best/{name}{end}"] for end in ("", "_error"))
+            assert f">{value:.4g} ± {error:.2g}</td>" in report
+    chosen = study.chosen.metrics
+    value, error = chosen["best/frame_mse"], chosen["best/frame_mse_error"]
+    assert f"frame_mse {value:.4g} ± {error:.2g}" in explain_choice(study)[0]
+
+
+def test_a_trial_without_a_metric_of_the_front_leaves_it_to_the_others(study):
+    first, *others = study.trials
+    metrics = {key: value for key, value in first.metrics.items() if key != "best/label_r2"}
+    less = replace(study, trials=(replace(first, metrics=metrics), *others))
+    assert less.front_metrics == study.front_metrics
+    assert first.run_id not in {trial.run_id for trial in less.front()}
+    assert "front.png" in dict(make_study_figures(less))
+    assert first.run_id in make_report(less, {})
