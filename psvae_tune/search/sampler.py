@@ -244,7 +244,9 @@ class StageSampler:
         constraints = shortfalls(
             self.stage.requirements, metrics, self.context.count_unsupervised(suggestion.params)
         )
-        if end.outcome == "stopped":
+        # Latents that have collapsed have no measure of their dependence.
+        is_lacking = end.is_finished and not metrics.keys() >= self.stage.objectives.keys()
+        if end.outcome == "stopped" or is_lacking:
             # Optuna takes values of an unfinished trial only if there is one objective.
             is_known = len(values) == 1 and math.isfinite(values[0])
             seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}

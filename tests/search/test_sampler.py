@@ -142,6 +142,17 @@ def test_optuna_is_told_the_truth(tmp_path):
     assert stopped.constraints["val/label_r2"] == pytest.approx(0.5 - (1 - 1 / (1 + alpha)))
 
 
+def test_a_finished_trial_that_lacks_an_objective_says_what_it_lacks(tmp_path):
+    """Latents that have collapsed have no correlation; a sampler must not take more of them."""
+    objectives = {"val/frame_mse": "min", "val/latent_correlation": "min"}
+    required = {"val/active_units": ">= 2"}
+    sampler = make_stage_sampler(tmp_path, objectives=objectives, require=required)
+    end(sampler, sampler.ask(), **{"val/active_units": 0.0})
+    (trial,) = sampler.study().trials
+    assert trial.state == TrialState.PRUNED
+    assert trial.constraints == {"val/active_units": 2}
+
+
 def test_what_an_unfinished_trial_had_is_no_value(tmp_path):
     sampler = make_stage_sampler(tmp_path, objectives={"val/frame_mse": "min"})
     end(sampler, sampler.ask(), "stopped", epoch=3)
