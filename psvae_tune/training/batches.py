@@ -74,6 +74,11 @@ class PreparedData:
         """Return the (session, clip) pairs of a split in order."""
         return [(i, clip) for i, item in enumerate(self.sessions) for clip in item.splits[split]]
 
+    def clip_lengths(self, places: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Return the number of frames of each (session, clip) pair."""
+        headers = [item.session.header for item in self.sessions]
+        return tuple(headers[session].clip_lengths[clip] for session, clip in places)
+
     def training_batches(self, rng: np.random.Generator) -> list[list[tuple[int, int]]]:
         """Return the clips of every batch of one epoch, in an order drawn from ``rng``.
 

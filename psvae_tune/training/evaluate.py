@@ -1,6 +1,6 @@
 """Score a model on a whole split, from posterior means, in the same way for every trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from psvae_tune.data.session import SplitName
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
-from psvae_tune.metrics.latent_dependence import find_active, gaussian_tc, latent_correlation
 from psvae_tune.metrics.sampling_error import Clips, frames_of
 from psvae_tune.models.batch import Batch, Prediction
-from psvae_tune.models.encoding import Encoding, encode, join
+from psvae_tune.models.encoding import Encoding, join
 from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.training.batches import PreparedData
+from psvae_tune.training.unsupervised_latents import (
+    UnsupervisedLatents,
+    gather_latents,
+    score_latents,
+)
 
 EVALUATION_SEED = 0
 """Seed of the draw that the decomposed KL needs; the same draw keeps epochs comparable."""
 MAX_TRIPLET_FRAMES = 2000
 """Number of frames, spread over a split, that the triplet loss compares pair by pair."""
-N_LATENT_CLIPS = 64
-"""Number of clips over which the dependence of latents is measured, if there are so many."""
-LATENT_STEP = 4
-"""Distance in frames between those looked at there; frames that are nearer tell little new."""
 
 
 Array = NDArray[Any]
@@ -41,37 +41,6 @@ class SplitTargets:
     """(frame, label), 0 where the tracker lost the point."""
     session_index: Array
     """(frame,)."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnsupervisedLatents:
-    """Unsupervised latents of evenly spaced frames of some clips, one clip after another."""
-
-    mean: Array
-    """(frame, latent)."""
-    logvar: Array | None
-    """(frame, latent); None for a model without a posterior."""
-    clip_lengths: tuple[int, ...]
-
-    def select(self, clips: Clips) -> "UnsupervisedLatents":
-        """Return the latents of clips, which may repeat."""
-        rows = frames_of(clips, self.clip_lengths)
-        logvar = None if self.logvar is None else self.logvar[rows]
-        return UnsupervisedLatents(
-            self.mean[rows], logvar, tuple(self.clip_lengths[clip] for clip in clips)
-        )
-
-    @property
-    def is_active(self) -> NDArray[np.bool_]:
-        """(latent,): whether it carries information, which is not known without a posterior."""
-        if self.logvar is None:
-            return np.ones(self.mean.shape[1], dtype=bool)
-        return find_active(self.mean, self.logvar)
-
-    @property
-    def active(self) -> Array:
-        """(frame, latent): the means of those that are active."""
-        return self.mean[:, self.is_active]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +70,34 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: Model, data: PreparedData, split: SplitName, device: torch.device
+    model: Model,
+    data: PreparedData,
+    split: SplitName,
+    device: torch.device,
+    train: Encoding | None = None,
 ) -> Evaluation:
     """Score a model on a split.
 
     Predictions are made from posterior means. The terms of the KL are expectations over the
     posterior; one draw with a fixed seed estimates them, and they have their full weights.
 
-    The unsupervised latents are also looked at in training clips, evenly spread, as many as bring
-    the clips to `N_LATENT_CLIPS`: independent movements correlate by chance over a few clips.
-    Every `LATENT_STEP`-th frame counts.
+    The unsupervised latents are also looked at in training clips; see `gather_latents`.
 
     With several sessions, each session also has the metrics of frames and labels of its own,
     ``val/label_r2/session_0`` and so on, in the order of the sessions.
 
-    Side effects: puts the model into evaluation mode.
+    Parameters
+    ----------
+    model
+        Put into evaluation mode.
+    data
+        Recordings.
+    split
+        Split to score.
+    device
+        Device of the model.
+    train
+        All training frames as the model encodes them, if that is known already.
     """
     model.eval()
     rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
@@ -138,12 +120,12 @@ def evaluate(
         by_clip,
         squared_error,
         n_valid_pixels,
-        _clip_lengths(data, data.clips(split)),
+        data.clip_lengths(data.clips(split)),
         mean,
         logvar,
         labels_hat,
         collect_targets(data, split),
-        _gather_latents(model, data, split, device, Encoding(mean, logvar, labels_hat)),
+        gather_latents(model, data, split, device, Encoding(mean, logvar, labels_hat), train),
     )
     found = score_clips(evaluation, np.arange(len(rows)))
     found |= score_latents(evaluation.latents) | _score_sessions(evaluation, data, split)
@@ -174,16 +156,6 @@ def score_clips(seen: Evaluation, clips: Clips) -> dict[str, float | None]:
     return found | _pooled_metrics(seen, clips)
 
 
-def score_latents(latents: UnsupervisedLatents) -> dict[str, float | None]:
-    """Return how many unsupervised latents are active, and how far these depend on each other."""
-    active = latents.active
-    return {
-        "latent_correlation": latent_correlation(active),
-        "gaussian_tc": gaussian_tc(active),
-        "active_units": None if latents.logvar is None else active.shape[1],
-    }
-
-
 def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
     """Return the labels of a split, their mask, and the session of every frame."""
     labels, masks, sessions = [], [], []
@@ -200,43 +172,6 @@ def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
         np.concatenate(masks) if masks else None,
         np.concatenate(sessions),
     )
-
-
-def pick_clips_beside(data: PreparedData, split: SplitName) -> list[tuple[int, int]]:
-    """Return the training clips in which latents are looked at beside those of a split.
-
-    They are evenly spread, and bring the (session, clip) pairs to `N_LATENT_CLIPS`.
-    """
-    train = data.clips("train") if split != "train" else []
-    n_clips = min(len(train), max(0, N_LATENT_CLIPS - len(data.clips(split))))
-    return [train[i] for i in np.linspace(0, len(train) - 1, n_clips).round().astype(int)]
-
-
-def _gather_latents(
-    model: Model, data: PreparedData, split: SplitName, device: torch.device, seen: Encoding
-) -> UnsupervisedLatents:
-    """Return the unsupervised latents of a split that is encoded, and of training clips."""
-    thin = slice(None, None, LATENT_STEP)
-    places, beside = data.clips(split), pick_clips_beside(data, split)
-    lengths = _clip_lengths(data, places)
-    rows = np.concatenate([frames_of([i], lengths)[thin] for i in range(len(places))])
-    logvar = None if seen.logvar is None else seen.logvar[rows]
-    parts = [Encoding(seen.latents[rows], logvar, None)]
-    if beside:
-        batches = data.iter_batches([[place] for place in beside], device)
-        parts.append(encode(model, (batch.select(thin) for batch in batches)))
-    columns = model.partition.unsupervised
-    logvars = [part.logvar[:, columns] for part in parts if part.logvar is not None]
-    return UnsupervisedLatents(
-        np.concatenate([part.latents[:, columns] for part in parts]),
-        np.concatenate(logvars) if logvars else None,
-        tuple(-(-n // LATENT_STEP) for n in _clip_lengths(data, places + beside)),
-    )
-
-
-def _clip_lengths(data: PreparedData, places: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the number of frames of (session, clip) pairs."""
-    return tuple(data.sessions[i].session.header.clip_lengths[clip] for i, clip in places)
 
 
 def _score_sessions(

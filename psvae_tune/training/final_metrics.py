@@ -20,13 +20,12 @@ from psvae_tune.training.evaluate import (
     EVALUATION_SEED,
     Array,
     Evaluation,
-    UnsupervisedLatents,
     collect_targets,
     evaluate,
     score_clips,
-    score_latents,
 )
 from psvae_tune.training.readouts import Readouts, fit_readouts
+from psvae_tune.training.unsupervised_latents import UnsupervisedLatents, score_latents
 
 N_TRAVERSED_CLIPS = 8
 
@@ -39,13 +38,13 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
 
     Side effects: puts the model into evaluation mode.
     """
-    train = encode(model, data.iterate("train", device)).latents
+    train = encode(model, data.iterate("train", device))
     train_targets = collect_targets(data, "train")
     found: dict[str, float | None] = {}
     for split in ("val", "test"):
-        seen = evaluate(model, data, split, device)
-        readouts = fit_readouts(model.partition, train, train_targets, seen)
-        changes = _collect_changes(model, data, split, train, seen.latents, device)
+        seen = evaluate(model, data, split, device, train)
+        readouts = fit_readouts(model.partition, train.latents, train_targets, seen)
+        changes = _collect_changes(model, data, split, train.latents, seen.latents, device)
         scores = readouts.score(np.arange(len(seen.clip_lengths)))
         scores["hsic"] = hsic(seen.latents.active)
         scores |= _localise(changes, np.arange(len(changes)))

@@ -17,20 +17,20 @@ from psvae_tune.metrics.latent_dependence import (
     hsic,
     latent_correlation,
 )
+from psvae_tune.models.encoding import encode
 from psvae_tune.models.losses import LOG_2PI, triplet_loss
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
-from psvae_tune.training.evaluate import (
+from psvae_tune.training.evaluate import Evaluation, evaluate
+from psvae_tune.training.final_metrics import final_metrics
+from psvae_tune.training.unsupervised_latents import (
     LATENT_STEP,
     N_LATENT_CLIPS,
-    Evaluation,
     UnsupervisedLatents,
-    evaluate,
     pick_clips_beside,
     score_latents,
 )
-from psvae_tune.training.final_metrics import final_metrics
 from tests.support.demo_truth import read_truth
 
 CPU = torch.device("cpu")
@@ -250,7 +250,9 @@ def test_true_parts_of_the_demo_are_independent_whatever_the_split(seed, demo):
         {"model": {"model_class": "ae", "n_ae_latents": 2}, "data": {"rng_seed_data": seed}}, ""
     )
     data = prepare_data([session], config)
-    clips = [clip for _, clip in data.clips("val") + pick_clips_beside(data, "val")]
+    train = data.clips("train")
+    beside = [train[i] for i in pick_clips_beside(data, "val")]
+    clips = [clip for _, clip in data.clips("val") + beside]
     parts = [truth[session.clip(clip)][::LATENT_STEP] for clip in clips]
     latents = UnsupervisedLatents(np.concatenate(parts), None, tuple(map(len, parts)))
     found = score_latents(latents)
@@ -261,16 +263,25 @@ def test_true_parts_of_the_demo_are_independent_whatever_the_split(seed, demo):
 
 def test_training_clips_beside_a_split_are_spread_and_counted(sessions):
     _, data = build("ae", sessions)
-    assert pick_clips_beside(data, "train") == []
+    assert len(pick_clips_beside(data, "train")) == 0
     for split in ("val", "test"):
-        assert pick_clips_beside(data, split) == data.clips("train")
+        assert list(pick_clips_beside(data, split)) == list(range(len(data.clips("train"))))
     many = replace(data, sessions=data.sessions * 10)
     beside = pick_clips_beside(many, "val")
     assert len(beside) + len(many.clips("val")) == N_LATENT_CLIPS
-    assert set(beside) < set(many.clips("train"))
-    per_session = np.bincount([session for session, _ in beside], minlength=20)
+    assert len(set(beside)) == len(beside)
+    sessions_beside = [many.clips("train")[i][0] for i in beside]
+    per_session = np.bincount(sessions_beside, minlength=20)
     assert per_session.min() >= 1
     assert np.ptp(per_session) <= 2
+
+
+def test_training_frames_that_are_encoded_already_give_the_same(name, sessions):
+    model, data = build(name, sessions)
+    train = encode(model, data.iterate("train", CPU))
+    for split in ("train", "val"):
+        anew = evaluate(model, data, split, CPU).metrics
+        assert evaluate(model, data, split, CPU, train).metrics == pytest.approx(anew, rel=1e-4)
 
 
 def test_scoring_draws_no_gradients_and_changes_nothing(name, sessions):
