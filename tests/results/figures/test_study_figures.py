@@ -1,3 +1,8 @@
+"""Figures, report and choices of one study, which is fitted in this process.
+
+The file is long because the study takes longer to make than all that is tested on it.
+"""
+
 import io
 import json
 import math
