@@ -1,7 +1,7 @@
 """``psvae-tune check``: print what a study would do, without doing it."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,15 +13,16 @@ from psvae_tune.config.domain import Domain
 from psvae_tune.config.scheduler import first_rung, rungs
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.stage_settings import (
+    EPOCHS,
     PossibleSettings,
-    epochs_around_rungs,
+    max_anneal_epochs,
     possible_settings,
 )
 from psvae_tune.config.study_file import parse_set_options
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import and_list, pluralise
 from psvae_tune.errors import ConfigError
-from psvae_tune.study.estimate import EPOCHS, Estimate, count_rounds, estimate_epochs
+from psvae_tune.study.estimate import Estimate, count_rounds, estimate_epochs
 from psvae_tune.study.plan import StudyPlan
 
 
@@ -120,17 +121,18 @@ def _describe_stopping(
 ) -> Iterator[str]:
     """Yield a line on the trials that are not trained in full, if there are any."""
     if stage.fidelity is not None:
+        assert stage.n_trials is not None
         longest = base.with_params({EPOCHS: max(possible[EPOCHS])})
         rounds = [
             f"{pluralise(n, 'trial')} of {pluralise(n_epochs, 'epoch')}"
-            for n, n_epochs in count_rounds(stage, longest)
+            for n, n_epochs in count_rounds(stage, longest, stage.n_trials)
         ]
         yield f"  shorter first: at most {', then '.join(rounds)}"
     if stage.scheduler is not None:
-        epochs = {_describe_rungs(stage, start) for start in _list_starts(base, possible)}
+        found = sorted({_list_rungs(stage, start) for start in _list_starts(base, possible)})
         asha = stage.scheduler.asha
-        kept = f"the best 1 in {asha.reduction_factor:g}, the front" if asha else "the better half"
-        yield f"  stopped early: {' or '.join(sorted(epochs))}"
+        kept = f"the best 1 in {asha.reduction_factor:g}, the front" if asha else "the median"
+        yield f"  stopped early: {' or '.join(_describe_rungs(stage, epochs) for epochs in found)}"
         yield f"  never stopped: {kept}, what may catch up, and what could be chosen"
 
 
@@ -142,14 +144,20 @@ def _list_starts(base: TrialConfig, possible: PossibleSettings) -> Iterator[Tria
             yield base.with_params(dict(zip(names, values, strict=True)))
 
 
-def _describe_rungs(stage: Stage, base: TrialConfig) -> str:
-    """Return the epochs at which the trials of a stage are compared."""
+def _list_rungs(stage: Stage, base: TrialConfig) -> tuple[int, ...]:
+    """Return the epochs at which the trials of a stage are compared, or the first of them."""
     assert stage.scheduler is not None
-    n_anneal_epochs, n_epochs = epochs_around_rungs(stage, base)
+    n_anneal_epochs = max_anneal_epochs(stage, base)
+    n_epochs = base.training.max_n_epochs
     if stage.scheduler.asha is not None:
-        epochs = rungs(stage.scheduler.asha, n_anneal_epochs, n_epochs)
-        return f"at epoch {and_list(map(str, epochs))}" if epochs else "at no epoch"
-    return f"from epoch {first_rung(stage.scheduler.grace_period, n_anneal_epochs, n_epochs)} on"
+        return tuple(rungs(stage.scheduler.asha, n_anneal_epochs, n_epochs))
+    return (first_rung(stage.scheduler.grace_period, n_anneal_epochs, n_epochs),)
+
+
+def _describe_rungs(stage: Stage, epochs: Sequence[int]) -> str:
+    if stage.scheduler is not None and stage.scheduler.median_stopping is not None:
+        return f"from epoch {epochs[0]} on"
+    return f"at epoch {and_list(map(str, epochs))}" if epochs else "at no epoch"
 
 
 def _describe_budget(stage: Stage) -> str:

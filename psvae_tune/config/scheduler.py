@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from psvae_tune.config.settings import Settings
 
 GracePeriod = Annotated[int, Field(ge=1)] | Literal["anneal_end"]
-"""Number of epochs; ``anneal_end`` stands for what `first_rung` returns."""
+"""Number of epochs; ``anneal_end`` stands for those of the annealing, but at least half of all."""
 
 
 class Asha(Settings):
     """Asynchronous successive halving: at each rung the best fraction of the trials goes on."""
 
     grace_period: GracePeriod = "anneal_end"
-    """Number of epochs before the first rung."""
+    """Epoch of the first rung."""
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
     """Factor by which each rung has more epochs and fewer trials than the one before."""
 
@@ -43,7 +43,7 @@ class Fidelity(Settings):
         return {"schedule": {}} if raw == "schedule" else raw
 
 
-EARLIEST = 1 / 2
+FIRST_PART = 1 / 2
 """Part of a training before which trials are not compared.
 
 `early_stopping.py` among the benchmarks measures what other parts cost and save.
@@ -104,22 +104,25 @@ class Scheduler(Settings):
 def first_rung(grace_period: int | str, n_anneal_epochs: int, max_n_epochs: int) -> int:
     """Return the first epoch at which trials may be compared.
 
-    Without an annealing, or with a short one, it lies where `EARLIEST` says: before, the order of
-    trials is that of how fast they learn.
+    Without an annealing, or with a short one, it lies where `FIRST_PART` says. Before, trials are
+    in the order of how fast they learn.
     """
     if grace_period != "anneal_end":
         return int(grace_period)
-    return max(n_anneal_epochs, math.ceil(EARLIEST * max_n_epochs))
+    return max(n_anneal_epochs, math.ceil(FIRST_PART * max_n_epochs))
 
 
 def rungs(asha: Asha, n_anneal_epochs: int, max_n_epochs: int) -> list[int]:
     r"""Return the epochs at which trials are compared, none in the annealing or at the end.
 
     .. math:: r_k = g \eta^k < n_{epochs}
+
+    The first epoch is none of them, because it does not tell how fast a trial learns.
     """
     epochs: list[int] = []
     rung = float(first_rung(asha.grace_period, n_anneal_epochs, max_n_epochs))
     while round(rung) < max_n_epochs:
-        epochs.append(round(rung))
+        if round(rung) > 1:
+            epochs.append(round(rung))
         rung *= asha.reduction_factor
     return epochs

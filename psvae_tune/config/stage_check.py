@@ -10,7 +10,7 @@ from psvae_tune.config.metric_catalog import STAGE_METRICS, end_problem, metric_
 from psvae_tune.config.rule_check import check_rule
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_settings import PossibleSettings
+from psvae_tune.config.stage_settings import EPOCHS, PossibleSettings
 from psvae_tune.config.trial import NOT_IN_TRIAL_ID, TrialConfig, epoch_settings
 from psvae_tune.config.wording import and_list
 from psvae_tune.errors import ConfigError, nearest
@@ -146,6 +146,11 @@ def _stopping_problems(stage: Stage, place: str) -> Iterator[str]:
                 f"{place}.scheduler: compares trials while they run, and a metric is {problem}; "
                 "use `fidelity: schedule`, or stop none"
             )
+    if EPOCHS in stage.space:
+        yield (
+            f"{place}.scheduler: compares trials of one length, and the space varies {EPOCHS}; "
+            "leave one of them out"
+        )
     if SEED_PARAMETER in stage.space and len(stage.space) > 1:
         yield (
             f"{place}.scheduler: stops single trials, and the rule compares means over "

@@ -9,6 +9,8 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import ConfigError
 
+EPOCHS = "max_n_epochs"
+"""Hyperparameter that is the length of a training."""
 PossibleSettings = Mapping[str, tuple[Any, ...]]
 """Settings that each hyperparameter may have; of a range, those of its two ends."""
 
@@ -37,25 +39,11 @@ def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:
 
 def max_trial_epochs(stage: Stage, base: TrialConfig) -> int:
     """Return the number of epochs of the longest trial of a stage."""
-    domain = stage.space.get("max_n_epochs")
+    domain = stage.space.get(EPOCHS)
     return int(max(domain.extremes)) if domain else base.training.max_n_epochs
 
 
-def epochs_around_rungs(stage: Stage, base: TrialConfig) -> tuple[int, int]:
-    """Return the epochs of the longest annealing, and of the shortest training, of a stage.
-
-    All rungs lie between them.
-
-    Parameters
-    ----------
-    stage
-        The stage.
-    base
-        Settings that it starts from.
-    """
-    annealing = stage.space.get(base.model.anneal_setting or "")
-    training = stage.space.get("max_n_epochs")
-    return (
-        int(max(annealing.extremes)) if annealing else base.model.n_anneal_epochs,
-        int(min(training.extremes)) if training else base.training.max_n_epochs,
-    )
+def max_anneal_epochs(stage: Stage, base: TrialConfig) -> int:
+    """Return the number of epochs of the longest annealing of a stage."""
+    domain = stage.space.get(base.model.anneal_setting or "")
+    return int(max(domain.extremes)) if domain else base.model.n_anneal_epochs

@@ -135,8 +135,9 @@ def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None)
 def read_stages(contents: Mapping[str, Any]) -> tuple[Stage, ...]:
     """Return the stages of a study that has begun, from the contents of its file.
 
-    They were checked when it began. They are not checked again, because an earlier version may
-    have taken what this one refuses; settings that no longer exist are left out.
+    They were checked with their model when it began, and are not checked so again, because an
+    earlier version may have taken what this one refuses. Settings that no longer exist are left
+    out.
     """
     search = resolve_counts(contents["search"], None)
     return tuple(

@@ -39,6 +39,9 @@ N_REPEATS_UNTIL_RANDOM = 10
 N_REPEATS_UNTIL_EXHAUSTED = 50
 """Repeats in a row after which the space is taken to hold no other trial."""
 
+INFEASIBLE = 1.0
+"""What a finished trial lacks of a metric that it does not have."""
+
 Budget = Literal["left", "waiting", "spent"]
 """``waiting``: whether a trial may begin depends on the end of those that run."""
 
@@ -204,8 +207,9 @@ class StageSampler:
     def study(self) -> optuna.Study:
         """Return all suggestions as an Optuna study in memory.
 
-        A trial that finished is complete; one that was stopped early is pruned; one that failed
-        or lacks a value is failed; any other runs.
+        A trial that finished is complete; one that was stopped early, or that finished without a
+        metric that the stage asks for, is pruned and tells what it lacks of the requirements; one
+        that failed, or has a value that is no number, is failed; any other runs.
         """
         return self._study(self._snapshot())
 
@@ -244,13 +248,18 @@ class StageSampler:
         constraints = shortfalls(
             self.stage.requirements, metrics, self.context.count_unsupervised(suggestion.params)
         )
-        # Latents that have collapsed have no measure of their dependence.
-        is_lacking = end.is_finished and not metrics.keys() >= self.stage.objectives.keys()
-        if end.outcome == "stopped" or is_lacking:
+        known = {key: missed for key, missed in constraints.items() if math.isfinite(missed)}
+        lacking = {*self.stage.objectives, *self.stage.requirements} - metrics.keys()
+        if end.is_finished and lacking:
+            # Collapsed latents have no measure of dependence, and the trial cannot be chosen.
+            return {
+                "state": TrialState.PRUNED,
+                "constraints": {**known, **dict.fromkeys(lacking, INFEASIBLE)},
+            }
+        if end.outcome == "stopped":
             # Optuna takes values of an unfinished trial only if there is one objective.
             is_known = len(values) == 1 and math.isfinite(values[0])
             seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}
-            known = {key: missed for key, missed in constraints.items() if math.isfinite(missed)}
             return {"state": TrialState.PRUNED, "constraints": known, **seen}
         is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
         if not (end.is_finished and is_whole):

@@ -10,11 +10,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from psvae_tune.config.scheduler import first_rung, rungs
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_settings import epochs_around_rungs, max_trial_epochs
+from psvae_tune.config.stage_settings import max_anneal_epochs
 from psvae_tune.metrics.pareto import best_first, non_dominated
 from psvae_tune.search.progress import TrialReport, from_result
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.possible import (
+    EPOCH,
     Standing,
     cost_table,
     could_be_chosen,
@@ -26,8 +27,8 @@ from psvae_tune.search.trial_spec import StageContext, TrialSpec
 
 OnStanding = Callable[[str, int, Standing], None]
 """Takes a trial's identity, an epoch, and where the trial stands there."""
-Stand = Callable[[Any, Mapping[str, float]], Standing]
-"""Takes a trial of Ray Tune and its best metrics so far; returns where it stands."""
+Stand = Callable[[Any, TrialReport], Standing]
+"""Takes a trial of Ray Tune and its report; returns where it stands."""
 
 
 class _RungScheduler(FIFOScheduler):
@@ -48,7 +49,7 @@ class _RungScheduler(FIFOScheduler):
     on_standing
         Called with the trial, the epoch and its standing before the decision, to keep them.
     n_epochs
-        Number of epochs of the longest trial.
+        Number of epochs of every trial.
     """
 
     def __init__(
@@ -66,25 +67,29 @@ class _RungScheduler(FIFOScheduler):
         self._on_standing = on_standing
         self._n_epochs = n_epochs
         self._table = {epoch: dict(standings) for epoch, standings in seen.items()}
+        self._last_epochs: dict[str, int] = {}
+        """The epoch of the last report of each trial since this scheduler was made."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
         report = from_result(result)
         if report.is_finished or report.failure:
             return str(TrialScheduler.CONTINUE)
-        for epoch in self._new_marks(report):
-            standing = self._stand(trial, report.best_metrics)
-            self._table.setdefault(epoch, {})[report.trial_id] = standing
-            self._on_standing(report.trial_id, epoch, standing)
-        is_good = self.goes_on(report.trial_id)
+        mark = self._new_mark(report)
+        if mark is not None:
+            standing = self._stand(trial, report)
+            self._table.setdefault(mark, {})[report.trial_id] = standing
+            self._on_standing(report.trial_id, mark, standing)
+        # Past a rung, what the trial was there says less and less of what it is. After a crash the
+        # decision of the last rung is made again, because it may not have been carried out.
+        rung = max((m for m in self._epochs_of(report.trial_id) if self._is_rung(m)), default=0)
+        is_due = rung > self._last_epochs.get(report.trial_id, 0)
+        self._last_epochs[report.trial_id] = report.epoch
+        is_good = not is_due or self.goes_on(report.trial_id, rung)
         return str(TrialScheduler.CONTINUE if is_good else TrialScheduler.STOP)
 
-    def goes_on(self, trial_id: str) -> bool:
-        """Return whether a trial is good enough at the last rung that it has reached."""
-        reached = [rung for rung in self._epochs_of(trial_id) if self._is_rung(rung)]
-        if not reached:
-            return True
-        rung = max(reached)
+    def goes_on(self, trial_id: str, rung: int) -> bool:
+        """Return whether a trial is good enough at a rung that it has reached."""
         own = self._prospect(trial_id, rung)
         if own is None:
             return True
@@ -99,18 +104,15 @@ class _RungScheduler(FIFOScheduler):
     def _prospect(self, trial_id: str, rung: int) -> Standing | None:
         """Return where a trial might stand at its end; None if its pace is not known."""
         now = self._table[rung][trial_id]
-        if rung >= self._n_epochs:
+        if now[EPOCH] >= self._n_epochs:
             return now
-        before = max(
-            (epoch for epoch in self._epochs_of(trial_id) if 2 * epoch <= rung), default=0
-        )
-        if not before:
+        earlier = [mark for mark in self._epochs_of(trial_id) if 2 * mark <= rung]
+        if not earlier:
             return None
-        n_doublings, n_left = math.log2(rung / before), math.log2(self._n_epochs / rung)
-        return prospect(self._table[before][trial_id], now, n_doublings, n_left)
+        return prospect(self._table[max(earlier)][trial_id], now, self._n_epochs)
 
-    def _new_marks(self, report: TrialReport) -> list[int]:
-        """Return the epochs that a trial has reached, is to be seen at, and was not seen at."""
+    def _new_mark(self, report: TrialReport) -> int | None:
+        """Return the epoch as which a trial is seen now; None if it is not to be seen."""
         raise NotImplementedError
 
     def _is_rung(self, epoch: int) -> bool:
@@ -163,12 +165,13 @@ class ParetoAsha(_RungScheduler):
         super().__init__(stage, stand, seen, on_standing, n_epochs)
         self._rungs = rung_epochs
         self._factor = reduction_factor
-        halves = {rung // 2 for rung in rung_epochs if rung > 1}
-        self._marks = sorted({*rung_epochs, *halves})
+        self._marks = {*rung_epochs, *(rung // 2 for rung in rung_epochs)}
 
-    def _new_marks(self, report: TrialReport) -> list[int]:
-        reached = [mark for mark in self._marks if mark <= report.epoch]
-        return [mark for mark in reached if report.trial_id not in self._table.get(mark, {})]
+    def _new_mark(self, report: TrialReport) -> int | None:
+        # Where validations are rare, one may be the first behind several marks.
+        mark = max((mark for mark in self._marks if mark <= report.epoch), default=0)
+        is_new = mark > max(self._epochs_of(report.trial_id), default=0)
+        return mark if is_new else None
 
     def _is_rung(self, epoch: int) -> bool:
         return epoch in self._rungs
@@ -219,11 +222,11 @@ class MedianStop(_RungScheduler):
         self._grace = grace
         self._min_trials = min_trials
 
-    def _new_marks(self, report: TrialReport) -> list[int]:
+    def _new_mark(self, report: TrialReport) -> int | None:
         last = max(self._epochs_of(report.trial_id), default=0)
         # An epoch that is trained again after a crash is not new.
         is_new = report.epoch > last and 2 * report.epoch >= self._grace
-        return [report.epoch] if is_new else []
+        return report.epoch if is_new else None
 
     def _is_rung(self, epoch: int) -> bool:
         return epoch >= self._grace
@@ -266,9 +269,9 @@ def make_scheduler(context: StageContext, journal: StageJournal) -> TrialSchedul
     stage = context.stage
     if stage.scheduler is None:
         return None
-    n_anneal_epochs, n_epochs = epochs_around_rungs(stage, context.base)
-    longest = max_trial_epochs(stage, context.base)
-    given = (stage, StageStand(context), journal.standings(), journal.note_standing, longest)
+    n_anneal_epochs = max_anneal_epochs(stage, context.base)
+    n_epochs = context.base.training.max_n_epochs
+    given = (stage, StageStand(context), journal.standings(), journal.note_standing, n_epochs)
     if (median := stage.scheduler.median_stopping) is not None:
         grace = first_rung(median.grace_period, n_anneal_epochs, n_epochs)
         return MedianStop(*given, grace, median.min_trials)
@@ -279,14 +282,15 @@ def make_scheduler(context: StageContext, journal: StageJournal) -> TrialSchedul
 
 @dataclass(frozen=True, slots=True)
 class StageStand:
-    """Tells where a running trial of a stage stands."""
+    """Reads from a report what the rule of a stage compares."""
 
     context: StageContext
 
-    def __call__(self, trial: Any, metrics: Mapping[str, float]) -> Standing:
-        """Return where a trial of Ray Tune stands, from its best metrics so far."""
+    def __call__(self, trial: Any, report: TrialReport) -> Standing:
+        """Return where a trial of Ray Tune stands."""
         stage, params = self.context.stage, TrialSpec.from_ray(trial.config).params
         compared = {*stage.objectives, *stage.select.metrics, *stage.select.then}
-        values = {key: value for key, value in {**metrics, **params}.items() if key in compared}
-        values = {key: value for key, value in values.items() if math.isfinite(value)}
-        return values | {N_UNSUPERVISED: self.context.count_unsupervised(params)}
+        known = {**report.best_metrics, **params}
+        values = {key: known[key] for key in compared & known.keys() if math.isfinite(known[key])}
+        n_unsupervised = self.context.count_unsupervised(params)
+        return values | {N_UNSUPERVISED: n_unsupervised, EPOCH: report.epoch}

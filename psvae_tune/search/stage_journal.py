@@ -48,8 +48,8 @@ class StageJournal:
     """The events of one stage in the journal of a study.
 
     Trials are known by their identity, so a trial that was trained to its end elsewhere counts
-    here as well. Nothing else does that happened in another stage, or in this one while it had
-    other settings: another space, another rule, or another choice of the stage before.
+    here as well. All other events of other stages are left out, and so are those of this stage
+    under other settings: another space, another rule, or another choice of the stage before.
 
     Every event is parsed once: the sampler asks for them again and again.
 

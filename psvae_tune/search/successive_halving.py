@@ -3,10 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from psvae_tune.config.selection_rule import SelectionRule
+from psvae_tune.config.selection_rule import SelectionRule, total_shortfall
 from psvae_tune.errors import StudyError
 from psvae_tune.metrics.pareto import best_first
-from psvae_tune.search.selection.candidates import Candidate, gather, meet_requirements
+from psvae_tune.search.selection.candidates import (
+    N_UNSUPERVISED,
+    Candidate,
+    gather,
+    meet_requirements,
+)
 from psvae_tune.search.selection.ranking import costs, rank
 from psvae_tune.tracking.trial_result import TrialResult
 
@@ -43,10 +48,7 @@ def count_survivors(n_trials: int, factor: float, rule: SelectionRule, n_seeds: 
 
 
 def select_survivors(
-    trials: Sequence[TrialResult],
-    rule: SelectionRule,
-    factor: float,
-    shortfalls: Sequence[float],
+    trials: Sequence[TrialResult], rule: SelectionRule, factor: float
 ) -> list[int]:
     """Return the indices of the trainings that continue at the next length.
 
@@ -62,9 +64,6 @@ def select_survivors(
         Rule of the stage.
     factor
         Factor by which fewer trainings continue.
-    shortfalls
-        Sum of what each training lacks of its stage's requirements. It orders the trainings that
-        the rule cannot choose.
     """
     n_kept = math.ceil(len(trials) / factor)
     rows = {trial.trial_id: row for row, trial in enumerate(trials)}
@@ -74,7 +73,7 @@ def select_survivors(
         if len(kept) < n_kept or (n_kept > 1 and place < n_needed):
             kept += [rows[trial.trial_id] for trial in candidate.trials]
     left = [row for row in rows.values() if row not in kept]
-    left.sort(key=lambda row: (not trials[row].completed, shortfalls[row]))
+    left.sort(key=lambda row: (not trials[row].completed, _total_shortfall(trials[row], rule)))
     return sorted([*kept, *left[: max(n_kept - len(kept), 0)]])
 
 
@@ -87,15 +86,25 @@ def _order(trials: Sequence[TrialResult], rule: SelectionRule) -> tuple[list[Can
     try:
         pool = gather(trials, rule.metrics)
         eligible = meet_requirements(pool.candidates, rule.require)
-        ranked = list(rank(eligible, rule, pool.spread).order)
-    except StudyError:
+    except StudyError:  # the rule can choose none
         return [], 0
+    try:
+        ranked = list(rank(eligible, rule, pool.spread).order)
+    except StudyError:  # no setting has two seeds yet, by which the rule measures its tolerance
+        ranked = [eligible[row] for row in best_first(costs(eligible, rule.objectives))]
     ends: list[Candidate] = []
     if rule.knee is not None or rule.chebyshev is not None:
         table = costs(ranked, rule.objectives)
         ends = [ranked[row] for row in {*table.argmin(axis=0), *table.argmax(axis=0)}]
-    behind = [one for one in eligible if one not in ranked]
+    names = {one.identity for one in ranked}
+    behind = [one for one in eligible if one.identity not in names]
     if behind:
         behind = [behind[row] for row in best_first(costs(behind, rule.objectives))]
     order = {one.identity: one for one in [ranked[0], *ends, *ranked, *behind]}
     return list(order.values()), len({one.identity for one in [ranked[0], *ends]})
+
+
+def _total_shortfall(trial: TrialResult, rule: SelectionRule) -> float:
+    n_unsupervised = trial.params.get(N_UNSUPERVISED, 0)
+    assert isinstance(n_unsupervised, int)
+    return total_shortfall(rule.require, trial.metrics, n_unsupervised)

@@ -67,8 +67,10 @@ class StageContext:
 
         Budgets are not part of it, so that a stage may go on with a larger one.
         """
-        stage = self.stage.model_dump(mode="json", exclude=set(BUDGETS))
-        text = json.dumps([stage, self.base.trial_id(self.digests, but=self.stage.space)])
+        # Without defaults, so that a setting that a later version adds changes nothing.
+        stage = self.stage.model_dump(mode="json", exclude=set(BUDGETS), exclude_defaults=True)
+        base = self.base.trial_id(self.digests, but=self.stage.space)
+        text = json.dumps([stage, base], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def spec(self, params: Mapping[str, Any]) -> TrialSpec:

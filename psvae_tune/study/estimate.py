@@ -8,12 +8,11 @@ from typing import Any
 
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_settings import possible_settings
+from psvae_tune.config.stage_settings import EPOCHS, possible_settings
 from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
 from psvae_tune.search.successive_halving import count_survivors, epoch_divisors
 
-EPOCHS = "max_n_epochs"
 Choices = Mapping[str, frozenset[Any]]
 """Settings that each hyperparameter may have. Of a range, an object that equals no setting."""
 
@@ -46,7 +45,7 @@ def estimate_epochs(study: Study, n_slots: int = 1) -> Estimate:
     return Estimate(n_epochs, _count_exhaustive(study))
 
 
-def count_rounds(stage: Stage, base: TrialConfig) -> list[tuple[int, int]]:
+def count_rounds(stage: Stage, base: TrialConfig, n_trials: int) -> list[tuple[int, int]]:
     """Return the most trials, and their epochs, of each round of ``fidelity: schedule``.
 
     Parameters
@@ -55,10 +54,10 @@ def count_rounds(stage: Stage, base: TrialConfig) -> list[tuple[int, int]]:
         A stage that has this setting.
     base
         Settings that it starts from.
+    n_trials
+        Number of its trials.
     """
-    n_trials = stage.n_trials
     assert stage.fidelity is not None
-    assert n_trials is not None
     factor = stage.fidelity.schedule.reduction_factor
     seeds, n_seeds = stage.space.get(SEED_PARAMETER), 1
     if seeds is not None:
@@ -134,8 +133,17 @@ def _count_epochs(step: _Step, base: TrialConfig, n_slots: int) -> int | None:
     """Return the most epochs that one slot trains in a stage; None if only time limits it."""
     stage, n_trials = step.stage, step.stage.n_trials
     if step.is_halved:
-        rounds = count_rounds(stage, base.with_params({EPOCHS: step.longest}))
-        return sum(_busiest_slot([epochs] * count, n_slots) for count, epochs in rounds)
+        assert n_trials is not None
+        longest = base.with_params({EPOCHS: step.longest})
+        # Random draws may repeat each other, and fewer trials may have fewer and longer rounds.
+        fewest = n_trials if stage.algorithm == "grid" else 1
+        return max(
+            sum(
+                _busiest_slot([epochs] * count, n_slots)
+                for count, epochs in count_rounds(stage, longest, n)
+            )
+            for n in range(fewest, n_trials + 1)
+        )
     bounds = []
     if stage.num_epochs is not None:
         # The last trial of a slot begins when all others are busy.

@@ -8,7 +8,7 @@ import ray
 
 from psvae_tune.cluster.gpu_packing import measure_gpu_share
 from psvae_tune.cluster.nodes import list_nodes
-from psvae_tune.config.selection_rule import SEED_PARAMETER, total_shortfall
+from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study
 from psvae_tune.config.trial import with_fewer_epochs
@@ -146,13 +146,7 @@ class _StageRunner:
             trained = [short.spec(spec.params) for spec in specs]
             replace(self, context=short)._train_specs(trained)
             results = short.results(trained, self.journal.trial_ends())
-            shortfalls = [
-                total_shortfall(
-                    stage.requirements, result.metrics, short.count_unsupervised(spec.params)
-                )
-                for spec, result in zip(trained, results, strict=True)
-            ]
-            kept = select_survivors(results, stage.select, factor, shortfalls)
+            kept = select_survivors(results, stage.select, factor)
             dropped += [
                 replace(result, completed=False)
                 for i, result in enumerate(results)

@@ -228,6 +228,14 @@ def test_samplers_that_learn_from_finished_trials_go_with_no_scheduler(sampler):
     assert parse_study(changed(["search"], SAMPLED | change | {"sampler": "tpe"}), "f.yaml", 4)
 
 
+def test_trials_of_several_lengths_are_not_compared_while_they_run():
+    lengths = {"max_n_epochs": {"grid_search": [20, 40]}}
+    stage = {**FILE["search"], "space": {**FILE["search"]["space"], **lengths}}
+    assert parse_study(changed(["search"], stage), "f.yaml", 4)
+    (problem,) = problems(["search"], {**stage, "scheduler": "asha"})
+    assert problem.startswith("search.scheduler: compares trials of one length")
+
+
 def test_a_mean_over_seeds_is_not_known_from_one_of_them():
     stage = {**FILE["search"], "space": {**FILE["search"]["space"], **SEEDS}, "scheduler": "asha"}
     (problem,) = problems(["search"], stage)

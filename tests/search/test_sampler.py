@@ -142,15 +142,26 @@ def test_optuna_is_told_the_truth(tmp_path):
     assert stopped.constraints["val/label_r2"] == pytest.approx(0.5 - (1 - 1 / (1 + alpha)))
 
 
-def test_a_finished_trial_that_lacks_an_objective_says_what_it_lacks(tmp_path):
+CORRELATION = "val/latent_correlation"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "required"),
+    [
+        (["val/frame_mse", CORRELATION], {"val/active_units": ">= 2"}),
+        (["val/frame_mse"], {CORRELATION: "<= 0.5", "val/active_units": ">= 2"}),
+        (["val/frame_mse", CORRELATION], {}),
+    ],
+)
+def test_a_finished_trial_that_lacks_a_metric_is_infeasible(tmp_path, objectives, required):
     """Latents that have collapsed have no correlation; a sampler must not take more of them."""
-    objectives = {"val/frame_mse": "min", "val/latent_correlation": "min"}
-    required = {"val/active_units": ">= 2"}
-    sampler = make_stage_sampler(tmp_path, objectives=objectives, require=required)
+    goals = dict.fromkeys(objectives, "min")
+    sampler = make_stage_sampler(tmp_path, objectives=goals, require=required)
     end(sampler, sampler.ask(), **{"val/active_units": 0.0})
     (trial,) = sampler.study().trials
     assert trial.state == TrialState.PRUNED
-    assert trial.constraints == {"val/active_units": 2}
+    missed = {key: 2 for key in required if key == "val/active_units"}
+    assert trial.constraints == missed | {CORRELATION: 1}
 
 
 def test_what_an_unfinished_trial_had_is_no_value(tmp_path):

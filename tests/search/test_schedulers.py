@@ -14,6 +14,7 @@ from ray.tune.schedulers import MedianStoppingRule
 from psvae_tune.config.scheduler import Asha, rungs
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha, make_scheduler
+from psvae_tune.search.selection.possible import EPOCH
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import TrackingTarget
@@ -68,13 +69,13 @@ BOTH = {**MSE, **R2}
 
 
 class Recorder(list):
-    def __call__(self, name, epoch, standing):
-        if epoch > 1:  # where trials are only seen, for their pace
-            self.append((name, epoch, standing))
+    def __call__(self, name, mark, standing):
+        self.append((name, mark, {key: standing[key] for key in standing if key != EPOCH}))
 
 
-def stand(trial, metrics):
-    return {key: value for key, value in metrics.items() if math.isfinite(value)}
+def stand(trial, report):
+    finite = {key: value for key, value in report.best_metrics.items() if math.isfinite(value)}
+    return {**finite, EPOCH: report.epoch}
 
 
 def stage_of(objectives):
@@ -95,10 +96,11 @@ def scheduler(objectives, epochs=(2, 4), factor=2, seen=None, n_epochs=2):
 NAMES = {"mse": "frame_mse", "r2": "label_r2", "units": "active_units"}
 
 
-def at(units=1, **values):
+def at(units=1, epoch=None, **values):
     """Return a standing with values under their short names."""
     values |= {"units": units}
-    return {f"val/{NAMES[key]}": value for key, value in values.items()}
+    found = {f"val/{NAMES[key]}": value for key, value in values.items()}
+    return found if epoch is None else found | {EPOCH: epoch}
 
 
 def report(asha, name, epoch, **metrics):
@@ -118,10 +120,10 @@ def test_a_trial_that_may_catch_up_is_not_stopped():
 
 def test_a_trial_whose_pace_is_unknown_goes_on():
     """As after a crash of an earlier version, which kept rungs alone."""
-    seen = {4: {"first": at(mse=1.0), "old": at(mse=9.0)}}
+    seen = {4: {"first": at(mse=1.0, epoch=4), "old": at(mse=9.0, epoch=4)}}
     for n_epochs, goes_on in ((8, True), (4, False)):
         asha, _ = scheduler(MSE, epochs=(4,), factor=9, seen=seen, n_epochs=n_epochs)
-        assert asha.goes_on("old") == goes_on
+        assert asha.goes_on("old", 4) == goes_on
 
 
 def test_nothing_is_decided_before_the_first_rung():
@@ -129,21 +131,48 @@ def test_nothing_is_decided_before_the_first_rung():
     assert report(asha, "good", 2, mse=0.1) == "CONTINUE"
     assert report(asha, "bad", 1, mse=9.0) == "CONTINUE"
     assert report(asha, "bad", 2, mse=9.0) == "STOP"
-    assert kept == [("good", 2, at(mse=0.1)), ("bad", 2, at(mse=9.0))]
+    assert kept == [("good", 2, at(mse=0.1)), ("bad", 1, at(mse=9.0)), ("bad", 2, at(mse=9.0))]
 
 
-def test_a_trial_that_came_first_is_stopped_when_better_ones_come():
+def test_a_trial_is_stopped_at_a_rung_and_not_between_two():
+    """What it was at a rung says less and less of what it is."""
     asha, _ = scheduler(R2, factor=3)
     assert report(asha, "first", 2, r2=0.1) == "CONTINUE"
     assert report(asha, "second", 2, r2=0.5) == "CONTINUE"
-    assert report(asha, "first", 3, r2=0.9) == "STOP"
+    assert report(asha, "first", 3, r2=0.2) == "CONTINUE"
+    report(asha, "second", 4, r2=0.5)
+    assert report(asha, "first", 4, r2=0.2) == "STOP"
+
+
+def test_a_decision_is_made_again_after_a_crash():
+    """It was noted where the trial stood, and maybe not that it was stopped."""
+    seen = {2: {"good": at(mse=0.1, epoch=2), "bad": at(mse=9.0, epoch=2)}}
+    asha, kept = scheduler(MSE, seen=seen)
+    assert report(asha, "bad", 2, mse=9.0) == "STOP"
+    assert report(asha, "good", 3, mse=0.1) == "CONTINUE"
+    assert kept == []
+
+
+def test_where_validations_are_rare_the_pace_is_that_between_two_of_them():
+    """Every fourth epoch: 4 stands for the half of rung 10, 12 for the rung."""
+    halving = {4: 0.4, 8: 0.2, 12: 0.4 / 3}
+    asha, _ = scheduler(MSE, epochs=(10,), factor=9, n_epochs=24)
+    for epoch in (4, 8, 12):
+        report(asha, "first", epoch, mse=0.06)
+    decisions = [report(asha, "late", epoch, mse=mse) for epoch, mse in halving.items()]
+    assert decisions == ["CONTINUE"] * 3  # 0.13 at epoch 12, at this pace 0.0 at epoch 24
+    decisions = [report(asha, "slow", epoch, mse=0.2 - epoch / 1000) for epoch in halving]
+    assert decisions == ["CONTINUE", "CONTINUE", "STOP"]
+    asha, _ = scheduler(MSE, epochs=(10,), factor=9, n_epochs=24)
+    report(asha, "first", 12, mse=0.06)
+    assert report(asha, "without a pace", 12, mse=9.0) == "CONTINUE"
 
 
 def test_one_objective_keeps_the_best_part():
     asha, _ = scheduler(MSE, factor=3)
     for value in range(9):
         report(asha, str(value), 2, mse=value)
-    assert [name for name in map(str, range(9)) if asha.goes_on(name)] == ["0", "1", "2"]
+    assert [name for name in map(str, range(9)) if asha.goes_on(name, 2)] == ["0", "1", "2"]
 
 
 def test_several_objectives_keep_the_front():
@@ -152,7 +181,7 @@ def test_several_objectives_keep_the_front():
     behind = {"d": (2, 0.4), "e": (3, 0.5), "f": (4, 0.8)}
     for name, (mse, r2) in {**behind, **front}.items():
         report(asha, name, 2, mse=mse, r2=r2)
-    assert {name for name in [*front, *behind] if asha.goes_on(name)} == set(front)
+    assert {name for name in [*front, *behind] if asha.goes_on(name, 2)} == set(front)
 
 
 def test_of_a_front_none_is_stopped_however_large_the_factor():
@@ -163,41 +192,41 @@ def test_of_a_front_none_is_stopped_however_large_the_factor():
     assert report(asha, "behind", 2, mse=3.5, r2=0.3) == "STOP"
     assert report(asha, "collapsed", 2, mse=9, r2=9, units=0) == "STOP"
     assert report(asha, "without a value", 2, mse=-1) == "STOP"
-    assert all(asha.goes_on(name) for name in "012345")
+    assert all(asha.goes_on(name, 2) for name in "012345")
 
 
 def test_what_misses_a_requirement_is_behind_what_meets_it_however_good():
     asha, kept = scheduler(MSE)
-    assert report(asha, "collapsed", 2, mse=0.0, units=0) == "CONTINUE"
-    assert report(asha, "fine", 2, mse=9.0, units=1) == "CONTINUE"
-    assert report(asha, "collapsed", 3, mse=0.0, units=0) == "STOP"
-    assert kept == [("collapsed", 2, at(mse=0.0, units=0)), ("fine", 2, at(mse=9.0))]
+    assert report(asha, "fine", 2, mse=9.0) == "CONTINUE"
+    assert report(asha, "collapsed", 2, mse=0.0, units=0) == "STOP"
+    assert kept == [("fine", 2, at(mse=9.0)), ("collapsed", 2, at(mse=0.0, units=0))]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
 def test_what_is_not_a_number_is_behind_everything(value):
     asha, _ = scheduler(MSE)
     metrics = {} if value is None else {"mse": value}
-    assert report(asha, "broken", 2, **metrics) == "CONTINUE"
     assert report(asha, "fine", 2, mse=1e9) == "CONTINUE"
-    assert report(asha, "broken", 3, **metrics) == "STOP"
+    assert report(asha, "broken", 2, **metrics) == "STOP"
 
 
 def test_a_rung_that_validation_jumps_over_still_counts():
     asha, kept = scheduler(MSE)
     report(asha, "a", 7, mse=0.5)
-    assert kept == [("a", 2, at(mse=0.5)), ("a", 4, at(mse=0.5))]
+    assert kept == [("a", 4, at(mse=0.5))]
 
 
 def test_what_was_seen_before_a_crash_counts():
-    asha, kept = scheduler(MSE, seen={2: {"old": at(mse=0.1)}})
+    asha, kept = scheduler(MSE, seen={2: {"old": at(mse=0.1, epoch=2)}})
     assert report(asha, "new", 2, mse=0.2) == "STOP"
     assert report(asha, "old", 2, mse=0.1) == "CONTINUE"
     assert kept == [("new", 2, at(mse=0.2))]
 
 
 def test_the_last_report_of_a_finished_or_failed_trial_stops_nothing():
-    asha, kept = scheduler(MSE, seen={2: {"other": at(mse=0.1), "done": at(mse=5.0)}})
+    asha, kept = scheduler(
+        MSE, seen={2: {"other": at(mse=0.1, epoch=2), "done": at(mse=5.0, epoch=2)}}
+    )
     for end in ({"is_finished": True}, {"failure": "diverged"}):
         result = to_result(TrialReport("done", 9, {}, **end))
         assert asha.on_trial_result(None, None, result) == "CONTINUE"
@@ -212,7 +241,7 @@ def test_the_front_and_as_many_as_asked_go_on_none_before_its_better(points, fac
     asha, _ = scheduler(BOTH, factor=factor)
     for index, (a, b) in enumerate(points):
         report(asha, str(index), 2, mse=a, r2=-b)
-    kept = {index for index in range(len(points)) if asha.goes_on(str(index))}
+    kept = {index for index in range(len(points)) if asha.goes_on(str(index), 2)}
     front = {
         index
         for index, (a, b) in enumerate(points)
@@ -243,7 +272,7 @@ def test_a_trial_worse_than_the_median_of_the_others_is_stopped():
             )
             if name == "c" and epoch == 2:
                 break
-    assert kept[0] == ("a", 2, at(mse=1.0))
+    assert ("a", 2, at(mse=1.0)) in kept
     assert ("c", 2, at(mse=3.0)) in kept
 
 
@@ -258,15 +287,10 @@ def test_too_few_other_trials_stop_and_pause_nothing():
 def test_a_trial_without_a_value_is_worse_than_any_median(metrics):
     rule, kept = median()
     assert report(rule, "broken", 2, **metrics) == "CONTINUE"  # nothing to compare with
-    report(rule, "a", 2, mse=1.0)
-    report(rule, "b", 2, mse=2.0)
-    assert report(rule, "broken", 3, **metrics) == "CONTINUE"
-    report(rule, "a", 3, mse=1.0)
-    report(rule, "b", 3, mse=2.0)
-    assert report(rule, "broken", 4, **metrics) == "CONTINUE"
-    report(rule, "a", 4, mse=1.0)
-    report(rule, "b", 4, mse=2.0)
-    assert not rule.goes_on("broken")
+    for name, mse in (("a", 1.0), ("b", 2.0)):
+        for epoch in (2, 3):
+            report(rule, name, epoch, mse=mse)
+    assert report(rule, "broken", 3, **metrics) == "STOP"
     assert kept[0] == ("broken", 2, at())
 
 
@@ -280,7 +304,10 @@ def test_a_good_value_inside_the_annealing_does_not_save_a_trial():
 
 
 def test_the_median_knows_what_was_seen_before_a_crash():
-    seen = {2: {"a": at(mse=1.0), "b": at(mse=1.0)}, 3: {"a": at(mse=1.0)}}
+    seen = {
+        2: {name: at(mse=1.0, epoch=2) for name in "ab"},
+        3: {"a": at(mse=1.0, epoch=3)},
+    }
     rule, kept = median(seen=seen)
     assert report(rule, "a", 2, mse=1.0) == "CONTINUE"  # trained again
     assert report(rule, "c", 2, mse=5.0) == "STOP"
@@ -288,7 +315,7 @@ def test_the_median_knows_what_was_seen_before_a_crash():
 
 
 def test_the_median_leaves_the_end_of_a_trial_alone():
-    rule, kept = median(seen={2: {"a": at(mse=1.0), "b": at(mse=1.0)}})
+    rule, kept = median(seen={2: {name: at(mse=1.0, epoch=2) for name in "ab"}})
     for end in ({"is_finished": True}, {"failure": "diverged"}):
         result = to_result(TrialReport("c", 9, {}, **end))
         assert rule.on_trial_result(None, None, result) == "CONTINUE"

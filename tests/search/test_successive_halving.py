@@ -61,8 +61,8 @@ def trial(name, mse, r2=0.5, completed=True, alpha=1, seed=0):
     return TrialResult(str(name), str(name), params, metrics, completed)
 
 
-def survivors(trials, rule, factor, shortfalls=None):
-    return select_survivors(trials, parse_rule(rule), factor, shortfalls or [0.0] * len(trials))
+def survivors(trials, rule, factor):
+    return select_survivors(trials, parse_rule(rule), factor)
 
 
 @pytest.mark.parametrize("rule", [{"knee": TWO}, {"chebyshev": dict.fromkeys(TWO, 1)}])
@@ -88,8 +88,17 @@ def test_what_did_not_finish_or_has_no_value_is_behind(broken):
 
 def test_without_any_that_the_rule_could_choose_the_nearest_to_it_survive():
     rule = {"best": "val/frame_mse", "require": {"val/label_r2": ">= 0.9"}}
-    trials = [trial(i, 1.0, 0.1 * i, alpha=i) for i in range(6)]
-    assert survivors(trials, rule, 3, [3, 0.5, 2, 0.2, 9, np.inf]) == [1, 3]
+    r2s = [0.1, 0.8, 0.4, 0.85, -3.0, -9.0]
+    trials = [trial(i, 1.0, r2, alpha=i) for i, r2 in enumerate(r2s)]
+    assert survivors(trials, rule, 3) == [1, 3]
+
+
+def test_without_a_spread_over_seeds_the_best_survive():
+    """One seed of each setting has finished, so that there is no standard error."""
+    within = {"metric": "val/frame_mse", "tolerance": "one_standard_error"}
+    rule = {"within": within, "then": {"ps_vae.alpha": "min"}}
+    trials = [trial(i, 6.0 - i, alpha=i) for i in range(6)]
+    assert survivors(trials, rule, 3) == [4, 5]
 
 
 def test_seeds_of_one_setting_survive_together():

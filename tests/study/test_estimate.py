@@ -47,6 +47,13 @@ def test_the_guide_trains_nine_fits_of_forty_eight(root):
     assert found.n_epochs == (2 + 2 + 1) * 50
 
 
+def test_random_draws_that_repeat_each_other_may_cost_more():
+    """Nine draws of eight values are eight trials at most, which have one round fewer."""
+    space = {"ps_vae.alpha": {"choice": list(range(1, 9))}}
+    search = {**STAGE, "algorithm": "random", "num_trials": 9, "space": space}
+    assert estimate(search | {"fidelity": "schedule"}).n_epochs == 8 * 7 + 3 * 20
+
+
 def test_slots_are_of_use_within_a_stage_only():
     halved = {**STAGE, "space": GRID_OF_9, "fidelity": "schedule"}
     assert estimate(halved, 4).n_epochs == 3 * 2 + 7 + 20

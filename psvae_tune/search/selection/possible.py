@@ -14,11 +14,12 @@ from psvae_tune.search.selection.ranking import tolerated
 
 Table = NDArray[np.float64]
 Standing = Mapping[str, float]
-"""Where a trial stands at an epoch: its finite best metrics so far, its hyperparameters that are
-numbers, and `N_UNSUPERVISED`."""
+"""Where a trial stands: the finite metrics of its best epoch, hyperparameters that are numbers,
+`N_UNSUPERVISED`, and under `EPOCH` the number of epochs that were trained."""
+EPOCH = "epoch"
 
 
-def prospect(before: Standing, now: Standing, n_doublings: float, n_left: float) -> Standing:
+def prospect(before: Standing, now: Standing, n_epochs: int) -> Standing | None:
     r"""Return where a trial would stand at its end if it went on at its pace.
 
     Each metric gains with every doubling of the epochs what it gained with the last one,
@@ -32,17 +33,24 @@ def prospect(before: Standing, now: Standing, n_doublings: float, n_left: float)
     ----------
     before, now
         Standings of the trial at two epochs.
-    n_doublings
-        Binary logarithm of the ratio of the two epochs.
-    n_left
-        The same from the later epoch to the end of the training.
+    n_epochs
+        Number of epochs at its end.
+
+    Returns
+    -------
+    Standing or None
+        None if it has no pace in some metric, which it did not have before.
     """
     values = dict(now)
+    n_doublings = np.log2(now[EPOCH] / before[EPOCH])
+    n_left = np.log2(n_epochs / now[EPOCH])
     for key, value in now.items():
-        if is_metric(key) and key in before:
+        if is_metric(key):
+            if key not in before:
+                return None
             toward = sign(goal_of(key))
             gain = max(toward * (before[key] - value), 0.0)
-            values[key] = value - toward * gain * n_left / n_doublings
+            values[key] = float(value - toward * gain * n_left / n_doublings)
     return values
 
 

@@ -11,7 +11,7 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
-from psvae_tune.search.selection.possible import could_be_chosen, prospect
+from psvae_tune.search.selection.possible import EPOCH, could_be_chosen, prospect
 from psvae_tune.search.selection.select import select
 from psvae_tune.search.successive_halving import (
     count_survivors,
@@ -135,9 +135,12 @@ def test_a_tolerance_by_seeds_is_not_known_before_the_end():
 )
 def test_a_prospect_goes_on_at_the_last_pace(key, values, expected):
     """From epoch 10 to 20, and then to 80: two doublings at the gain of one."""
-    before, now = ({key: value, "ps_vae.alpha": 5.0} for value in values)
-    found = prospect(before, now, 1.0, 2.0)
-    assert found == {key: pytest.approx(expected), "ps_vae.alpha": 5.0}
+    before, now = (
+        {key: value, "ps_vae.alpha": 5.0, EPOCH: epoch}
+        for value, epoch in zip(values, (10, 20), strict=True)
+    )
+    assert prospect(before, now, 80) == {**now, key: pytest.approx(expected)}
+    assert prospect({EPOCH: 10}, now, 80) is None
 
 
 def make_stage(rule, rng):
@@ -180,7 +183,10 @@ def test_with_perfect_rungs_the_stage_chooses_what_it_would_choose_without(rule,
             continue
         stage = make_stage(rule, rng)
 
-        given = (stage, lambda trial, metrics: stand(trial), {}, lambda *event: None, 6)
+        def stand_of(trial, report):
+            return {**stand(trial), EPOCH: report.epoch}
+
+        given = (stage, stand_of, {}, lambda *event: None, 6)
         if kind == "asha":
             scheduler = ParetoAsha(*given, [2, 4], 3)
         elif len(stage.objectives) == 1:
@@ -201,8 +207,7 @@ def test_with_perfect_short_trainings_the_rules_choice_survives(rule, factor):
         trials = draw(rng, int(rng.integers(2, 20)))
         left = trials
         for _ in epoch_divisors(len(trials), factor):
-            missed = [shortfall(trial, rule) for trial in left]
-            kept = select_survivors(left, rule, factor, missed)
+            kept = select_survivors(left, rule, factor)
             most = count_survivors(len(left), factor, rule, n_seeds=1)
             assert min(math.ceil(len(left) / factor), len(left)) <= len(kept) <= most
             left = [left[row] for row in kept]
