@@ -28,12 +28,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(os.cpu_count() or 1, MAX_PROCESSES) if is_all else 0
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests together that share what takes long to make: those of a file, or a cluster."""
     cluster = ROOT / "tests" / "cluster"
     for item in items:
         group = cluster if cluster in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
