@@ -55,7 +55,8 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
             found |= {
                 error_key(f"val/{name}"): error
                 for name, error in errors.items()
-                if name in METRICS and found[f"val/{name}"] is not None
+                # A latent may be active in some resamples alone.
+                if name in METRICS and found.get(f"val/{name}") is not None
             }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -101,6 +101,21 @@ def test_metrics_that_choose_have_sampling_errors():
     assert found["val/frame_mse_error"] == pytest.approx(expected, rel=0.45)
 
 
+def test_a_latent_that_is_active_in_some_resamples_alone_gives_no_error():
+    """The KL of the second latent is just under 0.01, so a resample may have a pair."""
+    model, data = build("cond-vae", n_latents=2)
+    model.net.logvar.weight.data[1], model.net.logvar.bias.data[1] = 0.0, 0.0
+    kl = 0.5 * (evaluate(model, data, "val", CPU).latents.mean[:, 1] ** 2).mean()
+    model.net.mean.weight.data[1] *= (0.0095 / kl) ** 0.5
+    model.net.mean.bias.data[1] *= (0.0095 / kl) ** 0.5
+    found = final_metrics(model, data, CPU)
+    assert found["val/active_units"] == 1
+    assert found["val/active_units_error"] > 0
+    for name in ("latent_correlation", "gaussian_tc", "hsic"):
+        assert f"val/{name}" not in found
+        assert f"val/{name}_error" not in found
+
+
 def test_a_single_validation_clip_has_no_error_of_frames():
     found = final_metrics(*build("ps-vae"), CPU)
     assert "val/frame_mse" in found
