@@ -114,29 +114,30 @@ NOT_ABOVE_ONE = frozenset(
 NOT_NEGATIVE = frozenset({"frame_mse", "label_mse", "active_units", "leak_r2", "projection"})
 """Metrics that are mean squares, numbers, or cut off at 0."""
 
-N_UNSUPERVISED = {
+LEAST_ACTIVE = {
     "latent_correlation": 2,
     "gaussian_tc": 2,
     "hsic": 2,
     "traversal_overlap": 2,
     "traversal_concentration": 1,
-    "leak_r2": 1,
-    "session_accuracy_u": 1,
 }
-"""Smallest number of unsupervised latents with which a metric exists; 0 for all others."""
-N_LABELS = {"dci_disentanglement": 2, "dci_completeness": 2, "dci_informativeness": 2}
+"""Smallest number of active unsupervised latents with which a fit has a metric."""
+LEAST_UNSUPERVISED = LEAST_ACTIVE | {"leak_r2": 1, "session_accuracy_u": 1}
+"""Smallest number of unsupervised latents with which a metric exists; 0 for all others.
+
+A fit of which none is active leaks nothing: its ``leak_r2`` is 0, and its ``session_accuracy_u``
+is chance.
+"""
+LEAST_LABELS = {"dci_disentanglement": 2, "dci_completeness": 2, "dci_informativeness": 2}
 """Smallest number of labels with which a metric exists, beside ``recorded_labels``."""
-N_LATENTS = {
+LEAST_LATENTS = {
     "mig": 2,
     "sap": 2,
     "dci_disentanglement": 2,
     "dci_completeness": 2,
     "dci_informativeness": 2,
 }
-"""Smallest number of supervised and unsupervised latents together with which a metric exists.
-
-A fit lacks it, and those of `N_UNSUPERVISED`, if too few of its unsupervised latents are active.
-"""
+"""Smallest number of supervised and unsupervised latents together with which a metric exists."""
 
 CAPABILITIES: dict[Capability, str] = {
     "background": "background latents",
@@ -242,15 +243,15 @@ def recording_problem(
         Largest number of unsupervised latents that a trial may have.
     """
     name = key.removeprefix("val/")
-    if n_unsupervised < (needed := N_UNSUPERVISED.get(name, 0)):
+    if n_unsupervised < (needed := LEAST_UNSUPERVISED.get(name, 0)):
         return (
             f"needs {pluralise(needed, 'unsupervised latent')}, got {key!r} with "
             f"{n_unsupervised}; a larger n_ae_latents has more"
         )
     n_latents = n_unsupervised + model.count_supervised(n_labels)
-    if n_latents < (needed := N_LATENTS.get(name, 0)):
+    if n_latents < (needed := LEAST_LATENTS.get(name, 0)):
         return f"needs {pluralise(needed, 'latent')}, got {key!r} with {n_latents}"
-    if 0 < n_labels < (needed := N_LABELS.get(name, 0)):
+    if 0 < n_labels < (needed := LEAST_LABELS.get(name, 0)):
         return f"needs {pluralise(needed, 'label')}, got {key!r} with {n_labels}"
     metric = find_metric(key)
     offered: set[Capability] = set(model.capabilities)

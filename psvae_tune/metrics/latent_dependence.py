@@ -86,8 +86,9 @@ def hsic(latents: Floats) -> float | None:
     Smooth latents look dependent by chance, since near frames are alike in all of them. That
     level is the mean over circular shifts of one latent against the other, which keep its memory.
     It equals the product of the means of the diagonals, so that the subtraction removes it. It is
-    thus 1 for equal latents, and 0 in expectation for independent ones. Longer splits are thinned
-    evenly to 250 frames, which bounds the cost: near frames tell little that is new.
+    thus 1 for equal latents, and 0 on average for independent ones, before means below 0 are set
+    to 0. Longer splits are thinned evenly to 250 frames, which bounds the cost: near frames tell
+    little that is new.
 
     Parameters
     ----------

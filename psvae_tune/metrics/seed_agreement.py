@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.metrics.arrays import Floats, standardise
-from psvae_tune.metrics.latent_dependence import MIN_KL
 
 _LASSO_PENALTY = 0.1
 
@@ -27,7 +26,7 @@ class UDR:
 
 def udr(
     latents_by_fit: Sequence[Floats],
-    kl_by_fit: Sequence[Floats],
+    active_by_fit: Sequence[NDArray[np.bool_]],
     method: Literal["lasso", "spearman"] = "lasso",
 ) -> UDR | None:
     r"""Return the unsupervised disentanglement ranking of fits of the same hyperparameters.
@@ -42,15 +41,15 @@ def udr(
             \Big\langle \frac{(\max_b R_{ab})^2}{\sum_b R_{ab}} \Big\rangle_a \Big],
         \qquad \mathrm{UDR}_i = \operatorname{median}_{j \ne i} s(R^{ij})
 
-    Only active latents count, those with a mean KL above `MIN_KL`; a pair in which one fit has
-    none scores 0. Unlike a correlation between latents, it sees their rotation.
+    Only active latents count; a pair in which one fit has none scores 0. Unlike a correlation
+    between latents, it sees their rotation.
 
     Parameters
     ----------
     latents_by_fit
         One array (frame, latent) a fit: posterior means of unsupervised latents on the same frames
-    kl_by_fit
-        One array (latent,) a fit: mean KL of each latent, from `mean_kl`
+    active_by_fit
+        One array (latent,) a fit: which latents are active, as `find_active` tells
     method
         Measure of the strength
 
@@ -68,8 +67,8 @@ def udr(
     if n_fits < 2 or len(latents_by_fit[0]) < 2:
         return None
     active = [
-        standardise(latents[:, np.asarray(kl) > MIN_KL])
-        for latents, kl in zip(latents_by_fit, kl_by_fit, strict=True)
+        standardise(latents[:, is_active])
+        for latents, is_active in zip(latents_by_fit, active_by_fit, strict=True)
     ]
     strength = {"lasso": _lasso_strength, "spearman": _spearman_strength}[method]
     pairs = np.zeros((n_fits, n_fits))

@@ -10,7 +10,6 @@ import torch
 
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.data.session import Session
-from psvae_tune.metrics.latent_dependence import mean_kl
 from psvae_tune.metrics.seed_agreement import UDR, udr
 from psvae_tune.models.model_file import load_model
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
@@ -28,7 +27,8 @@ def with_udr(
 ) -> list[TrialResult]:
     """Return trials with their agreement ``udr``, where other seeds were fitted as well.
 
-    Fits are compared by their unsupervised latents of the validation frames. Trials of models
+    Fits are compared by their active unsupervised latents of the validation frames. Which are
+    active, the frames of `gather_latents` tell, as for all other metrics. Trials of models
     without a posterior are returned as they are.
 
     Parameters
@@ -68,15 +68,13 @@ def _measure_agreement(
 ) -> UDR | None:
     """Return the agreement of fits of the same settings; None where there are too few frames."""
     data = prepare_data(sessions, context.base.with_params(specs[0].params))
-    latents, kls = [], []
+    latents, active = [], []
     with TemporaryDirectory() as folder:
         for spec in specs:
             outbox = Outbox.of(context.folder, context.target, spec.trial_id)
             path = outbox.fetch_file("model.pt", Path(folder))
             model = load_model(path).model
             evaluation = evaluate(model, data, "val", torch.device("cpu"))
-            columns = model.partition.unsupervised
-            assert evaluation.logvar is not None
-            latents.append(evaluation.mean[:, columns])
-            kls.append(mean_kl(evaluation.mean[:, columns], evaluation.logvar[:, columns]))
-    return udr(latents, kls)
+            latents.append(evaluation.mean[:, model.partition.unsupervised])
+            active.append(evaluation.latents.is_active)
+    return udr(latents, active)

@@ -28,6 +28,7 @@ from psvae_tune.training.readouts import Readouts, fit_readouts
 from psvae_tune.training.unsupervised_latents import UnsupervisedLatents, score_latents
 
 N_TRAVERSED_CLIPS = 8
+"""Largest number of clips of a split whose middle frames are traversed."""
 
 
 def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dict[str, float]:
@@ -62,7 +63,11 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
 
 
 def _estimate_errors(seen: Evaluation, readouts: Readouts, changes: Array) -> dict[str, float]:
-    """Return the sampling errors of the metrics of a split by their names."""
+    """Return the sampling errors of the metrics of a split by their names.
+
+    That of ``hsic`` is too large rather than too small. A clip that is drawn twice repeats itself
+    in all latents, which looks like dependence; the order of the drawn clips matters little.
+    """
     rng = np.random.default_rng(EVALUATION_SEED)
 
     def score_dependence(clips: Clips) -> dict[str, float | None]:

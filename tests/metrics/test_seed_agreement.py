@@ -3,6 +3,7 @@ import pytest
 
 from psvae_tune.metrics.seed_agreement import udr
 
+BOTH = np.array([True, True])
 FACTORS = {
     "gaussian": lambda rng: rng.normal(size=(2000, 2)),
     "uniform": lambda rng: rng.uniform(-1, 1, size=(2000, 2)),
@@ -26,8 +27,8 @@ def fits(factors, is_rotated, n_fits=6):
 @pytest.mark.parametrize("kind", FACTORS)
 def test_rotations_agree_less_than_aligned_fits(kind, method):
     factors = FACTORS[kind](np.random.default_rng(0))
-    aligned = udr(fits(factors, is_rotated=False), [np.ones(2)] * 6, method)
-    rotated = udr(fits(factors, is_rotated=True), [np.ones(2)] * 6, method)
+    aligned = udr(fits(factors, is_rotated=False), [BOTH] * 6, method)
+    rotated = udr(fits(factors, is_rotated=True), [BOTH] * 6, method)
     assert np.median(aligned.per_fit) > 0.85
     assert np.median(rotated.per_fit) < np.median(aligned.per_fit) - 0.08
     assert aligned.spread.max() < rotated.spread.max()
@@ -42,7 +43,7 @@ def test_lasso_of_known_rotations():
     factors = factors @ np.linalg.inv(np.linalg.cholesky(factors.T @ factors / 4000)).T
     angles = np.array([0.0, 0.0, 0.2, 0.5, np.pi / 4, 1.3])
     rotations = [np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in angles]
-    result = udr([factors @ rotation for rotation in rotations], [np.ones(2)] * 6)
+    result = udr([factors @ rotation for rotation in rotations], [BOTH] * 6)
     between = angles[:, None] - angles[None, :]
     strengths = np.abs([np.cos(between), np.sin(between)])
     strengths = np.maximum(strengths - 0.1, 0.0)
@@ -57,7 +58,7 @@ def test_lasso_of_known_rotations():
 def test_spearman_of_equal_fits_by_hand():
     # Ranks of the two latents correlate by 0.8; R = [[1, .8], [.8, 1]], s = 1 / 1.8.
     latents = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 4.0], [4.0, 3.0], [5.0, 5.0]])
-    result = udr([latents, latents], [np.ones(2)] * 2, "spearman")
+    result = udr([latents, latents], [BOTH] * 2, "spearman")
     np.testing.assert_allclose(result.per_fit, 1 / 1.8)
     np.testing.assert_allclose(result.pairs, (1 - np.eye(2)) / 1.8)
     np.testing.assert_array_equal(result.spread, 0)
@@ -66,7 +67,7 @@ def test_spearman_of_equal_fits_by_hand():
 def test_one_odd_fit_is_the_lowest_and_does_not_sink_the_others():
     aligned = fits(FACTORS["gaussian"](np.random.default_rng(0)), is_rotated=False, n_fits=4)
     odd = np.random.default_rng(1).normal(size=(2000, 2))
-    result = udr([*aligned, odd], [np.ones(2)] * 5)
+    result = udr([*aligned, odd], [BOTH] * 5)
     assert result.per_fit.argmin() == 4
     assert result.per_fit[:4].min() > 0.85
 
@@ -75,13 +76,13 @@ def test_collapsed_latents_are_left_out():
     aligned = fits(FACTORS["gaussian"](np.random.default_rng(0)), is_rotated=False, n_fits=3)
     noise = np.random.default_rng(1).normal(size=(2000, 1))
     padded = [np.concatenate([latents, noise], axis=1) for latents in aligned]
-    result = udr(padded, [np.array([1.0, 1.0, 0.001])] * 3)
-    np.testing.assert_array_equal(result.pairs, udr(aligned, [np.ones(2)] * 3).pairs)
+    result = udr(padded, [np.array([True, True, False])] * 3)
+    np.testing.assert_array_equal(result.pairs, udr(aligned, [BOTH] * 3).pairs)
 
 
 def test_fit_without_an_active_latent_agrees_with_none():
     aligned = fits(FACTORS["gaussian"](np.random.default_rng(0)), is_rotated=False, n_fits=3)
-    result = udr(aligned, [np.ones(2), np.ones(2), np.zeros(2)])
+    result = udr(aligned, [BOTH, BOTH, ~BOTH])
     assert result.per_fit[2] == 0.0
     assert result.pairs[0, 1] > 0.85
 
@@ -90,11 +91,11 @@ def test_fit_without_an_active_latent_agrees_with_none():
 def test_constant_means_and_single_latents_are_harmless(method):
     rng = np.random.default_rng(0)
     varying, constant = rng.normal(size=(50, 1)), np.full((50, 1), 0.3)
-    result = udr([varying, varying, constant], [np.ones(1)] * 3, method)
+    result = udr([varying, varying, constant], [np.array([True])] * 3, method)
     assert result.pairs[0, 1] > 0.85
     assert result.per_fit[2] == 0.0
 
 
 def test_one_fit_agrees_with_nobody():
-    assert udr([np.zeros((10, 2))], [np.ones(2)]) is None
+    assert udr([np.zeros((10, 2))], [BOTH]) is None
     assert udr([], []) is None

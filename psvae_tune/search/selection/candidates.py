@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from psvae_tune.config import metric_catalog
+from psvae_tune.config.metric_catalog import LEAST_ACTIVE
 from psvae_tune.config.selection_rule import SEED_PARAMETER, Bound
 from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
 from psvae_tune.errors import ConfigError, StudyError
@@ -198,10 +198,10 @@ def _flaw(trial: TrialResult, metrics: Sequence[str]) -> str | None:
 
 
 def _explain_absence(key: str) -> str:
-    n_latents = (metric_catalog.N_UNSUPERVISED | metric_catalog.N_LATENTS).get(
-        key.removeprefix("val/")
-    )
-    return f", which takes {pluralise(n_latents, 'active latent')}" if n_latents else ""
+    n_latents = LEAST_ACTIVE.get(key.removeprefix("val/"))
+    if n_latents is None:
+        return ""
+    return f", which takes {pluralise(n_latents, 'active unsupervised latent')}"
 
 
 def _setting(trial: TrialResult) -> str:

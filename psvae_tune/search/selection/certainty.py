@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
+from psvae_tune.config.metric_catalog import is_metric
 from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.metrics.sampling_error import error_key
 from psvae_tune.search.selection.candidates import Candidate
 
 
-def sampling_error(candidate: Candidate, key: str) -> float | None:
+def error_of(candidate: Candidate, key: str) -> float | None:
     """Return the sampling error of a metric of a candidate.
 
     It is the mean over the candidate's seeds. All are scored on the same clips, so what is due to
@@ -24,10 +25,8 @@ def sampling_error(candidate: Candidate, key: str) -> float | None:
     return math.fsum(known) / len(known) if len(known) == len(errors) else None
 
 
-def explain_limit(
-    candidates: Sequence[Candidate], key: str, limits: Sequence[float], what: str
-) -> list[str]:
-    """Return a sentence on candidates that are on one side of a limit by less than their error.
+def explain_limit(candidates: Sequence[Candidate], key: str, limits: Sequence[float]) -> list[str]:
+    """Return sentences on the candidates that are less than their error away from a limit.
 
     Parameters
     ----------
@@ -36,30 +35,34 @@ def explain_limit(
     key
         Metric that has the limit.
     limits
-        Limit of each candidate.
-    what
-        Words for the limit.
+        Limit of each candidate; each different one has a sentence of its own.
     """
-    near = [
-        f"{candidate.label} (± {to_digits(error)})"
-        for candidate, limit in zip(candidates, limits, strict=True)
-        if (error := sampling_error(candidate, key)) is not None
-        and abs(candidate.value(key) - limit) < error
-    ]
-    if not near:
-        return []
-    are, their, them = ("is", "its", "it") if len(near) == 1 else ("are", "their", "them")
-    return [
-        f"{and_list(near)} {are} nearer to {what} than {their} sampling error over clips, "
-        f"so other clips may put {them} on the other side."
-    ]
+    near: dict[float, list[tuple[str, str]]] = {}
+    for candidate, limit in zip(candidates, limits, strict=True):
+        error = error_of(candidate, key)
+        if error is not None and abs(candidate.value(key) - limit) < error:
+            near.setdefault(limit, []).append((candidate.label, f"± {to_digits(error)}"))
+    sentences = []
+    for limit, found in near.items():
+        labels, errors = (and_list(words) for words in zip(*found, strict=True))
+        are, their_error, them = (
+            ("is", "its sampling error", "it")
+            if len(found) == 1
+            else ("are", "their sampling errors", "them")
+        )
+        sentences.append(
+            f"{labels} {are} less than {their_error} over clips ({errors}) away from the limit of "
+            f"{quote(key)}, {to_digits(limit)}, so other clips may put {them} on the other side."
+        )
+    return sentences
 
 
 def explain_lead(first: Candidate, second: Candidate, keys: Sequence[str]) -> list[str]:
-    r"""Return a sentence if the first is ahead of the second by less than the error of that.
+    r"""Return a sentence if the first may be ahead of the second by chance of the clips.
 
     The error of a difference is taken as :math:`\sqrt{e_1^2 + e_2^2}`. That is too large rather
-    than too small, because both are scored on the same clips.
+    than too small, because both are scored on the same clips. A metric has no error with a single
+    validation clip, and ``udr`` has none at all.
 
     Parameters
     ----------
@@ -68,18 +71,26 @@ def explain_lead(first: Candidate, second: Candidate, keys: Sequence[str]) -> li
     keys
         Metrics and hyperparameters that put the first before the second.
     """
-    parts = []
+    doubtful, unknown = [], []
     for key in keys:
-        errors = sampling_error(first, key), sampling_error(second, key)
-        if errors[0] is None or errors[1] is None:
+        if not is_metric(key):
             return []
+        errors = error_of(first, key), error_of(second, key)
+        if errors[0] is None or errors[1] is None:
+            unknown.append(quote(key))
+            continue
         error = math.hypot(errors[0], errors[1])
         if abs(first.value(key) - second.value(key)) >= error:
             return []
-        parts.append(f"{quote(key)} (± {to_digits(error)})")
-    if not parts:
+        doubtful.append(f"{quote(key)} (± {to_digits(error)})")
+    if unknown:
+        return [
+            f"Whether other clips may decide otherwise is not known: {and_list(unknown)} "
+            f"{'has' if len(unknown) == 1 else 'have'} no sampling error over clips."
+        ]
+    if not doubtful:
         return []
     return [
-        f"In what decided, {and_list(parts)}, the two differ by less than the sampling error over "
-        "clips, so other clips may decide otherwise."
+        f"In what decided, {and_list(doubtful)}, the two differ by less than the sampling error "
+        "over clips, so other clips may decide otherwise."
     ]

@@ -136,7 +136,7 @@ def _rank_within(
         f"{'is' if len(inside) == 1 else 'are'} {named}."
     )
     others = order[1:]  # the best one is inside whatever the limit
-    doubt = explain_limit(others, metric, [limit] * len(others), to_digits(limit))
+    doubt = explain_limit(others, metric, [limit] * len(others))
     reasons = (first, *doubt, *_explain_then(ranked[0], rule, len(inside)), *tie)
     return Ranking((*ranked, *outside), reasons, _decisive(ranked, rule))
 

@@ -180,7 +180,7 @@ def _explain_requirements(
     reasons = [f"{len(eligible)} of {len(pool.candidates)} candidates meet {required}."]
     for metric, bound in require.items():
         limits = [limit_of(candidate, bound) for candidate in pool.candidates]
-        reasons += explain_limit(pool.candidates, metric, limits, f"{quote(metric)} {bound}")
+        reasons += explain_limit(pool.candidates, metric, limits)
     return reasons
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from psvae_tune.search.selection.select import select
 from psvae_tune.tracking.trial_result import TrialResult
 
 LEAD = "In what decided"
-LIMIT = re.compile(r"(?:is|are) nearer to (.+) than")
+LIMIT = re.compile(r"away from the limit of `(.+)`, ([0-9.]+), so")
 
 
 def trial(alpha, seed=0, **metrics):
@@ -36,7 +37,7 @@ def doubts(trials, rule):
     reasons = select(trials, parse_rule(rule)).reasons
     lead = [reason for reason in reasons if reason.startswith(LEAD)]
     limits = {
-        found[1]: set(re.findall(r"alpha=\d+ seed=\d+", reason))
+        (found[1], found[2]): set(re.findall(r"alpha=\d+ seed=\d+", reason))
         for reason in reasons
         if (found := LIMIT.search(reason))
     }
@@ -92,7 +93,7 @@ def test_a_tolerance_and_what_comes_then(seed):
         for one in order[1:]
         if abs(one.metrics["val/label_r2"] - limit) < one.metrics["val/label_r2_error"]
     }
-    assert limits == ({to_digits(limit): near} if near else {})
+    assert limits == ({("val/label_r2", to_digits(limit)): near} if near else {})
     inside = [one for one in order if one.metrics["val/label_r2"] >= limit - 1e-9]
     inside.sort(key=lambda one: (one.metrics["val/frame_mse"], one.name))
     is_close = len(inside) > 1 and (
@@ -111,7 +112,7 @@ def test_a_requirement(seed):
         for one in trials
         if abs(one.metrics["val/label_r2"] - 0.75) < one.metrics["val/label_r2_error"]
     }
-    assert doubts(trials, rule)[1] == ({"`val/label_r2` >= 0.75": near} if near else {})
+    assert doubts(trials, rule)[1] == ({("val/label_r2", "0.75"): near} if near else {})
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -134,15 +135,32 @@ def test_the_sentence_says_what_and_by_how_much():
     )
 
 
-def test_a_hyperparameter_and_a_metric_without_an_error_leave_no_doubt():
+def test_a_hyperparameter_leaves_no_doubt():
     trials = [trial(1, r2=0.9, r2_error=0.3), trial(2, r2=0.9, r2_error=0.3)]
     rule = {
         "within": {"metric": "val/label_r2", "tolerance": 0.5},
         "then": {"ps_vae.alpha": "min"},
     }
     assert doubts(trials, rule)[0] is None
-    trials = [trial(1, r2=0.9, r2_error=0.3), trial(2, r2=0.89)]
-    assert doubts(trials, {"best": "val/label_r2"}) == (None, {})
+    assert not any("not known: `" in one for one in select(trials, parse_rule(rule)).reasons)
+
+
+def test_a_lead_in_a_metric_without_an_error_is_not_known_to_be_more_than_chance():
+    trials = [trial(1, r2=0.9, r2_error=0.3, mse=0.1), trial(2, r2=0.89, mse=0.2)]
+    unknown = (
+        "Whether other clips may decide otherwise is not known: `val/label_r2` has no sampling "
+        "error over clips."
+    )
+    assert unknown in select(trials, parse_rule({"best": "val/label_r2"})).reasons
+    # Both metrics decided here; what is certain in one of them is certain.
+    rule = parse_rule({"chebyshev": {"val/frame_mse": 1, "val/label_r2": 1}})
+    for error, is_known in ((0.01, True), (0.5, False)):
+        trials = [
+            trial(1, r2=0.9, r2_error=error, mse=0.2),
+            trial(2, r2=0.5, r2_error=error, mse=0.1),
+        ]
+        told = [one for one in select(trials, rule).reasons if "not known: `val/frame" in one]
+        assert len(told) == (not is_known)
 
 
 def test_errors_of_seeds_do_not_average_out():
@@ -158,4 +176,23 @@ def test_errors_of_seeds_do_not_average_out():
 def test_collapsing_by_chance_is_told():
     trials = [trial(1, mse=0.1, active=2, active_error=0.3), trial(2, mse=0.2, active=2)]
     rule = {"best": "val/frame_mse", "require": {"val/active_units": "all"}}
-    assert doubts(trials, rule)[1] == {"`val/active_units` all": {"alpha=1 seed=0"}}
+    assert doubts(trials, rule)[1] == {("val/active_units", "2"): {"alpha=1 seed=0"}}
+    assert (
+        "alpha=1 seed=0 is less than its sampling error over clips (± 0.3) away from the limit of "
+        "`val/active_units`, 2, so other clips may put it on the other side."
+    ) in select(trials, parse_rule(rule)).reasons
+
+
+def test_each_limit_has_a_sentence_with_the_errors_of_those_near_it():
+    """The number of unsupervised latents is the limit, and a stage may vary it."""
+    trials = [
+        trial(alpha, mse=0.1, active=n_latents, active_error=error)
+        for alpha, n_latents, error in ((1, 2, 0.3), (2, 2, 0.4), (3, 4, 0.5))
+    ]
+    trials[2] = replace(trials[2], params=trials[2].params | {N_UNSUPERVISED: 4})
+    rule = {"best": "val/frame_mse", "require": {"val/active_units": "all"}}
+    assert doubts(trials, rule)[1] == {
+        ("val/active_units", "2"): {"alpha=1 seed=0", "alpha=2 seed=0"},
+        ("val/active_units", "4"): {"alpha=3 seed=0"},
+    }
+    assert any("(± 0.3 and ± 0.4)" in one for one in select(trials, parse_rule(rule)).reasons)
