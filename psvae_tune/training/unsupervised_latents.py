@@ -16,7 +16,7 @@ from psvae_tune.models.model import Model
 from psvae_tune.training.batches import PreparedData
 
 N_LATENT_CLIPS = 64
-"""Number of clips over which the dependence of latents is measured, if there are so many."""
+"""Number of clips up to which training clips are added to a split that has fewer."""
 LATENT_STEP = 4
 """Distance in frames between those looked at there; frames that are nearer tell little new."""
 
@@ -57,7 +57,7 @@ class UnsupervisedLatents:
 def pick_clips_beside(data: PreparedData, split: SplitName) -> Clips:
     """Return the training clips in which latents are looked at beside those of a split.
 
-    They are evenly spread, and bring the clips to `N_LATENT_CLIPS`.
+    They are evenly spread, and bring a split of fewer clips to `N_LATENT_CLIPS`.
 
     Returns
     -------
@@ -80,8 +80,8 @@ def gather_latents(
     """Return the unsupervised latents of a split and of training clips, in this order.
 
     Independent movements correlate by chance over a few clips. So training clips, evenly spread,
-    are looked at as well, as many as bring the clips to `N_LATENT_CLIPS`, and every
-    `LATENT_STEP`-th frame counts.
+    are looked at as well if the split has fewer clips than `N_LATENT_CLIPS`, as many as it lacks.
+    Every `LATENT_STEP`-th frame counts.
 
     Parameters
     ----------

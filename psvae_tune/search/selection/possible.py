@@ -1,4 +1,4 @@
-"""The trials that a rule could still choose, as far as an epoch that is not the last one tells."""
+"""Find the trials that a rule could still choose, as far as an epoch before the last one tells."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile

@@ -65,9 +65,8 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
     Only completed trials whose metrics, as far as the rule reads them, are finite take part.
     Trials that differ only in ``rng_seed_model`` are one setting, compared by its mean and
     represented by its trial that is best in the rule's first metric. The mean and that trial meet
-    what the rule requires. Where all trials differ
-    only in the seed, they are compared one by one. A trial that completed alone is chosen by rules
-    that compare seeds, too.
+    what the rule requires. Where all trials differ only in the seed, they are compared one by one.
+    A trial that completed alone is chosen by rules that compare seeds, too.
 
     Parameters
     ----------
