@@ -1,8 +1,11 @@
 """Preparation of arrays for all metrics: choose the valid entries and standardise."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_] | NDArray[np.floating] | NDArray[np.integer]
 

@@ -15,10 +15,10 @@ from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report_data import (
     Comparison,
     explain_choice,
+    format_scores,
+    format_value,
     read_comparison,
     trial_rows,
-    write_scores,
-    write_value,
 )
 from psvae_tune.results.trial_record import TrialRecord
 
@@ -180,7 +180,7 @@ def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[d
             "run_id": trial.run_id,
             "name": study.label(trial),
             "is_chosen": trial.is_selected,
-            "scores": write_scores(study, trial),
+            "scores": format_scores(study, trial),
             "names": comparisons[trial.run_id].names,
             "height": _SHOWN_ROW_HEIGHT * len(comparisons[trial.run_id].names),
             "images": images[trial.run_id],
@@ -209,7 +209,7 @@ def _cell(value: Any, error: float | None = None) -> dict[str, Any]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     text = "" if value is None else str(value)
     if isinstance(value, float):
-        text = write_value(value, error)
+        text = format_value(value, error)
     return {"value": "" if value is None else value, "text": text, "is_number": is_number}
 
 

@@ -60,7 +60,7 @@ def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:
         for name in study.varied
         if name in chosen.params
     )
-    scores = write_scores(study, chosen)
+    scores = format_scores(study, chosen)
     sentence = f"Take {settings or chosen.name} ({scores} on the validation split)."
     if (last := study.override) is not None:
         reason = (
@@ -72,18 +72,18 @@ def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:
     return sentence, _rule_reasons(study)
 
 
-def write_scores(study: LoggedStudy, trial: TrialRecord) -> str:
+def format_scores(study: LoggedStudy, trial: TrialRecord) -> str:
     """Return the metrics of the front that a trial has, each with its sampling error."""
     keys = [f"best/{name}" for name in study.front_metrics]
     return ", ".join(
         f"{key.removeprefix('best/')} "
-        f"{write_value(trial.metrics[key], trial.metrics.get(error_key(key)))}"
+        f"{format_value(trial.metrics[key], trial.metrics.get(error_key(key)))}"
         for key in keys
         if key in trial.metrics
     )
 
 
-def write_value(value: float, error: float | None) -> str:
+def format_value(value: float, error: float | None) -> str:
     """Return a metric with its sampling error, if it has one."""
     return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"
 

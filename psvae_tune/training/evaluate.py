@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from psvae_tune.data.session import SplitName
+from psvae_tune.metrics.arrays import Array
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
 from psvae_tune.metrics.sampling_error import Clips, frames_of
 from psvae_tune.models.batch import Batch, Prediction
@@ -26,9 +25,6 @@ EVALUATION_SEED = 0
 """Seed of the draw that the decomposed KL needs; the same draw keeps epochs comparable."""
 MAX_TRIPLET_FRAMES = 2000
 """Number of frames, spread over a split, that the triplet loss compares pair by pair."""
-
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,38 +96,27 @@ def evaluate(
         All training frames as the model encodes them, if that is known already.
     """
     model.eval()
-    rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
-    rows, seen = [], []
-    for batch in data.iterate(split, device):
-        terms = model.terms_of_means(batch, rng)
-        said = terms.prediction
-        names = [*terms.terms, "loss"]
-        values = [*terms.values().values(), terms.loss]
-        rows.append(torch.stack([*values, _squared_error(batch, said), batch.n_valid_pixels]))
-        seen.append((model.to_partition(said.mean), said.logvar, said.labels))
-    *columns, squared_error, n_valid_pixels = torch.stack(rows).double().cpu().numpy().T
-    by_clip = dict(zip(names, columns, strict=True))
+    by_clip, weights, encoding = _score_each_clip(model, data, split, device)
     # A single clip has no other session to compare with, so this loss is that of the split.
     by_clip.pop("triplet", None)
-    mean, logvar, labels_hat = (join(parts) for parts in zip(*seen, strict=True))
-    assert mean is not None
+    squared_error, n_valid_pixels = by_clip.pop("squared_error"), by_clip.pop("n_valid_pixels")
     evaluation = Evaluation(
-        {},
-        by_clip,
-        squared_error,
-        n_valid_pixels,
-        data.clip_lengths(data.clips(split)),
-        mean,
-        logvar,
-        labels_hat,
-        collect_targets(data, split),
-        gather_latents(model, data, split, device, Encoding(mean, logvar, labels_hat), train),
+        metrics={},
+        terms=by_clip,
+        squared_error=squared_error,
+        n_valid_pixels=n_valid_pixels,
+        clip_lengths=data.clip_lengths(data.clips(split)),
+        mean=encoding.latents,
+        logvar=encoding.logvar,
+        labels_hat=encoding.labels_hat,
+        targets=collect_targets(data, split),
+        latents=gather_latents(model, data, split, device, encoding, train),
     )
-    found = score_clips(evaluation, np.arange(len(rows)))
+    found = score_clips(evaluation, np.arange(len(evaluation.clip_lengths)))
     found |= score_latents(evaluation.latents) | _score_sessions(evaluation, data, split)
-    if (row := terms.terms.get("triplet")) is not None:
+    if "triplet" in weights:
         triplet = _triplet(model, evaluation)
-        found |= {"triplet": triplet, "loss": (found["loss"] or 0) + row.weight * triplet}
+        found |= {"triplet": triplet, "loss": (found["loss"] or 0) + weights["triplet"] * triplet}
     for name, value in found.items():
         if value is not None:
             evaluation.metrics[f"{split}/{name}"] = value
@@ -172,6 +157,27 @@ def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
         np.concatenate(masks) if masks else None,
         np.concatenate(sessions),
     )
+
+
+def _score_each_clip(
+    model: Model, data: PreparedData, split: SplitName, device: torch.device
+) -> tuple[dict[str, Array], dict[str, float], Encoding]:
+    """Return the terms and pixel sums of each clip, the weights of terms, and the encoding."""
+    rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
+    rows, seen = [], []
+    for batch in data.iterate(split, device):
+        terms = model.terms_of_means(batch, rng)
+        said = terms.prediction
+        values = [*terms.values().values(), terms.loss]
+        rows.append(torch.stack([*values, _squared_error(batch, said), batch.n_valid_pixels]))
+        seen.append((model.to_partition(said.mean), said.logvar, said.labels))
+    names = [*terms.terms, "loss", "squared_error", "n_valid_pixels"]
+    columns = torch.stack(rows).double().cpu().numpy().T
+    weights = {name: term.weight for name, term in terms.terms.items()}
+    mean, logvar, labels_hat = (join(parts) for parts in zip(*seen, strict=True))
+    assert mean is not None
+    by_clip = dict(zip(names, columns, strict=True))
+    return by_clip, weights, Encoding(mean, logvar, labels_hat)
 
 
 def _score_sessions(

@@ -8,6 +8,7 @@ import torch
 
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.data.session import SplitName
+from psvae_tune.metrics.arrays import Array
 from psvae_tune.metrics.label_prediction import label_r2
 from psvae_tune.metrics.latent_dependence import hsic
 from psvae_tune.metrics.sampling_error import Clips, error_key, sampling_errors
@@ -18,7 +19,6 @@ from psvae_tune.models.traversal import percentile_steps, traverse
 from psvae_tune.training.batches import PreparedData
 from psvae_tune.training.evaluate import (
     EVALUATION_SEED,
-    Array,
     Evaluation,
     collect_targets,
     evaluate,

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from psvae_tune.metrics.arrays import Array
 from psvae_tune.metrics.disentanglement import (
     LassoFit,
     dci,
@@ -20,8 +19,6 @@ from psvae_tune.metrics.sampling_error import Clips, frames_of
 from psvae_tune.metrics.session_leakage import predict_sessions, session_accuracy
 from psvae_tune.models.latents import Partition
 from psvae_tune.training.evaluate import Evaluation, SplitTargets
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

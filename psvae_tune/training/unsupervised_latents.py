@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from psvae_tune.data.session import SplitName
+from psvae_tune.metrics.arrays import Array
 from psvae_tune.metrics.latent_dependence import find_active, gaussian_tc, latent_correlation
 from psvae_tune.metrics.sampling_error import Clips, frames_of
 from psvae_tune.models.encoding import Encoding, encode
@@ -19,8 +19,6 @@ N_LATENT_CLIPS = 64
 """Number of clips up to which training clips are added to a split that has fewer."""
 LATENT_STEP = 4
 """Distance in frames between those looked at there; frames that are nearer tell little new."""
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
