@@ -136,6 +136,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from tests.support.studies import make_config, make_session
 from psvae_tune.training.batches import prepare_data
@@ -152,6 +153,7 @@ def train(session):
 path, left = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(1)
 train(make_session(lengths=(20,) * 20, size=64))  # loads whatever is loaded once
+np.linalg.eigvalsh(np.eye(500) @ np.eye(500))  # which a model without active latents does not do
 for line in Path("/proc/self/status").read_text().splitlines():
     if line.startswith("VmData:"):
         limit = int(line.split()[1]) * 1024 + left
