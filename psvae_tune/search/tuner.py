@@ -72,7 +72,8 @@ def train(
     try:
         with (
             # Tune's own records are of no use to a study that is resumed: it reads the journal.
-            TemporaryDirectory() as scratch,
+            # A worker may still write there while it is removed.
+            TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
             relay_reports(run.observer) as observer,
             _unwrap_tune_error(),
             restore_sigint(),
