@@ -1,6 +1,7 @@
 """Early stopping: schedulers that compare trials only after the annealing."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ Stand = Callable[[Any, TrialReport], Standing]
 """Takes a trial of Ray Tune and its report; returns where it stands."""
 
 
-class _RungScheduler(FIFOScheduler):
+class _RungScheduler(FIFOScheduler, ABC):
     """Keeps where trials stand at rungs, and stops those that fall behind there.
 
     A trial is compared as it would stand at its end if it went on at its pace, with others as they
@@ -111,17 +112,17 @@ class _RungScheduler(FIFOScheduler):
             return None
         return prospect(self._table[max(earlier)][trial_id], now, self._n_epochs)
 
+    @abstractmethod
     def _new_mark(self, report: TrialReport) -> int | None:
         """Return the epoch as which a trial is seen now; None if it is not to be seen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_rung(self, epoch: int) -> bool:
         """Return whether trials are compared at an epoch where they are seen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_good(self, trial_id: str, rung: int, standings: Mapping[str, Standing]) -> bool:
         """Return whether a trial is among those at a rung that go on anyway."""
-        raise NotImplementedError
 
 
 class ParetoAsha(_RungScheduler):
@@ -133,7 +134,7 @@ class ParetoAsha(_RungScheduler):
 
     Trials are ordered by non-domination, within a front by the spread they give it; with one
     objective that is the order of its values. Trials that miss a requirement of their stage come
-    after all others, because the fewer latents a model has not given up, the more easily they are
+    after all others, because the few latents of a model that has given up the others are easily
     independent. They do not belong to the front, and neither do trials that lack an objective,
     because they cannot be chosen.
 
