@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psvae_tune.models.layers import matmul_conv, transposed_conv
+from psvae_tune.models.layers import block_conv, matmul_conv, transposed_conv
 from psvae_tune.models.layers.architecture import FrameSize, Layer, NetworkPlan
 
 SLOPE = 0.05
@@ -63,6 +63,9 @@ class Block(nn.Module):
             stride = self.layer.stride
             if self.training and matmul_conv.are_quicker(weight, inner):
                 return matmul_conv.shrink(x, weight, stride, before, inner) + _channelwise(bias)
+            if block_conv.are_quicker(weight, stride, before):
+                n_together = block_conv.count_together(weight, stride, inner)
+                return block_conv.shrink(x, weight, bias, stride, before, inner, n_together)
             if any(overlap % 2 for overlap in overlaps):
                 x = F.pad(x, (0, overlaps[1] % 2, 0, overlaps[0] % 2))
             return F.conv2d(x, weight, bias, stride, before)
@@ -77,10 +80,13 @@ class Block(nn.Module):
 
         def convolve(conv: nn.Module, x: Tensor) -> Tensor:
             x, weight, bias = self._cast(x, conv)
-            if self.training and matmul_conv.are_quicker(weight, (x.shape[2], x.shape[3])):
-                grown = matmul_conv.grow(x, weight, self.layer.stride, before, outer)
-                return grown + _channelwise(bias)
-            return transposed_conv.grow(x, weight, bias, self.layer.stride, before, outer)
+            stride, inner = self.layer.stride, (x.shape[2], x.shape[3])
+            if self.training and matmul_conv.are_quicker(weight, inner):
+                return matmul_conv.grow(x, weight, stride, before, outer) + _channelwise(bias)
+            if block_conv.are_quicker(weight, stride, before):
+                n_together = block_conv.count_together(weight, stride, inner)
+                return block_conv.grow(x, weight, bias, stride, before, outer, n_together)
+            return transposed_conv.grow(x, weight, bias, stride, before, outer)
 
         x = by_session(self.conv, convolve, x, session_index)
         return x if self.norm is None else self.norm(x)

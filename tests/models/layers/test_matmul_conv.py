@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from psvae_tune.config.architecture import Architecture
 from psvae_tune.models.batch import DataShape
-from psvae_tune.models.layers import matmul_conv, transposed_conv
+from psvae_tune.models.layers import block_conv, matmul_conv, transposed_conv
 from psvae_tune.models.registry import build_model
 from tests.support.small_models import make_batch, make_config
 
@@ -65,6 +65,44 @@ def test_products_are_convolutions_and_so_are_their_gradients(
             lambda x, w, b: transposed_conv.grow(x, w, b, stride, before, outer), y, weight, bias
         )
         assert_same(found, wanted)
+
+
+@pytest.mark.parametrize("n_together", [1, 2])
+@pytest.mark.parametrize("n_outer", [1, 4])
+@pytest.mark.parametrize(("outer", "kernel", "stride", "before", "after"), GEOMETRIES)
+def test_convolutions_of_blocks_are_those_of_pixels_and_so_are_their_gradients(
+    outer, kernel, stride, before, after, n_outer, n_together
+):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(FRAMES, n_outer, *outer, generator=rng, dtype=torch.float64)
+    weight = torch.randn(INNER, n_outer, kernel, kernel, generator=rng, dtype=torch.float64)
+    biases = [torch.randn(n, generator=rng, dtype=torch.float64) for n in (INNER, n_outer)]
+    border = (before[1], after[1], before[0], after[0])
+    wanted = results_of(
+        lambda x, w, b: F.conv2d(F.pad(x, border), w, b, stride), x, weight, biases[0]
+    )
+    inner = wanted[0].shape[2:]
+    if any(size % n_together for size in inner):
+        return
+    found = results_of(
+        lambda x, w, b: block_conv.shrink(x, w, b, stride, before, inner, n_together),
+        *(x, weight, biases[0]),
+    )
+    assert_same(found, wanted)
+
+    def grow(x, weight, bias):
+        whole = F.conv_transpose2d(x, weight, stride=stride)
+        whole = F.pad(whole, (0, outer[1], 0, outer[0]))
+        top, left = before
+        return whole[:, :, top : top + outer[0], left : left + outer[1]] + bias[:, None, None]
+
+    y = torch.randn(FRAMES, INNER, *inner, generator=rng, dtype=torch.float64)
+    wanted = results_of(grow, y, weight, biases[1])
+    found = results_of(
+        lambda x, w, b: block_conv.grow(x, w, b, stride, before, outer, n_together),
+        *(y, weight, biases[1]),
+    )
+    assert_same(found, wanted)
 
 
 def assert_same(found, wanted):
