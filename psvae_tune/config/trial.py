@@ -37,8 +37,8 @@ class TrainingConfig(Settings):
     precision: Precision = "auto"
     """Number format of the convolutions in training.
 
-    ``auto`` takes bfloat16 on hardware that multiplies matrices faster in it: GPUs since Ampere,
-    and processors with AMX. Losses, latents, validation and the kept model are always float32.
+    ``auto`` measures a product of matrices and a convolution in both formats, and takes bfloat16
+    where it is quicker. Losses, latents, validation and the kept model are always float32.
     """
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Number of frames whose activations are in memory at a time; None for the whole batch.

@@ -35,7 +35,8 @@ from psvae_tune.training.batches import (
     prepare_data,
 )
 from psvae_tune.training.checkpoint import dump_state, load_state
-from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, pick_dtype, start
+from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, start
+from psvae_tune.training.precision import measure_seconds, pick_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +154,10 @@ def _open_run(
             _describe_machine(config, device),
         )
     )
+    if config.training.precision == "auto":
+        seconds = measure_seconds(device)
+        speeds = {f"perf/{name}_seconds": value for name, value in seconds.items()}
+        run.log([EpochMetrics.now(0, speeds)])
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
     return run
 

@@ -26,7 +26,7 @@ from psvae_tune.files import is_url
 from psvae_tune.study.estimate import estimate_epochs
 from psvae_tune.study.plan import make_plan
 from psvae_tune.study.study_cost import measure_study
-from psvae_tune.training.fit import pick_dtype
+from psvae_tune.training.precision import measure_seconds, pick_dtype
 
 NORMALISED_ALPHAS = (0.01, 0.03, 0.1, 0.3)
 """Values of α · n_labels / n_pixels; the published fits of one session have 0.09 to 0.15."""
@@ -229,6 +229,7 @@ def render(
         sessions=yaml.safe_dump([values.path], default_flow_style=True, width=math.inf).strip(),
         network=json.dumps(values.network),
         dtype=str(pick_dtype("auto", hardware.device)).removeprefix("torch."),
+        milliseconds={k: f"{1000 * v:.2g}" for k, v in measure_seconds(hardware.device).items()},
         machine=pluralise(hardware.n_gpus, "GPU") if hardware.n_gpus else "no GPU",
     )
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from psvae_tune.config.metric_catalog import goal_of, sign
-from psvae_tune.config.trial import Precision, TrialConfig
+from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import DivergedError
 from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.layers.networks import ConvNet
@@ -21,6 +21,7 @@ from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData
 from psvae_tune.training.evaluate import evaluate
+from psvae_tune.training.precision import pick_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +70,6 @@ def ramp(epoch: int, n_anneal_epochs: int) -> float:
         Length of the annealing; 0 switches it off.
     """
     return min(1.0, epoch / n_anneal_epochs) if n_anneal_epochs else 1.0
-
-
-def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the number format in which convolutions are trained.
-
-    Parameters
-    ----------
-    precision
-        ``auto`` takes bfloat16 on CUDA from compute capability 8 on and on processors with AMX,
-        where matrix products are quicker in it. Elsewhere bfloat16 is emulated, or has only
-        AVX512-BF16, whose gain depends on the processor.
-    device
-        Device that the model is trained on.
-    """
-    if precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    if device.type == "cuda":
-        is_quicker = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        is_quicker = torch.cpu.get_capabilities().get("amx_bf16", False)
-    return torch.bfloat16 if is_quicker else torch.float32
 
 
 def start(config: TrialConfig, data: PreparedData, device: torch.device) -> TrainState:

@@ -33,7 +33,7 @@ from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
-from psvae_tune.training.fit import pick_dtype
+from psvae_tune.training.precision import pick_dtype
 from tests.benchmarks.training_step import (
     DEVICE,
     clock,

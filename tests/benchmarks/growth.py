@@ -22,7 +22,7 @@ from psvae_tune.models.batch import Batch, DataShape
 from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.losses import decompose_kl
 from psvae_tune.models.registry import build_model
-from psvae_tune.training.fit import pick_dtype
+from psvae_tune.training.precision import pick_dtype
 from tests.support.command import ROOT
 
 CPU = torch.device("cpu")

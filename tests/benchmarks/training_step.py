@@ -39,7 +39,8 @@ from psvae_tune.models.layers import matmul_conv, transposed_conv
 from psvae_tune.models.layers.architecture import FrameSize
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batches import PreparedData, prepare_data
-from psvae_tune.training.fit import fit, pick_dtype, start
+from psvae_tune.training.fit import fit, start
+from psvae_tune.training.precision import pick_dtype
 from tests.support.command import ROOT
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -21,7 +21,8 @@ from psvae_tune.tracking.tags import DEVICE, N_THREADS, PRECISION, TORCH, TRIAL
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state
-from psvae_tune.training.fit import pick_dtype, start
+from psvae_tune.training.fit import start
+from psvae_tune.training.precision import pick_dtype
 from tests.support.studies import make_config, make_session, make_stage
 
 CPU = torch.device("cpu")

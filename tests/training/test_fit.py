@@ -9,7 +9,7 @@ from psvae_tune.errors import ConfigError, DivergedError, StorageError
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import dump_state, load_state
 from psvae_tune.training.evaluate import evaluate
-from psvae_tune.training.fit import best_model, fit, pick_dtype, ramp, start
+from psvae_tune.training.fit import best_model, fit, ramp, start
 from tests.support.studies import ARCHITECTURE, make_config, make_session
 
 CPU = torch.device("cpu")
@@ -276,22 +276,6 @@ def test_the_precision_is_part_of_what_a_trial_is():
         for name in ("auto", "float32", "bfloat16")
     }
     assert len(names) == 3
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [
-        ({}, torch.float32),
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.float32),
-        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
-    ],
-    ids=str,
-)
-def test_auto_is_what_the_processor_is_quickest_in(monkeypatch, capabilities, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert pick_dtype("auto", CPU) == expected
-    assert pick_dtype("float32", CPU) == torch.float32
-    assert pick_dtype("bfloat16", CPU) == torch.bfloat16
 
 
 def test_an_epoch_that_lacks_the_metric_is_not_the_best():
