@@ -12,7 +12,8 @@
     │   └── ClusterError                  a Ray cluster, or a job on it, cannot be used
     └── StudyError                    exit code 1: a valid request failed on the way
         ├── StudyInterrupted              the study was interrupted, and can be resumed
-        └── DivergedError                 a term of the loss is no longer finite
+        ├── DivergedError                 a term of the loss is no longer finite
+        └── GpuMemoryError                a batch does not fit into the memory of a GPU
 """
 
 import difflib
@@ -99,6 +100,10 @@ class StudyInterrupted(StudyError):
 
 class DivergedError(StudyError):
     """A term of the loss is no longer finite."""
+
+
+class GpuMemoryError(StudyError):
+    """A batch does not fit into the memory of a GPU."""
 
 
 def _printable(text: str) -> str:

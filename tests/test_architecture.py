@@ -129,7 +129,7 @@ def test_backward_stands_once():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "backward"
     ]
-    assert callers == ["fit.py"]
+    assert callers == ["step.py"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

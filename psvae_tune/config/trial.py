@@ -45,6 +45,9 @@ class TrainingConfig(Settings):
 
     The loss is still that of the whole batch. A step takes about a third longer.
     """
+    cuda_graph: Literal["auto", "off"] = "auto"
+    """Whether a GPU replays steps from CUDA graphs, which changes no number; ``auto`` does where
+    it can."""
     rng_seed_train: Seed = 0
     """Seed of the order of the clips, and of the latents that are sampled in training."""
     train_frac: Positive = 1.0
@@ -68,7 +71,7 @@ class DataConfig(Settings):
     """Scaling of the labels, by statistics of the valid entries of the training clips."""
 
 
-NOT_IN_TRIAL_ID = frozenset({"checkpoint_every"})
+NOT_IN_TRIAL_ID = frozenset({"checkpoint_every", "cuda_graph"})
 """Settings that cannot change the numbers of a trial; all others are part of its identity.
 
 The machine is no part of it, because a driver does not know which one trains a trial. Threads,

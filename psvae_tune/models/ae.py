@@ -14,7 +14,7 @@ class AE(Model):
     """Autoencoder (Batty et al., 2019)."""
 
     def objective(
-        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+        self, batch: Batch, prediction: Prediction, z: Tensor, rng: Generator | None
     ) -> dict[str, Term]:
         """Return the squared error of the frames."""
         error = mean_squared_error(batch.frames, prediction.frames, batch.frame_mask)

@@ -14,6 +14,8 @@ from torch import Tensor
 from psvae_tune.errors import DataError
 
 ArrayLike = Tensor | NDArray[Any]
+Ramp = float | Tensor
+"""0 to 1; a scalar on the device of a model if it changes between replays of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Batch:
     """One clip, or one clip from each of several sessions, as tensors on one device."""
 
     frames: Tensor
-    """(frame, channel, height, width) in [0, 1]."""
+    """(frame, channel, height, width) in [0, 1]; as it is stored, also bytes."""
     labels: Tensor | None = None
     """(frame, label), standardised."""
     label_mask: Tensor | None = None
@@ -55,6 +57,20 @@ class Batch:
         if self.labels is None:
             return self.frames.new_zeros(())
         return _count_valid(self.labels, self.label_mask)
+
+    def as_floats(self) -> Self:
+        """Return a batch that is stored in bytes as models take it: frames in [0, 1], and floats.
+
+        Bytes are as many as a quarter of the floats, so a recording is kept and copied as bytes.
+        """
+        masks = {
+            name: mask.float()
+            for name in ("label_mask", "frame_mask")
+            if (mask := getattr(self, name)) is not None
+        }
+        is_bytes = self.frames.dtype == torch.uint8
+        frames = self.frames.float().div_(255) if is_bytes else self.frames
+        return replace(self, frames=frames, **masks)
 
     def frame(self, row: int) -> Self:
         """Return one frame as a batch."""
@@ -114,8 +130,10 @@ class Prediction:
 class Term(NamedTuple):
     """One row of an objective."""
 
-    weight: float
+    weight: float | Tensor
     value: Tensor
+    is_annealed: bool = False
+    """Whether the weight grows to its full size while the model is annealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +142,14 @@ class Terms:
 
     terms: Mapping[str, Term]
     prediction: Prediction
+
+    def anneal(self, ramp: Ramp) -> Self:
+        """Return them with the annealed weights times a factor."""
+        terms = {
+            name: term._replace(weight=ramp * term.weight) if term.is_annealed else term
+            for name, term in self.terms.items()
+        }
+        return replace(self, terms=terms)
 
     @property
     def loss(self) -> Tensor:

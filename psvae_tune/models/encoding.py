@@ -1,6 +1,6 @@
 """Latents and labels of frames, chunk by chunk and without sampling."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,8 +30,22 @@ class Encoding:
     """(frame, label), standardised; None where the model predicts no labels."""
 
 
+Latents = tuple[Tensor | None, ...]
+"""Posterior means, log variances and labels of a batch, those that a model has."""
+
+
+def encode_batch(model: Model, batch: Batch) -> Latents:
+    """Return what a model says of a batch without sampling, in its own coordinates."""
+    q = model.encode(batch.frames, batch.labels_sc, batch.session_index)
+    return q.mean, q.logvar, model.predict_labels(q.mean)
+
+
 @torch.inference_mode()
-def encode(model: Model, batches: Iterable[Batch]) -> Encoding:
+def encode(
+    model: Model,
+    batches: Iterable[Batch],
+    call: Callable[[Batch], Latents] | None = None,
+) -> Encoding:
     """Encode batches, one after another, without sampling.
 
     Parameters
@@ -40,6 +54,8 @@ def encode(model: Model, batches: Iterable[Batch]) -> Encoding:
         Put into evaluation mode.
     batches
         At least one, on the device of the model.
+    call
+        How a batch is encoded; `encode_batch` unless it is given.
 
     Raises
     ------
@@ -47,18 +63,18 @@ def encode(model: Model, batches: Iterable[Batch]) -> Encoding:
         If there are no frames.
     """
     model.eval()
-    latents: list[Tensor] = []
-    logvar: list[Tensor | None] = []
-    labels_hat: list[Tensor | None] = []
-    for batch in batches:
-        q = model.encode(batch.frames, batch.labels_sc, batch.session_index)
-        latents.append(model.to_partition(q.mean))
-        logvar.append(q.logvar)
-        labels_hat.append(model.predict_labels(q.mean))
-    found = join(latents)
-    if found is None:
+    seen = [encode_batch(model, batch) if call is None else call(batch) for batch in batches]
+    if not seen:
         raise DataError("frames", "must be at least one, got none")
-    return Encoding(found, join(logvar), join(labels_hat))
+    return gather(model, seen)
+
+
+def gather(model: Model, seen: Sequence[Latents]) -> Encoding:
+    """Return what `encode_batch` has returned for batches, one after another, as one encoding."""
+    means, logvars, labels_hat = zip(*seen, strict=True)
+    latents = join([model.to_partition(mean) for mean in means])
+    assert latents is not None
+    return Encoding(latents, join(logvars), join(labels_hat))
 
 
 def join(parts: Sequence[Tensor | None]) -> Floats | None:

@@ -187,7 +187,9 @@ def triplet_loss(
     def distance_to_one_of(is_candidate: Tensor) -> Tensor:
         # An anchor without candidates draws itself, and is left out of the mean.
         is_drawable = torch.where(counts[:, None], is_candidate, itself)
-        drawn = torch.multinomial(is_drawable.to(mean.dtype), 1, generator=rng).squeeze(1)
+        # As `torch.multinomial` draws, which on a GPU waits for its kernels.
+        times = torch.empty_like(is_drawable, dtype=mean.dtype).exponential_(generator=rng)
+        drawn = (is_drawable / times).argmax(dim=1)
         return torch.linalg.vector_norm(mean - mean[drawn], dim=1)
 
     nearer, farther = distance_to_one_of(is_positive), distance_to_one_of(is_negative)

@@ -12,6 +12,7 @@ from psvae_tune.models.batch import (
     Batch,
     DataShape,
     Prediction,
+    Ramp,
     Term,
     Terms,
     expand_sessions,
@@ -60,7 +61,7 @@ class Model(nn.Module):
         )
 
     def objective(
-        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+        self, batch: Batch, prediction: Prediction, z: Tensor, rng: Generator | None
     ) -> dict[str, Term]:
         """Return the rows of the objective: name, weight and value.
 
@@ -72,14 +73,12 @@ class Model(nn.Module):
             Output of the model for them.
         z
             (frame, latent): draws.
-        ramp
-            Factor of the annealed weights.
         rng
             Generator for terms that draw more than ``z``.
         """
         raise TypeError(f"{type(self).__name__} has no objective; build one of the registry")
 
-    def terms(self, batch: Batch, ramp: float, rng: Generator | None) -> Terms:
+    def terms(self, batch: Batch, ramp: Ramp, rng: Generator | None) -> Terms:
         """Score a batch.
 
         Parameters
@@ -95,14 +94,17 @@ class Model(nn.Module):
         Returns
         -------
         Terms
-            Every term with its weight, and the prediction, whose frames are decoded from the
-            draws; `predict` decodes the means.
+            Every term with its weight, and the prediction; its frames are decoded from draws.
         """
         q = self.encode(batch.frames, batch.labels_sc, batch.session_index)
-        z = q.sample(rng)
-        frames = self.decode(z, batch.labels, batch.session_index, like=q)
-        prediction = Prediction(frames, q.mean, q.logvar, self.predict_labels(q.mean))
-        return Terms(self.objective(batch, prediction, z, ramp, rng), prediction)
+        return self.terms_of_draws(batch, q, q.sample(rng), rng).anneal(ramp)
+
+    def terms_of_draws(
+        self, batch: Batch, q: Posterior, z: Tensor, rng: Generator | None
+    ) -> Terms:
+        """Score a batch by a posterior of its frames and draws from it, (frame, latent)."""
+        prediction = self._predict(batch, q, z)
+        return Terms(self.objective(batch, prediction, z, rng), prediction)
 
     def terms_of_means(self, batch: Batch, rng: Generator) -> Terms:
         """Score a batch for comparison: predictions are made from posterior means.
@@ -114,16 +116,10 @@ class Model(nn.Module):
         rng
             Generator on the same device. The terms of the KL are expectations over the
             posterior, which one draw of it estimates.
-
-        Returns
-        -------
-        Terms
-            Every term at its full weight, and the prediction.
         """
         q = self.encode(batch.frames, batch.labels_sc, batch.session_index)
-        frames = self.decode(q.mean, batch.labels, batch.session_index, like=q)
-        prediction = Prediction(frames, q.mean, q.logvar, self.predict_labels(q.mean))
-        return Terms(self.objective(batch, prediction, q.sample(rng), 1.0, rng), prediction)
+        prediction = self._predict(batch, q, q.mean)
+        return Terms(self.objective(batch, prediction, q.sample(rng), rng), prediction)
 
     @torch.inference_mode()
     def predict(
@@ -153,8 +149,11 @@ class Model(nn.Module):
         """
         batch = self.to_batch(frames, labels, labels_sc, session_index)
         q = self.encode(batch.frames, batch.labels_sc, batch.session_index)
-        frames_hat = self.decode(q.mean, batch.labels, batch.session_index, like=q)
-        return Prediction(frames_hat, q.mean, q.logvar, self.predict_labels(q.mean))
+        return self._predict(batch, q, q.mean)
+
+    def _predict(self, batch: Batch, q: Posterior, z: Tensor) -> Prediction:
+        frames = self.decode(z, batch.labels, batch.session_index, like=q)
+        return Prediction(frames, q.mean, q.logvar, self.predict_labels(q.mean))
 
     def to_batch(
         self,

@@ -27,7 +27,7 @@ class CondAEMSP(AE):
         self.projection = nn.Linear(config.n_ae_latents, shape.n_labels, bias=False)
 
     def objective(
-        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+        self, batch: Batch, prediction: Prediction, z: Tensor, rng: Generator | None
     ) -> dict[str, Term]:
         """Return the squared errors of the frames, the labels and the projection."""
         assert batch.labels is not None
@@ -35,7 +35,7 @@ class CondAEMSP(AE):
         alpha = self.config.alpha
         label_mse = mean_squared_error(batch.labels, prediction.labels, batch.label_mask)
         return {
-            **super().objective(batch, prediction, z, ramp, rng),
+            **super().objective(batch, prediction, z, rng),
             "label_mse": Term(alpha, label_mse),
             "projection": Term(alpha, projection_error(z, self.projection.weight)),
         }

@@ -45,7 +45,7 @@ class PSVAE(Model):
         return replace(q, mean=q.mean @ self.rotation.T)
 
     def objective(
-        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+        self, batch: Batch, prediction: Prediction, z: Tensor, rng: Generator | None
     ) -> dict[str, Term]:
         """Return the likelihoods, the KL of the supervised latents and that of the others."""
         assert batch.labels is not None
@@ -63,7 +63,6 @@ class PSVAE(Model):
                 draws.unsupervised,
                 means.unsupervised,
                 logvars.unsupervised,
-                ramp,
                 self.config.beta,
             ),
         }
@@ -84,7 +83,7 @@ class MultisessionPSVAE(PSVAE):
     config: MSPSVAEConfig
 
     def objective(
-        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+        self, batch: Batch, prediction: Prediction, z: Tensor, rng: Generator | None
     ) -> dict[str, Term]:
         """Return the rows of the PS-VAE and the triplet loss of the background means."""
         assert batch.session_index is not None
@@ -93,7 +92,7 @@ class MultisessionPSVAE(PSVAE):
         rng = rng or torch.Generator(background.device).manual_seed(0)
         triplet = triplet_loss(background, batch.session_index, rng)
         return {
-            **super().objective(batch, prediction, z, ramp, rng),
+            **super().objective(batch, prediction, z, rng),
             "triplet": Term(self.config.delta, triplet),
         }
 

@@ -19,14 +19,16 @@ class VAE(Model):
     config: VAEConfig
 
     def objective(
-        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+        self, batch: Batch, prediction: Prediction, z: Tensor, rng: Generator | None
     ) -> dict[str, Term]:
         """Return the likelihood of the frames and the KL."""
         assert prediction.logvar is not None
         return {
             "frames_nll": frames_nll(batch, prediction),
             "kl": Term(
-                ramp * self.config.beta, kl_to_std_normal(prediction.mean, prediction.logvar)
+                self.config.beta,
+                kl_to_std_normal(prediction.mean, prediction.logvar),
+                is_annealed=True,
             ),
         }
 
@@ -44,13 +46,13 @@ class BetaTCVAE(Model):
     config: BetaTCVAEConfig
 
     def objective(
-        self, batch: Batch, prediction: Prediction, z: Tensor, ramp: float, rng: Generator | None
+        self, batch: Batch, prediction: Prediction, z: Tensor, rng: Generator | None
     ) -> dict[str, Term]:
         """Return the likelihood of the frames and the parts of the KL."""
         assert prediction.logvar is not None
         return {
             "frames_nll": frames_nll(batch, prediction),
-            **kl_rows(z, prediction.mean, prediction.logvar, ramp, self.config.beta),
+            **kl_rows(z, prediction.mean, prediction.logvar, self.config.beta),
         }
 
 
@@ -59,11 +61,11 @@ def frames_nll(batch: Batch, prediction: Prediction) -> Term:
     return Term(1, gaussian_nll(batch.frames, prediction.frames, batch.frame_mask))
 
 
-def kl_rows(z: Tensor, mean: Tensor, logvar: Tensor, ramp: float, beta: float) -> dict[str, Term]:
+def kl_rows(z: Tensor, mean: Tensor, logvar: Tensor, beta: float) -> dict[str, Term]:
     """Return the terms of the decomposed KL of latents, with β on the total correlation."""
     kl = decompose_kl(z, mean, logvar)
     return {
-        "icmi": Term(ramp, kl.icmi),
-        "tc": Term(ramp * beta, kl.tc),
-        "dwkl": Term(ramp, kl.dwkl),
+        "icmi": Term(1, kl.icmi, is_annealed=True),
+        "tc": Term(beta, kl.tc, is_annealed=True),
+        "dwkl": Term(1, kl.dwkl, is_annealed=True),
     }

@@ -14,7 +14,7 @@ from ray import tune
 
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
-from psvae_tune.errors import ClusterError, DivergedError, StorageError
+from psvae_tune.errors import ClusterError, DivergedError, GpuMemoryError, StorageError
 from psvae_tune.files import Location, is_disk_error, write_bytes
 from psvae_tune.redaction import start_logs
 from psvae_tune.results.keep_model import (
@@ -92,7 +92,7 @@ def run_trial(
                     best = _best_so_far(state, epoch)
                     yield TrialReport(spec.trial_id, epoch.epoch, best)
             checkpoints.wait()
-    except DivergedError as error:
+    except (DivergedError, GpuMemoryError) as error:
         yield TrialReport(spec.trial_id, state.epoch, {}, failure=str(error))
         return
     # The kept model is that of the best epoch, and these are its metrics.

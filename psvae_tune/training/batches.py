@@ -96,6 +96,10 @@ class PreparedData:
 
     def batch(self, clips: Sequence[tuple[int, int]], device: torch.device) -> Batch:
         """Return clips, one after another, as one batch on a device."""
+        return self._load(clips, device).as_floats()
+
+    def _load(self, clips: Sequence[tuple[int, int]], device: torch.device) -> Batch:
+        """Return clips as they are stored; they may be views of what `resident` keeps."""
         parts = [self._clip(session, clip, device) for session, clip in clips]
         return parts[0] if len(parts) == 1 else _concatenate(parts)
 
@@ -105,26 +109,22 @@ class PreparedData:
         if item.resident is None:
             found = {name: _to_device(array[rows], device) for name, array in item.arrays.items()}
         else:
-            found = {name: tensor[rows].clone() for name, tensor in item.resident.items()}
-        images = found["frames"]
-        label_mask, frame_mask = found.get("label_masks"), found.get("frame_masks")
+            found = {name: tensor[rows] for name, tensor in item.resident.items()}
+        n_frames = rows.stop - rows.start
+        several = len(self.sessions) > 1
         return Batch(
-            frames=images.float().div_(255) if images.dtype == torch.uint8 else images,
+            frames=found["frames"],
             labels=found.get("labels"),
-            label_mask=None if label_mask is None else label_mask.float(),
+            label_mask=found.get("label_masks"),
             labels_sc=found.get("labels_sc"),
-            frame_mask=None if frame_mask is None else frame_mask.float(),
-            session_index=(
-                torch.full((len(images),), index, device=device)
-                if len(self.sessions) > 1
-                else None
-            ),
+            frame_mask=found.get("frame_masks"),
+            session_index=torch.full((n_frames,), index, device=device) if several else None,
         )
 
-    def iter_batches(
+    def load_batches(
         self, batches: Iterable[Sequence[tuple[int, int]]], device: torch.device
     ) -> Iterator[Batch]:
-        """Yield batches on a device.
+        """Yield batches on a device as they are stored; see `Batch.as_floats`.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class PreparedData:
         DataError
             If a recording that stays in its file cannot be read, or was changed.
         """
-        calls = (partial(self.batch, clips, device) for clips in batches)
+        calls = (partial(self._load, clips, device) for clips in batches)
         # On a CPU, reading ahead gains nothing. It also fragments memory, because one thread
         # allocates and another one frees: a trial with a recording larger than memory grew by
         # the size of its validation split.
@@ -149,7 +149,8 @@ class PreparedData:
 
     def iterate(self, split: SplitName, device: torch.device) -> Iterator[Batch]:
         """Yield a split clip by clip, in order."""
-        yield from self.iter_batches([[place] for place in self.clips(split)], device)
+        for batch in self.load_batches([[place] for place in self.clips(split)], device):
+            yield batch.as_floats()
 
 
 T = TypeVar("T")
@@ -210,7 +211,7 @@ def cache_on_device(data: PreparedData, device: torch.device, room: int) -> Prep
         return data
     try:
         copies = [_copy(item, device) for item in data.sessions]
-    except torch.OutOfMemoryError:  # more trials share the GPU than `MAX_TRIALS_PER_GPU`
+    except torch.OutOfMemoryError:  # others fill the GPU
         return data
     return replace(
         data,
@@ -233,6 +234,9 @@ def _copy(item: PreparedSession, device: torch.device) -> dict[str, Tensor]:
 
 
 def _concatenate(parts: Sequence[Batch]) -> Batch:
+    if len({part.frames.dtype for part in parts}) > 1:
+        parts = [part.as_floats() for part in parts]
+
     def join(name: str) -> Tensor | None:
         tensors = [getattr(part, name) for part in parts]
         if all(tensor is None for tensor in tensors):

@@ -56,6 +56,9 @@ def load_state(state: TrainState, saved: bytes) -> None:
         )
         state.model.load_state_dict(raw["model"])
         state.optimizer.load_state_dict(raw["optimizer"])
+        for group in state.optimizer.param_groups:
+            # The state may come from another kind of device.
+            group["capturable"] = state.device.type == "cuda"
         state.epoch = raw["epoch"]
         state.n_without_improvement = raw["n_without_improvement"]
         if raw["best"] is not None:

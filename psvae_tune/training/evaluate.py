@@ -10,10 +10,10 @@ from psvae_tune.data.session import SplitName
 from psvae_tune.metrics.arrays import Array
 from psvae_tune.metrics.label_prediction import label_mse, label_r2
 from psvae_tune.metrics.sampling_error import Clips, frames_of
-from psvae_tune.models.batch import Batch, Prediction
-from psvae_tune.models.encoding import Encoding, join
+from psvae_tune.models.encoding import Encoding, gather
 from psvae_tune.models.losses import triplet_loss
 from psvae_tune.models.model import Model
+from psvae_tune.training.batch_calls import BatchCalls
 from psvae_tune.training.batches import PreparedData
 from psvae_tune.training.unsupervised_latents import (
     UnsupervisedLatents,
@@ -71,6 +71,7 @@ def evaluate(
     split: SplitName,
     device: torch.device,
     train: Encoding | None = None,
+    calls: BatchCalls | None = None,
 ) -> Evaluation:
     """Score a model on a split.
 
@@ -94,9 +95,12 @@ def evaluate(
         Device of the model.
     train
         All training frames as the model encodes them, if that is known already.
+    calls
+        Calls of the model that are made in every evaluation; without them, new ones.
     """
     model.eval()
-    by_clip, weights, encoding = _score_each_clip(model, data, split, device)
+    calls = calls or BatchCalls(model, device)
+    by_clip, encoding = _score_each_clip(model, calls, data, split, device)
     # A single clip has no other session to compare with, so this loss is that of the split.
     by_clip.pop("triplet", None)
     squared_error, n_valid_pixels = by_clip.pop("squared_error"), by_clip.pop("n_valid_pixels")
@@ -110,13 +114,14 @@ def evaluate(
         logvar=encoding.logvar,
         labels_hat=encoding.labels_hat,
         targets=collect_targets(data, split),
-        latents=gather_latents(model, data, split, device, encoding, train),
+        latents=gather_latents(model, calls, data, split, device, encoding, train),
     )
     found = score_clips(evaluation, np.arange(len(evaluation.clip_lengths)))
     found |= score_latents(evaluation.latents) | _score_sessions(evaluation, data, split)
-    if "triplet" in weights:
+    if "triplet" in calls.weights:
         triplet = _triplet(model, evaluation)
-        found |= {"triplet": triplet, "loss": (found["loss"] or 0) + weights["triplet"] * triplet}
+        loss = (found["loss"] or 0) + calls.weights["triplet"] * triplet
+        found |= {"triplet": triplet, "loss": loss}
     for name, value in found.items():
         if value is not None:
             evaluation.metrics[f"{split}/{name}"] = value
@@ -160,24 +165,18 @@ def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
 
 
 def _score_each_clip(
-    model: Model, data: PreparedData, split: SplitName, device: torch.device
-) -> tuple[dict[str, Array], dict[str, float], Encoding]:
-    """Return the terms and pixel sums of each clip, the weights of terms, and the encoding."""
-    rng = torch.Generator(device).manual_seed(EVALUATION_SEED)
+    model: Model, calls: BatchCalls, data: PreparedData, split: SplitName, device: torch.device
+) -> tuple[dict[str, Array], Encoding]:
+    """Return the terms and pixel sums of each clip, and the encoding."""
+    calls.score.rng.manual_seed(EVALUATION_SEED)
     rows, seen = [], []
-    for batch in data.iterate(split, device):
-        terms = model.terms_of_means(batch, rng)
-        said = terms.prediction
-        values = [*terms.values().values(), terms.loss]
-        rows.append(torch.stack([*values, _squared_error(batch, said), batch.n_valid_pixels]))
-        seen.append((model.to_partition(said.mean), said.logvar, said.labels))
-    names = [*terms.terms, "loss", "squared_error", "n_valid_pixels"]
+    for batch in data.load_batches([[place] for place in data.clips(split)], device):
+        row, *latents = calls.score(batch)
+        assert row is not None
+        rows.append(row)
+        seen.append(tuple(latents))
     columns = torch.stack(rows).double().cpu().numpy().T
-    weights = {name: term.weight for name, term in terms.terms.items()}
-    mean, logvar, labels_hat = (join(parts) for parts in zip(*seen, strict=True))
-    assert mean is not None
-    by_clip = dict(zip(names, columns, strict=True))
-    return by_clip, weights, Encoding(mean, logvar, labels_hat)
+    return dict(zip(calls.names, columns, strict=True)), gather(model, seen)
 
 
 def _score_sessions(
@@ -217,9 +216,3 @@ def _triplet(model: Model, seen: Evaluation) -> float:
     rng = torch.Generator().manual_seed(EVALUATION_SEED)
     sessions = torch.from_numpy(seen.targets.session_index[rows])
     return float(triplet_loss(background, sessions, rng))
-
-
-def _squared_error(batch: Batch, prediction: Prediction) -> torch.Tensor:
-    """Return the squared error summed over the valid pixels of a batch."""
-    error = (batch.frames - prediction.frames).square()
-    return (error if batch.frame_mask is None else error * batch.frame_mask).sum()

@@ -19,9 +19,11 @@ from psvae_tune.models.layers.blocks import train_convolutions_in
 from psvae_tune.models.layers.networks import ConvNet
 from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
+from psvae_tune.training.batch_calls import BatchCalls
 from psvae_tune.training.batches import PreparedData
 from psvae_tune.training.evaluate import evaluate
 from psvae_tune.training.precision import pick_dtype
+from psvae_tune.training.step import MIN_COMPILED_STEPS, TrainingStep, may_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +93,19 @@ def start(config: TrialConfig, data: PreparedData, device: torch.device) -> Trai
         weight_decay=config.model.l2_reg,
         amsgrad=True,
         fused=True,
+        capturable=device.type == "cuda",
     )
     return TrainState(model, optimizer, device)
 
 
-def fit(state: TrainState, data: PreparedData, config: TrialConfig) -> Iterator[EpochReport]:
+def fit(
+    state: TrainState, data: PreparedData, config: TrialConfig, *, may_compile: bool = True
+) -> Iterator[EpochReport]:
     """Train from ``state.epoch`` on, yielding after every epoch.
 
     Draws depend on ``rng_seed_train`` and the number of the epoch alone, so an interrupted fit
-    continues with the numbers that it would have had.
+    continues with the numbers that it would have had. A GPU replays steps and validations, and a
+    long fit is compiled for it unless ``may_compile`` is false.
 
     Side effects: updates ``state`` in place.
 
@@ -108,17 +114,39 @@ def fit(state: TrainState, data: PreparedData, config: TrialConfig) -> Iterator[
     DivergedError
         If a term of the loss is no longer finite; the error names the first such term and the
         epoch.
+    GpuMemoryError
+        If a batch does not fit into the memory of the GPU.
     """
+    is_recorded = may_record(config)
+    step = TrainingStep(
+        state.model,
+        state.optimizer,
+        state.device,
+        is_recorded=is_recorded,
+        is_compiled=is_recorded
+        and may_compile
+        and _is_worth_compiling(data, config, state.device),
+    )
+    calls = BatchCalls(state.model, state.device, is_recorded=is_recorded)
     while state.epoch < config.training.max_n_epochs and not _has_converged(state, config):
         epoch = state.epoch + 1
-        metrics = _train_epoch(state, data, config, epoch)
+        metrics = _train_epoch(state, step, data, config, epoch)
         state.epoch = epoch
         is_validated = _is_validated(epoch, config)
         is_best = False
         if is_validated:
-            metrics |= evaluate(state.model, data, "val", state.device).metrics
+            metrics |= evaluate(state.model, data, "val", state.device, calls=calls).metrics
             is_best = _note_best(state, metrics, config)
         yield EpochReport(epoch, metrics, is_validated, is_best)
+
+
+def _is_worth_compiling(data: PreparedData, config: TrialConfig, device: torch.device) -> bool:
+    """Return whether all steps together save more time than compiling takes.
+
+    This depends on the settings and the data alone: compiled steps round in other places.
+    """
+    n_steps = config.training.max_n_epochs * len(data.training_batches(np.random.default_rng(0)))
+    return device.type == "cuda" and n_steps >= MIN_COMPILED_STEPS
 
 
 def _is_validated(epoch: int, config: TrialConfig) -> bool:
@@ -136,7 +164,7 @@ def _has_converged(state: TrainState, config: TrialConfig) -> bool:
 
 
 def _train_epoch(
-    state: TrainState, data: PreparedData, config: TrialConfig, epoch: int
+    state: TrainState, step: TrainingStep, data: PreparedData, config: TrialConfig, epoch: int
 ) -> dict[str, float]:
     """Take one optimisation step a batch; return the mean of every term over the epoch.
 
@@ -145,37 +173,27 @@ def _train_epoch(
     """
     seeds = np.random.SeedSequence([config.training.rng_seed_train, epoch])
     order = np.random.default_rng(seeds)
-    rng = torch.Generator(state.device).manual_seed(
-        int(seeds.generate_state(1, np.uint64)[0] >> 1)
-    )
-    factor = ramp(epoch, config.model.n_anneal_epochs)
-    state.model.train()
-    names: list[str] = []
+    seed = int(seeds.generate_state(1, np.uint64)[0] >> 1)
+    step.start_epoch(seed, ramp(epoch, config.model.n_anneal_epochs))
     rows, n_frames = [], []
-    for batch in data.iter_batches(data.training_batches(order), state.device):
-        terms = state.model.terms(batch, factor, rng)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss = terms.loss
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.optimizer.step()
-        values = terms.values()
-        names = [*values, "loss"]
-        counts = (batch.n_valid_pixels, batch.n_valid_labels)
-        rows.append(torch.stack([*values.values(), loss.detach(), *counts]))
+    for batch in data.load_batches(data.training_batches(order), state.device):
+        rows.append(step(batch))
         n_frames.append(len(batch.frames))
     # One transfer an epoch: reading a value in every step would stall the device.
     table = torch.stack(rows).double().cpu().numpy()
     if not np.isfinite(table).all():
-        first = names[int(np.argwhere(~np.isfinite(table))[0][1])]
+        first = step.names[int(np.argwhere(~np.isfinite(table))[0][1])]
         raise DivergedError(
             "training",
             f"the term `{first}` is no longer finite in epoch {epoch}",
             hint="lower training.learning_rate, or the weight of the term",
         )
-    weights = {"frame_mse": table[:, -2], "label_mse": table[:, -1]}
+    columns = dict(zip(step.names, table.T, strict=True))
+    n_pixels, n_labels = columns.pop("n_valid_pixels"), columns.pop("n_valid_labels")
+    weights = {"frame_mse": n_pixels, "label_mse": n_labels}
     return {
         f"train/{name}": _weighted_mean(column, weights.get(name, np.array(n_frames)))
-        for name, column in zip(names, table.T, strict=False)
+        for name, column in columns.items()
     }
 
 

@@ -13,6 +13,7 @@ from psvae_tune.metrics.latent_dependence import find_active, gaussian_tc, laten
 from psvae_tune.metrics.sampling_error import Clips, frames_of
 from psvae_tune.models.encoding import Encoding, encode
 from psvae_tune.models.model import Model
+from psvae_tune.training.batch_calls import BatchCalls
 from psvae_tune.training.batches import PreparedData
 
 N_LATENT_CLIPS = 64
@@ -69,6 +70,7 @@ def pick_clips_beside(data: PreparedData, split: SplitName) -> Clips:
 
 def gather_latents(
     model: Model,
+    calls: BatchCalls,
     data: PreparedData,
     split: SplitName,
     device: torch.device,
@@ -83,7 +85,7 @@ def gather_latents(
 
     Parameters
     ----------
-    model, data, split, device
+    model, calls, data, split, device
         As for `evaluate`.
     seen
         The frames of the split as the model encodes them.
@@ -97,9 +99,9 @@ def gather_latents(
     if beside and train is not None:
         parts.append(_thin(train, picked, data.clip_lengths(clips)))
     elif beside:
-        batches = data.iter_batches([[place] for place in beside], device)
+        batches = data.load_batches([[place] for place in beside], device)
         thinned = (batch.select(slice(None, None, LATENT_STEP)) for batch in batches)
-        parts.append(encode(model, thinned))
+        parts.append(encode(model, thinned, calls.encode))
     columns = model.partition.unsupervised
     logvars = [part.logvar[:, columns] for part in parts if part.logvar is not None]
     return UnsupervisedLatents(

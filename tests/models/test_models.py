@@ -165,7 +165,7 @@ def test_background_latents_take_the_triplet_loss_alone() -> None:
     q = model.encode(batch.frames)
     leaf = q.mean.detach().requires_grad_()
     prediction = replace(model.terms(batch, 1.0, None).prediction, mean=leaf)
-    model.objective(batch, prediction, leaf, 1.0, make_rng())["triplet"].value.backward()
+    model.objective(batch, prediction, leaf, make_rng())["triplet"].value.backward()
     assert leaf.grad is not None
     assert leaf.grad[:, 4:6].any()
     assert not leaf.grad[:, :4].any()
@@ -188,7 +188,7 @@ def test_masked_entries_change_nothing(model: Model) -> None:
     def score(target: Batch) -> torch.Tensor:
         # The model sees the same frames; only what it is compared with differs.
         said = model.terms(batch, 1.0, None).prediction
-        rows = model.objective(target, said, said.mean, 1.0, make_rng())
+        rows = model.objective(target, said, said.mean, make_rng())
         return torch.stack([term.value for term in rows.values()])
 
     masked = replace(batch, frame_mask=frame_mask, label_mask=label_mask)

@@ -1,0 +1,169 @@
+"""One optimisation step on a batch."""
+
+import logging
+
+import torch
+from torch import Generator, Tensor
+
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.errors import GpuMemoryError
+from psvae_tune.models.batch import Batch, Ramp, Terms
+from psvae_tune.models.layers.networks import ConvNet
+from psvae_tune.models.model import Model
+from psvae_tune.training.cuda_graphs import GraphedFunction, Outputs
+
+logger = logging.getLogger(__name__)
+
+MIN_COMPILED_STEPS = 10_000
+"""Number of steps from which on a fit is compiled for a GPU.
+
+Compiled steps of the published network take 0.5 to 0.7 of the time. To compile takes half a minute
+the first time on a machine, and a few seconds once the files are there.
+"""
+
+
+def may_record(config: TrialConfig) -> bool:
+    """Return whether the steps and the validations of a trial are replayed on a GPU."""
+    # To find the frames of each session, layers of its own wait for the GPU.
+    return config.training.cuda_graph == "auto" and not config.model.fit_sess_io_layers
+
+
+class TrainingStep:
+    """Steps of an optimiser on a model, which a GPU replays from CUDA graphs.
+
+    Parameters
+    ----------
+    model, optimizer
+        What is trained.
+    device
+        Device of the model.
+    is_recorded
+        Whether steps are recorded.
+    is_compiled
+        Whether the networks and the objective are compiled; they are not if that fails.
+    """
+
+    names: tuple[str, ...] = ()
+    """Names of the values that a step returns, once there was one; the last two count the valid
+    pixels and the valid entries of the labels."""
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        *,
+        is_recorded: bool,
+        is_compiled: bool,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._device = device
+        self._is_recorded = is_recorded
+        # A graph reads its weights where they were when it was recorded.
+        self._ramp: Ramp = torch.ones((), device=device) if device.type == "cuda" else 1.0
+        self._compiled_shape: torch.Size | None = None
+        self._is_compiled = is_compiled
+        if is_compiled:
+            # What was compiled for the weights of another trial is of no use to this one, but for
+            # its files. Draws lie between the two parts: generators cannot be compiled.
+            torch.compiler.reset()
+            self._encode = torch.compile(model.encode, dynamic=False)
+            self._score = torch.compile(model.terms_of_draws, dynamic=False)
+        self._step = self._new_step()
+
+    def _new_step(self) -> GraphedFunction:
+        return GraphedFunction(self._take, self._device, is_recorded=self._is_recorded)
+
+    def start_epoch(self, seed: int, ramp: float) -> None:
+        """Put the model into training mode; set what the steps of an epoch have in common.
+
+        Parameters
+        ----------
+        seed
+            Seed of the draws.
+        ramp
+            Factor of the annealed weights.
+        """
+        self._model.train()
+        self._step.rng.manual_seed(seed)
+        if isinstance(self._ramp, Tensor):
+            self._ramp.fill_(ramp)
+        else:
+            self._ramp = ramp
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Take a step on a batch as it is stored, and return its values in the order of `names`.
+
+        A batch that does not fit into the memory of the GPU is taken in micro-batches, from then
+        on, half as large each time.
+
+        Side effects: changes the model and the optimiser.
+
+        Raises
+        ------
+        GpuMemoryError
+            If not even a single frame fits.
+        """
+        draws = self._step.rng.get_state()
+        while True:
+            try:
+                (values,) = self._step(batch)
+            except torch.OutOfMemoryError as error:
+                self._halve(len(batch.frames), error)
+                self._step.rng.set_state(draws)
+            else:
+                assert values is not None
+                return values
+
+    def _halve(self, n_frames: int, error: torch.OutOfMemoryError) -> None:
+        """Take smaller micro-batches. Side effects: changes the network; frees memory."""
+        net, size = self._model.net, 0
+        if isinstance(net, ConvNet) and not self._model.config.ae_arch_json.ae_batch_norm:
+            size = (net.micro_batch_size or n_frames) // 2
+        if not size:
+            raise GpuMemoryError(
+                "training",
+                f"a batch of {n_frames} frames does not fit into the memory of the GPU, in no "
+                "parts that its network allows",
+                hint="cut the recording into shorter clips, take a smaller network, or set "
+                "resources.gpus_per_trial to 1",
+            ) from error
+        logger.warning("the GPU is full: steps take micro-batches of %d frames from here on", size)
+        net.micro_batch_size = size
+        self._is_compiled = False
+        self._optimizer.zero_grad(set_to_none=True)
+        self._step = self._new_step()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _take(self, stored: Batch, rng: Generator) -> Outputs:
+        batch = stored.as_floats()
+        terms = self._terms(batch, rng)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = terms.loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        values = terms.values()
+        self.names = (*values, "loss", "n_valid_pixels", "n_valid_labels")
+        counts = (batch.n_valid_pixels, batch.n_valid_labels)
+        return (torch.stack([*values.values(), loss.detach(), *counts]),)
+
+    def _terms(self, batch: Batch, rng: Generator) -> Terms:
+        if self._compiled_shape is None:
+            self._compiled_shape = batch.frames.shape
+        if not self._is_compiled or batch.frames.shape != self._compiled_shape:
+            return self._model.terms(batch, self._ramp, rng)
+        draws = None if self.names else rng.get_state()
+        try:
+            q = self._encode(batch.frames, batch.labels_sc, batch.session_index)
+            return self._score(batch, q, q.sample(rng), rng).anneal(self._ramp)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # those of compilers are such
+            if draws is None:
+                raise
+            logger.warning("steps are not compiled: %s", str(error).partition("\n")[0])
+            self._is_compiled = False
+            rng.set_state(draws)
+            return self._model.terms(batch, self._ramp, rng)
