@@ -1,9 +1,13 @@
 """Decide how many trials share one GPU.
 
-The largest configurations of the study train for a few batches. Their peak memory, plus 20 % and
-600 MB for CUDA, divides the memory of the smallest GPU. At most eight trials share a GPU.
+Processes share a GPU by time slices: two trials that always compute on it train no more frames in
+all than one. While a trial validates, or Python prepares, the GPU has time for another. So the
+largest configurations of the study train for a few batches and validate, and the fewest trials
+share a GPU that train as many frames in all as more would. They must also fit: the peak memory,
+plus 20 % and 600 MB for CUDA, divides the memory of the smallest GPU.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -15,11 +19,14 @@ from psvae_tune.config.study import Study
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError
-from psvae_tune.training.batches import MAX_TRIALS_PER_GPU
-from psvae_tune.training.cost import measure_cost
+from psvae_tune.training.cost import TrialCost, measure_cost
 
 CONTEXT_BYTES = 600 * 2**20
 """Memory that CUDA takes for every process; PyTorch does not count it."""
+PACKINGS = (1, 2, 4)
+"""Numbers of trials on one GPU that are compared."""
+MIN_GAIN = 1.1
+"""Factor by which more trials must train more frames in all."""
 MEMORY_MARGIN = 1.2
 """Factor on the measured memory, because a few batches do not show the highest peak."""
 SIZE_PARAMETERS = ("n_ae_latents", "n_background", "n_sessions_per_batch")
@@ -47,13 +54,18 @@ def largest_configs(study: Study) -> list[TrialConfig]:
     ]
 
 
-def share_gpu(needed_bytes: int, gpu_bytes: int) -> float:
-    """Return the fraction of a GPU that each trial is given.
+def share_gpu(costs: Sequence[TrialCost], gpu_bytes: int) -> float:
+    r"""Return the fraction of a GPU that each trial is given.
+
+    The epochs a second of n trials with t seconds of steps and v seconds of validation in an epoch
+    are
+
+    .. math:: \min\left(\frac{n}{t + v}, \frac{1}{t}\right)
 
     Parameters
     ----------
-    needed_bytes
-        Peak memory of the largest trial.
+    costs
+        What the largest trials cost that are alone on a GPU.
     gpu_bytes
         Memory of the smallest GPU.
 
@@ -62,15 +74,26 @@ def share_gpu(needed_bytes: int, gpu_bytes: int) -> float:
     StudyError
         If a trial does not fit on a GPU.
     """
-    n_trials = int(gpu_bytes // (MEMORY_MARGIN * needed_bytes + CONTEXT_BYTES))
-    if not n_trials:
+    needed = max(cost.memory_bytes for cost in costs)
+    n_fitting = int(gpu_bytes // (MEMORY_MARGIN * needed + CONTEXT_BYTES))
+    if not n_fitting:
         raise StudyError(
             "resources.gpus_per_trial",
-            f"the largest trial takes {needed_bytes / 2**30:.1f} GB on a GPU, which with room to "
+            f"the largest trial takes {needed / 2**30:.1f} GB on a GPU, which with room to "
             f"spare is more than the smallest has, got {gpu_bytes / 2**30:.1f} GB",
             hint="cut the recording into shorter clips, or set gpus_per_trial to a number",
         )
-    return 1 / min(n_trials, MAX_TRIALS_PER_GPU)
+    best, *others = (n for n in PACKINGS if n <= n_fitting)
+    # The trial that leaves the GPU the least time decides, because any may run beside it.
+    busiest = max(costs, key=lambda cost: cost.train_s / cost.epoch_s)
+    for n in others:
+        if _epochs_per_second(busiest, n) >= MIN_GAIN * _epochs_per_second(busiest, best):
+            best = n
+    return 1 / best
+
+
+def _epochs_per_second(cost: TrialCost, n_trials: int) -> float:
+    return min(n_trials / cost.epoch_s, 1 / cost.train_s)
 
 
 def measure_gpu_share(study: Study, sessions: Any, nodes: Nodes) -> float:
@@ -96,7 +119,7 @@ def measure_gpu_share(study: Study, sessions: Any, nodes: Nodes) -> float:
         return 0.0
     cpus = study.resources.cpus_per_trial
     task = ray.remote(num_cpus=cpus, num_gpus=1)(_measure)
-    needed = task.remote(sessions, largest_configs(study), max(1, int(cpus)))
+    costs = task.remote(sessions, largest_configs(study), max(1, int(cpus)))
     sizes = [
         ray.remote(num_cpus=0, num_gpus=0.01)(_gpu_bytes)
         .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False))
@@ -104,12 +127,14 @@ def measure_gpu_share(study: Study, sessions: Any, nodes: Nodes) -> float:
         for node in nodes.nodes
         if node.resources.get("GPU")
     ]
-    return share_gpu(ray.get(needed), min(ray.get(sizes)))
+    return share_gpu(ray.get(costs), min(ray.get(sizes)))
 
 
-def _measure(sessions: list[Session], configs: list[TrialConfig], n_threads: int) -> int:
-    """Return the peak memory of the largest of some configurations, trained on this GPU."""
-    return max(measure_cost(sessions, config, n_threads).memory_bytes for config in configs)
+def _measure(
+    sessions: list[Session], configs: list[TrialConfig], n_threads: int
+) -> list[TrialCost]:
+    """Return what some configurations cost that are trained on this GPU."""
+    return [measure_cost(sessions, config, n_threads) for config in configs]
 
 
 def _gpu_bytes() -> int:

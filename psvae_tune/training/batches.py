@@ -16,12 +16,10 @@ from psvae_tune.data.session import Frames, Session, SplitName, Splits
 from psvae_tune.data.splits import split_clips, take_fraction
 from psvae_tune.models.batch import Batch, DataShape
 
-# Small models are held up by Python long before a GPU is full.
-MAX_TRIALS_PER_GPU = 8
-GPU_SHARE = 1 / (2 * MAX_TRIALS_PER_GPU)
+GPU_SHARE = 1 / 8
 """Share of a GPU's memory that one trial may fill with recordings.
 
-With the most trials that share a GPU, recordings fill half of it.
+With the four trials that at most share a GPU, recordings fill half of it.
 """
 
 

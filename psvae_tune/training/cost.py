@@ -13,6 +13,7 @@ import torch
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.memory_limits import peak_memory
 from psvae_tune.data.session import Session
+from psvae_tune.training.batch_calls import BatchCalls
 from psvae_tune.training.batches import (
     PreparedData,
     PreparedSession,
@@ -20,8 +21,10 @@ from psvae_tune.training.batches import (
     device_cache_bytes,
     prepare_data,
 )
+from psvae_tune.training.cuda_graphs import N_BEFORE
 from psvae_tune.training.evaluate import evaluate
 from psvae_tune.training.fit import fit, start
+from psvae_tune.training.step import may_record
 
 N_CLIPS = 4
 
@@ -30,11 +33,18 @@ N_CLIPS = 4
 class TrialCost:
     """Time and memory that one trial takes."""
 
-    epoch_s: float
-    """Seconds of an epoch, its share of the validations included."""
+    train_s: float
+    """Seconds of the steps of an epoch."""
+    validate_s: float
+    """Seconds of a validation for each epoch."""
     memory_bytes: int
     """Peak memory of the process in bytes, without the recordings, which all trials share. On a
     GPU, peak memory of the GPU, with the recordings that stay on it."""
+
+    @property
+    def epoch_s(self) -> float:
+        """Seconds of an epoch, its share of the validations included."""
+        return self.train_s + self.validate_s
 
 
 def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> TrialCost:
@@ -57,17 +67,20 @@ def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: in
     n_frames, n_few = (_count_training_frames(prepared) for prepared in (data, few))
     short = config.with_params({"val_check_interval": 10**9})
     state = start(short, few, device)
-    epochs = fit(state, few, short)
+    epochs = fit(state, few, short, may_compile=False)
     # The first epoch also sets up what later ones reuse.
     for _ in islice(epochs, 1):
         pass
     begin = time.perf_counter()
     n_epochs = sum(1 for _ in islice(epochs, 1))
     train_s = (time.perf_counter() - begin) / max(n_epochs, 1) / n_few * n_frames
+    calls = BatchCalls(state.model, device, is_recorded=may_record(config))
+    for _ in range(N_BEFORE + 1 if device.type == "cuda" else 0):
+        evaluate(state.model, data, "val", device, calls=calls)
     begin = time.perf_counter()
-    evaluate(state.model, data, "val", device)
+    evaluate(state.model, data, "val", device, calls=calls)
     validate_s = (time.perf_counter() - begin) / config.training.val_check_interval
-    return TrialCost(train_s + validate_s, _peak_bytes(sessions, device))
+    return TrialCost(train_s, validate_s, _peak_bytes(sessions, device))
 
 
 def _longest_clips(item: PreparedSession) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from psvae_tune.cluster.gpu_packing import largest_configs, measure_gpu_share, s
 from psvae_tune.cluster.nodes import Node, Nodes
 from psvae_tune.config.study import parse_study
 from psvae_tune.errors import StudyError
+from psvae_tune.training.cost import TrialCost
 from tests.support.studies import ARCHITECTURE
 
 GB = 2**30
@@ -33,22 +34,46 @@ def make_study(space):
     )
 
 
+def cost(train_s=1.0, validate_s=0.0, memory_bytes=GB):
+    return TrialCost(train_s, validate_s, memory_bytes)
+
+
 @pytest.mark.parametrize(
-    ("needed", "has", "share"),
-    [
-        (1 * GB, 80 * GB, 1 / 8),  # no more than eight, however small
-        (9 * GB, 80 * GB, 1 / 7),
-        (20 * GB, 80 * GB, 1 / 3),
-        (60 * GB, 80 * GB, 1),
-    ],
+    ("needed", "has", "n_trials"),
+    [(1 * GB, 80 * GB, 4), (20 * GB, 80 * GB, 2), (60 * GB, 80 * GB, 1)],
 )
-def test_as_many_trials_share_a_gpu_as_fit(needed, has, share):
-    assert share_gpu(needed, has) == share
+def test_no_more_trials_share_a_gpu_than_fit(needed, has, n_trials):
+    assert share_gpu([cost(1, 9, needed)], has) == 1 / n_trials
+    assert share_gpu([cost(1, 9), cost(1, 9, needed)], has) == 1 / n_trials
+
+
+@pytest.mark.parametrize(
+    ("train_s", "validate_s", "n_trials"),
+    [(1, 0, 1), (1, 0.05, 1), (1, 0.5, 2), (1, 1, 2), (1, 1.15, 2), (1, 2, 4), (1, 100, 4)],
+)
+def test_the_fewest_trials_share_a_gpu_that_train_as_much_as_more(train_s, validate_s, n_trials):
+    """Against an oracle: two take turns on the GPU, and nothing else holds them up."""
+    assert share_gpu([cost(train_s, validate_s)], 80 * GB) == 1 / n_trials
+    assert share_gpu([cost(train_s, 100), cost(train_s, validate_s)], 80 * GB) == 1 / n_trials
+
+    def epochs_in_turns(n):
+        """Simulate n trials: each waits for the GPU, trains, and validates beside the others."""
+        ready, free, done, end = [0.0] * n, 0.0, 0, 400 * (train_s + validate_s)
+        while min(ready) < end:
+            i = ready.index(min(ready))
+            free = max(free, ready[i]) + train_s
+            ready[i] = free + validate_s
+            done += 1
+        return done / end
+
+    rates = {n: epochs_in_turns(n) for n in (1, 2, 4)}
+    fewest = min(n for n in rates if 1.1 * rates[n] > max(rates.values()))
+    assert fewest == n_trials
 
 
 def test_a_trial_that_fits_on_no_gpu_is_told_as_such():
     with pytest.raises(StudyError, match=r"takes 70\.0 GB on a GPU.*got 80\.0 GB"):
-        share_gpu(70 * GB, 80 * GB)
+        share_gpu([cost(memory_bytes=70 * GB)], 80 * GB)
 
 
 def test_the_largest_trial_has_the_largest_of_every_size_and_each_architecture():
