@@ -138,7 +138,7 @@ def _describe_stopping(
 
 def _list_starts(base: TrialConfig, possible: PossibleSettings) -> Iterator[TrialConfig]:
     """Yield the lengths of annealing and training that a stage may start from."""
-    names = [name for name in (base.model.anneal_setting, EPOCHS) if name]
+    names = (*base.model.anneal_settings, EPOCHS)
     for values in itertools.product(*(possible[name] for name in names)):
         with suppress(ConfigError):  # an annealing that is longer than the training
             yield base.with_params(dict(zip(names, values, strict=True)))

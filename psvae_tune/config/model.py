@@ -9,10 +9,12 @@ from pydantic import Field, field_validator
 
 from psvae_tune.config.architecture import Architecture
 from psvae_tune.config.settings import Settings
+from psvae_tune.config.warm_up import WarmUp
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Epochs = Annotated[int, Field(ge=0)]
 MAX_LATENTS = 1000
 """Largest number of latents; a larger one is taken for a slip."""
 
@@ -57,8 +59,8 @@ class ModelConfig(Settings):
     """Whether labels must have mean 0, because the model has no bias for them."""
     needs_sessions: ClassVar[bool] = False
     """Whether a study needs several sessions."""
-    anneal_setting: ClassVar[str | None] = None
-    """Published name of the number of epochs of annealing; None for models without annealing."""
+    anneal_settings: ClassVar[tuple[str, ...]] = ()
+    """Names of the settings that are numbers of epochs over which weights rise to their values."""
 
     @field_validator("ae_arch_json", mode="before")
     @classmethod
@@ -66,9 +68,19 @@ class ModelConfig(Settings):
         return Architecture() if value is None else value
 
     @property
-    def n_anneal_epochs(self) -> int:
-        """Number of epochs over which annealed weights rise to their values; 0 without any."""
+    def kl_anneal_epochs(self) -> int:
+        """Number of epochs over which the weights of the KL rise in proportion; 0 for none."""
         return 0
+
+    @property
+    def warm_ups(self) -> tuple[WarmUp, ...]:
+        """The weights that may grow from a start to their values."""
+        return ()
+
+    @property
+    def n_anneal_epochs(self) -> int:
+        """Number of epochs until all weights have their values; 0 if they have them at once."""
+        return max([self.kl_anneal_epochs, *(item.n_epochs for item in self.warm_ups)])
 
     @property
     def n_sessions_in_batch(self) -> int:
@@ -116,10 +128,23 @@ class CondAEMSPConfig(ModelConfig):
     model_class: Literal["cond-ae-msp"]
     alpha: NonNegative = Field(alias="msp.alpha")
     """Weight of the errors of the labels and of the projection."""
+    alpha_start: Positive | None = Field(default=None, alias="msp.alpha_start")
+    """Weight from which α grows to its value; None has it at once, as published."""
+    alpha_anneal_epochs: Epochs = Field(default=0, alias="msp.alpha_anneal_epochs")
+    """Number of epochs over which α grows."""
 
     capabilities = frozenset({"labels_hat", "projection"})
     needs_labels = True
     needs_centred_labels = True
+    anneal_settings = ("msp.alpha_anneal_epochs",)
+
+    @property
+    def warm_ups(self) -> tuple[WarmUp, ...]:
+        """The growth of α."""
+        terms = ("label_mse", "projection")
+        return (
+            WarmUp("msp.alpha", terms, self.alpha, self.alpha_start, self.alpha_anneal_epochs),
+        )
 
 
 class VAEConfig(ModelConfig):
@@ -128,16 +153,14 @@ class VAEConfig(ModelConfig):
     model_class: Literal["vae"]
     beta: NonNegative = Field(default=1.0, alias="vae.beta")
     """Weight of the KL of the posterior to the standard normal."""
-    beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, alias="vae.beta_anneal_epochs"
-    )
+    beta_anneal_epochs: Epochs = Field(default=0, alias="vae.beta_anneal_epochs")
     """Number of epochs over which the weight of the KL rises to its value."""
 
     capabilities = frozenset({"posterior", "kl"})
-    anneal_setting = "vae.beta_anneal_epochs"
+    anneal_settings = ("vae.beta_anneal_epochs",)
 
     @property
-    def n_anneal_epochs(self) -> int:
+    def kl_anneal_epochs(self) -> int:
         """Number of epochs over which the weight of the KL rises."""
         return self.beta_anneal_epochs
 
@@ -157,16 +180,14 @@ class BetaTCVAEConfig(ModelConfig):
     model_class: Literal["beta-tcvae"]
     beta: NonNegative = Field(alias="beta_tcvae.beta")
     """Weight of the total correlation of the latents."""
-    beta_anneal_epochs: Annotated[int, Field(ge=0)] = Field(
-        default=0, alias="beta_tcvae.beta_anneal_epochs"
-    )
+    beta_anneal_epochs: Epochs = Field(default=0, alias="beta_tcvae.beta_anneal_epochs")
     """Number of epochs over which the decomposed KL is switched on."""
 
     capabilities = frozenset({"posterior", "decomposition"})
-    anneal_setting = "beta_tcvae.beta_anneal_epochs"
+    anneal_settings = ("beta_tcvae.beta_anneal_epochs",)
 
     @property
-    def n_anneal_epochs(self) -> int:
+    def kl_anneal_epochs(self) -> int:
         """Number of epochs over which the decomposed KL is switched on."""
         return self.beta_anneal_epochs
 
@@ -179,17 +200,30 @@ class PSVAEConfig(ModelConfig):
     """Weight of the log-likelihood of the labels."""
     beta: NonNegative = Field(alias="ps_vae.beta")
     """Weight of the total correlation of the unsupervised latents."""
-    anneal_epochs: Annotated[int, Field(ge=0)] = Field(default=100, alias="ps_vae.anneal_epochs")
+    anneal_epochs: Epochs = Field(default=100, alias="ps_vae.anneal_epochs")
     """Number of epochs over which the decomposed KL is switched on."""
+    alpha_start: Positive | None = Field(default=None, alias="ps_vae.alpha_start")
+    """Weight from which α grows to its value; None has it at once, as published."""
+    alpha_anneal_epochs: Epochs = Field(default=0, alias="ps_vae.alpha_anneal_epochs")
+    """Number of epochs over which α grows."""
 
     capabilities = frozenset({"posterior", "decomposition", "labels_hat"})
     needs_labels = True
-    anneal_setting = "ps_vae.anneal_epochs"
+    anneal_settings: ClassVar[tuple[str, ...]] = (
+        "ps_vae.anneal_epochs",
+        "ps_vae.alpha_anneal_epochs",
+    )
 
     @property
-    def n_anneal_epochs(self) -> int:
+    def kl_anneal_epochs(self) -> int:
         """Number of epochs over which the decomposed KL is switched on."""
         return self.anneal_epochs
+
+    @property
+    def warm_ups(self) -> tuple[WarmUp, ...]:
+        """The growth of α."""
+        given = self.alpha, self.alpha_start, self.alpha_anneal_epochs
+        return (WarmUp("ps_vae.alpha", ("labels_nll",), *given),)
 
     @property
     def label_weight(self) -> float:
@@ -203,6 +237,10 @@ class MSPSVAEConfig(PSVAEConfig):
     model_class: Literal["msps-vae"]  # type: ignore[assignment]
     delta: NonNegative = Field(alias="ps_vae.delta")
     """Weight of the triplet loss of the background latents."""
+    delta_start: Positive | None = Field(default=None, alias="ps_vae.delta_start")
+    """Weight from which δ grows to its value; None has it at once, as published."""
+    delta_anneal_epochs: Epochs = Field(default=0, alias="ps_vae.delta_anneal_epochs")
+    """Number of epochs over which δ grows."""
     n_background: Annotated[int, Field(ge=1)]
     """Number of background latents, which hold differences between sessions."""
     n_sessions_per_batch: Annotated[int, Field(ge=2)] = 2
@@ -210,6 +248,13 @@ class MSPSVAEConfig(PSVAEConfig):
 
     capabilities = PSVAEConfig.capabilities | {"background"}
     needs_sessions = True
+    anneal_settings = (*PSVAEConfig.anneal_settings, "ps_vae.delta_anneal_epochs")
+
+    @property
+    def warm_ups(self) -> tuple[WarmUp, ...]:
+        """The growth of α and of δ."""
+        given = self.delta, self.delta_start, self.delta_anneal_epochs
+        return (*super().warm_ups, WarmUp("ps_vae.delta", ("triplet",), *given))
 
     @property
     def n_sessions_in_batch(self) -> int:

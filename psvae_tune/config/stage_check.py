@@ -172,12 +172,14 @@ def _grace_problems(
             yield f"{place}.fidelity: the schedule sets {varied}, which the space varies"
     if stage.scheduler is None or stage.scheduler.grace_period == "anneal_end":
         return
-    grace, name = stage.scheduler.grace_period, base.model.anneal_setting
-    annealing = max(possible[name]) if name else 0
-    if grace < annealing:
-        yield (
-            f"{place}.scheduler: grace_period must be at least {name} ({annealing}), got {grace}"
-        )
+    grace = stage.scheduler.grace_period
+    for name in base.model.anneal_settings:
+        annealing = max(possible[name])
+        if grace < annealing:
+            yield (
+                f"{place}.scheduler: grace_period must be at least {name} ({annealing}), "
+                f"got {grace}"
+            )
 
 
 def check_latents(

@@ -45,5 +45,8 @@ def max_trial_epochs(stage: Stage, base: TrialConfig) -> int:
 
 def max_anneal_epochs(stage: Stage, base: TrialConfig) -> int:
     """Return the number of epochs of the longest annealing of a stage."""
-    domain = stage.space.get(base.model.anneal_setting or "")
-    return int(max(domain.extremes)) if domain else base.model.n_anneal_epochs
+    lengths = [
+        max(stage.space[name].extremes) if name in stage.space else base.params[name]
+        for name in base.model.anneal_settings
+    ]
+    return int(max(lengths, default=0))

@@ -132,10 +132,14 @@ class TrialConfig(Settings):
         but
             Hyperparameters to leave out: trials that differ in these alone get one identity.
         """
+        # A weight that has its value at once is what it was before there were warm-ups.
+        off = {
+            name for item in self.model.warm_ups if item.start is None for name in item.settings
+        }
         settings = {
             name: value
             for name, value in self.params.items()
-            if name not in NOT_IN_TRIAL_ID and name != "sessions" and name not in but
+            if name not in NOT_IN_TRIAL_ID | off and name != "sessions" and name not in but
         }
         text = json.dumps([settings, list(digests)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -202,6 +206,8 @@ def _contradictions(
     model: ModelConfig, training: TrainingConfig, data: DataConfig
 ) -> Iterator[str]:
     """Yield the problems of settings that are valid alone but not together."""
+    for warm_up in model.warm_ups:
+        yield from warm_up.problems()
     if model.n_anneal_epochs > training.max_n_epochs:
         yield (
             f"training.max_n_epochs: must be at least the {model.n_anneal_epochs} epochs of "
@@ -246,5 +252,4 @@ def with_fewer_epochs(config: TrialConfig, reduction: float) -> TrialConfig:
 
 def epoch_settings(config: TrialConfig) -> list[str]:
     """Return the published names of the settings that `with_fewer_epochs` changes."""
-    annealing = config.model.anneal_setting
-    return ["max_n_epochs", "min_n_epochs", *([annealing] if annealing else [])]
+    return ["max_n_epochs", "min_n_epochs", *config.model.anneal_settings]

@@ -151,6 +151,14 @@ class Terms:
         }
         return replace(self, terms=terms)
 
+    def scale(self, factors: Mapping[str, Ramp]) -> Self:
+        """Return them with the weights of some terms times factors, by their names."""
+        terms = {
+            name: term._replace(weight=factors[name] * term.weight) if name in factors else term
+            for name, term in self.terms.items()
+        }
+        return replace(self, terms=terms)
+
     @property
     def loss(self) -> Tensor:
         """Weighted sum of the terms."""

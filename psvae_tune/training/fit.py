@@ -61,19 +61,6 @@ class EpochReport:
     is_best: bool
 
 
-def ramp(epoch: int, n_anneal_epochs: int) -> float:
-    """Return the factor of annealed weights in an epoch, min(1, epoch / n_anneal_epochs).
-
-    Parameters
-    ----------
-    epoch
-        Counted from 1, so the last epoch of the annealing has the full weight.
-    n_anneal_epochs
-        Length of the annealing; 0 switches it off.
-    """
-    return min(1.0, epoch / n_anneal_epochs) if n_anneal_epochs else 1.0
-
-
 def start(config: TrialConfig, data: PreparedData, device: torch.device) -> TrainState:
     """Build a model and its optimiser, before the first epoch.
 
@@ -174,7 +161,7 @@ def _train_epoch(
     seeds = np.random.SeedSequence([config.training.rng_seed_train, epoch])
     order = np.random.default_rng(seeds)
     seed = int(seeds.generate_state(1, np.uint64)[0] >> 1)
-    step.start_epoch(seed, ramp(epoch, config.model.n_anneal_epochs))
+    step.start_epoch(epoch, seed)
     rows, n_frames = [], []
     for batch in data.load_batches(data.training_batches(order), state.device):
         rows.append(step(batch))

@@ -28,6 +28,19 @@ def may_record(config: TrialConfig) -> bool:
     return config.training.cuda_graph == "auto" and not config.model.fit_sess_io_layers
 
 
+def ramp(epoch: int, n_anneal_epochs: int) -> float:
+    """Return the factor of annealed weights in an epoch, min(1, epoch / n_anneal_epochs).
+
+    Parameters
+    ----------
+    epoch
+        Counted from 1, so the last epoch of the annealing has the full weight.
+    n_anneal_epochs
+        Length of the annealing; 0 switches it off.
+    """
+    return min(1.0, epoch / n_anneal_epochs) if n_anneal_epochs else 1.0
+
+
 class TrainingStep:
     """Steps of an optimiser on a model, which a GPU replays from CUDA graphs.
 
@@ -60,8 +73,13 @@ class TrainingStep:
         self._optimizer = optimizer
         self._device = device
         self._is_recorded = is_recorded
-        # A graph reads its weights where they were when it was recorded.
-        self._ramp: Ramp = torch.ones((), device=device) if device.type == "cuda" else 1.0
+        self._ramp = _Scalar(device)
+        self._factors = {
+            name: _Scalar(device)
+            for item in model.config.warm_ups
+            if item.start is not None
+            for name in item.terms
+        }
         self._compiled_shape: torch.Size | None = None
         self._is_compiled = is_compiled
         if is_compiled:
@@ -75,22 +93,24 @@ class TrainingStep:
     def _new_step(self) -> GraphedFunction:
         return GraphedFunction(self._take, self._device, is_recorded=self._is_recorded)
 
-    def start_epoch(self, seed: int, ramp: float) -> None:
+    def start_epoch(self, epoch: int, seed: int) -> None:
         """Put the model into training mode; set what the steps of an epoch have in common.
 
         Parameters
         ----------
+        epoch
+            Number of the epoch, counted from 1, which gives the weights.
         seed
             Seed of the draws.
-        ramp
-            Factor of the annealed weights.
         """
         self._model.train()
         self._step.rng.manual_seed(seed)
-        if isinstance(self._ramp, Tensor):
-            self._ramp.fill_(ramp)
-        else:
-            self._ramp = ramp
+        config = self._model.config
+        self._ramp.set(ramp(epoch, config.kl_anneal_epochs))
+        for item in config.warm_ups:
+            for name in item.terms:
+                if name in self._factors:
+                    self._factors[name].set(item.factor(epoch))
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take a step on a batch as it is stored, and return its values in the order of `names`.
@@ -150,14 +170,20 @@ class TrainingStep:
         return (torch.stack([*values.values(), loss.detach(), *counts]),)
 
     def _terms(self, batch: Batch, rng: Generator) -> Terms:
+        """Return the terms with the weights of the epoch."""
+        factors = {name: scalar.value for name, scalar in self._factors.items()}
+        return self._full_terms(batch, rng).anneal(self._ramp.value).scale(factors)
+
+    def _full_terms(self, batch: Batch, rng: Generator) -> Terms:
+        """Return the terms with their full weights, compiled for one shape of batches."""
         if self._compiled_shape is None:
             self._compiled_shape = batch.frames.shape
         if not self._is_compiled or batch.frames.shape != self._compiled_shape:
-            return self._model.terms(batch, self._ramp, rng)
+            return self._model.terms(batch, 1.0, rng)
         draws = None if self.names else rng.get_state()
         try:
             q = self._encode(batch.frames, batch.labels_sc, batch.session_index)
-            return self._score(batch, q, q.sample(rng), rng).anneal(self._ramp)
+            return self._score(batch, q, q.sample(rng), rng)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # those of compilers are such
@@ -166,4 +192,18 @@ class TrainingStep:
             logger.warning("steps are not compiled: %s", str(error).partition("\n")[0])
             self._is_compiled = False
             rng.set_state(draws)
-            return self._model.terms(batch, self._ramp, rng)
+            return self._model.terms(batch, 1.0, rng)
+
+
+class _Scalar:
+    """A factor of a weight; on a GPU one that a graph reads where it was when it was recorded."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.value: Ramp = torch.ones((), device=device) if device.type == "cuda" else 1.0
+
+    def set(self, value: float) -> None:
+        """Change the factor."""
+        if isinstance(self.value, Tensor):
+            self.value.fill_(value)
+        else:
+            self.value = value

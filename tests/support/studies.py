@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from psvae_tune.config.model import MODEL_CONFIGS
+from psvae_tune.config.settings import setting_names
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.data.session import Session, SessionHeader
@@ -40,7 +42,7 @@ def make_session(seed=0, lengths=(12,) * 10, size=12, n_labels=2, masked=0.0):
 
 
 def make_config(model=None, training=None, data=None):
-    """Return settings of a ps-vae that trains in a moment."""
+    """Return settings of a ps-vae, or of another model, that trains in a moment."""
     base = {
         "model_class": "ps-vae",
         "n_ae_latents": 4,
@@ -49,8 +51,11 @@ def make_config(model=None, training=None, data=None):
         "ps_vae.anneal_epochs": 2,
         "ae_arch_json": ARCHITECTURE,
     }
+    given = model or {}
+    known = setting_names(MODEL_CONFIGS[given.get("model_class", "ps-vae")])
+    base = {name: value for name, value in base.items() if name in known}
     raw = {
-        "model": {**base, **(model or {})},
+        "model": {**base, **given},
         "training": {"max_n_epochs": 4, "learning_rate": 3e-3, **(training or {})},
         "data": data or {},
     }

@@ -9,7 +9,8 @@ from psvae_tune.errors import ConfigError, DivergedError, StorageError
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import dump_state, load_state
 from psvae_tune.training.evaluate import evaluate
-from psvae_tune.training.fit import best_model, fit, ramp, start
+from psvae_tune.training.fit import best_model, fit, start
+from psvae_tune.training.step import ramp
 from tests.support.studies import ARCHITECTURE, make_config, make_session
 
 CPU = torch.device("cpu")
@@ -287,3 +288,37 @@ def test_an_epoch_that_lacks_the_metric_is_not_the_best():
     state = start(config, data, CPU)
     assert [report.is_best for report in fit(state, data, config)] == [False] * 4
     assert state.best is None
+
+
+@pytest.mark.parametrize(
+    ("model", "terms"),
+    [
+        ({"model_class": "ps-vae", "ps_vae.alpha": 80}, ("labels_nll",)),
+        ({"model_class": "cond-ae-msp", "msp.alpha": 80}, ("label_mse", "projection")),
+    ],
+)
+def test_the_loss_of_an_epoch_has_the_weight_that_has_grown_so_far(model, terms):
+    name = "msp.alpha" if "msp.alpha" in model else "ps_vae.alpha"
+    growth = {f"{name}_start": 5, f"{name}_anneal_epochs": 4}
+    reports, state = run(model={**model, **growth}, training={"max_n_epochs": 6})
+    for report in reports:
+        weight = 80 * (5 / 80) ** (1 - min(1, report.epoch / 4))
+        others = sum(
+            value
+            for key, value in report.metrics.items()
+            if key in ("train/frame_mse", "train/frames_nll", "train/supervised_kl")
+        )
+        ramped = {"icmi": 1, "tc": state.model.config.beta, "dwkl": 1} if name[:2] == "ps" else {}
+        factor = min(1, report.epoch / (state.model.config.kl_anneal_epochs or 1))
+        others += sum(factor * w * report.metrics[f"train/{key}"] for key, w in ramped.items())
+        grown = weight * sum(report.metrics[f"train/{term}"] for term in terms)
+        assert report.metrics["train/loss"] == pytest.approx(others + grown, rel=1e-4)
+    assert state.best.epoch >= 4
+
+
+def test_growth_over_no_distance_changes_nothing():
+    model = {"ps_vae.alpha_start": 20, "ps_vae.alpha_anneal_epochs": 3, "ps_vae.alpha": 20}
+    training = {"max_n_epochs": 4}
+    plain, _ = run(model={"ps_vae.alpha": 20}, training=training)
+    grown, _ = run(model=model, training=training)
+    assert [report.metrics for report in plain] == [report.metrics for report in grown]
