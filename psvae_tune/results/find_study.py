@@ -2,15 +2,17 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import torch
+from typing import TYPE_CHECKING
 
 from psvae_tune.errors import StorageError
-from psvae_tune.models.model_file import load_model
-from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.results.logged_study import LoggedStudy, open_study
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.model_registry import download_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from psvae_tune.results.fitted_model import FittedModel
 
 
 def find_study(study: str, output: Path, tracking_uri: str | None) -> LoggedStudy:
@@ -72,8 +74,8 @@ def kept_uri(folder: StudyFolder) -> str:
 
 
 def find_model(
-    model: str, output: Path, tracking_uri: str | None, device: torch.device | str = "cpu"
-) -> FittedModel:
+    model: str, output: Path, tracking_uri: str | None, device: "torch.device | str" = "cpu"
+) -> "FittedModel":
     """Return a fitted model by its file, its folder or its name in a model registry.
 
     Parameters
@@ -92,6 +94,9 @@ def find_model(
     TrackingError
         If the registry does not answer, or does not know the model.
     """
+    from psvae_tune.models.model_file import load_model
+    from psvae_tune.results.fitted_model import FittedModel
+
     if model.startswith("models:/"):
         uri, _ = find_store("", output, tracking_uri)
         with TemporaryDirectory() as temporary:

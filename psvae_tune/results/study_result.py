@@ -6,13 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import torch
-
 from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.metrics.sampling_error import error_key
 from psvae_tune.results.choices import override, promote
-from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
@@ -20,7 +17,10 @@ from psvae_tune.results.report_data import explain_choice, make_study_figures, t
 from psvae_tune.results.trial_record import TrialRecord
 
 if TYPE_CHECKING:
+    import torch
     from pandas import DataFrame
+
+    from psvae_tune.results.fitted_model import FittedModel
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -186,7 +186,7 @@ class StudyResult:
             raise StorageError(str(path), f"cannot be written: {error.strerror}") from error
         return content
 
-    def best_model(self, device: torch.device | str = "cpu") -> FittedModel:
+    def best_model(self, device: "torch.device | str" = "cpu") -> "FittedModel":
         """Return the model of the chosen trial, at its best epoch.
 
         Parameters
@@ -201,6 +201,8 @@ class StudyResult:
         TrackingError
             If the trial's run holds no model.
         """
+        from psvae_tune.results.fitted_model import FittedModel
+
         content = self.logged.read_artifact(self.best.run_id, "model.pt")
         if content is None:
             raise TrackingError(f"run {self.best.run_id}", "holds no `model.pt`")

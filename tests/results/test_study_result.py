@@ -1,5 +1,8 @@
 """The outcome of a study as a notebook holds it, of a study fitted in this process."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import yaml
@@ -30,6 +33,16 @@ def test_a_study_is_opened_by_its_name_and_by_its_folder(folder, result):
     log = pt.open_study(folder / "study")
     assert log.name == result.name == "study"
     assert "3 trials, chosen alpha=" in repr(result)
+
+
+def test_a_study_is_looked_at_without_torch(folder):
+    code = (
+        "import sys, psvae_tune as pt\n"
+        f"study = pt.open_study('study', output={str(folder)!r})\n"
+        "assert study.report(sys.argv[1])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder / "report.html")], check=True)
 
 
 def test_the_table_holds_what_mlflow_holds(result):
