@@ -15,14 +15,18 @@ def measure_importance(
 ) -> dict[str, dict[str, float]]:
     """Return, for each metric, the share of its variance that each hyperparameter explains.
 
+    It is empty where fewer than two hyperparameters vary, because one explains all.
+
     References
     ----------
     Hutter et al. (2014), An efficient approach for assessing hyperparameter importance.
     """
+    if len(trials) < 3 or len(varied) < 2:
+        return {}
     import optuna
 
     distributions = _distributions(trials, varied)
-    if len(trials) < 3 or not distributions:
+    if len(distributions) < 2:
         return {}
     found = {}
     for key in keys:

@@ -245,6 +245,15 @@ def test_what_decides_a_metric_is_important():
     assert sum(shares.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("varied", [["alpha"], ["alpha", "seed"]])
+def test_where_one_hyperparameter_varies_none_is_more_important(varied):
+    trials = [
+        TrialRecord("", "", "", "", "", "", {"alpha": alpha, "seed": 0}, {"best/x": alpha}, False)
+        for alpha in (1, 2, 3, 4)
+    ]
+    assert measure_importance(trials, varied, ["best/x"]) == {}
+
+
 def test_the_report_holds_every_trial_and_nothing_from_elsewhere(study):
     report = make_report(study, dict(make_study_figures(study)))
     data = data_of(report)
