@@ -1,6 +1,7 @@
 """Eight trials that log at the same time, each epoch, as fast as they can."""
 
 import glob
+import multiprocessing
 import os
 import pwd
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support import audit
-from tests.support.logging_trial import KEYS, PROGRAM
+from tests.support.logging_trial import KEYS, log_in_silence
 from tests.support.loopback import free_port, serve_mlflow
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -27,23 +28,21 @@ N_EPOCHS = 20
 def log_at_once(folder: Path, uri: str, artifacts: Path | None) -> None:
     """Log eight trials at once, and make sure that everything is there, once."""
     target = open_target(uri, "load", "load", artifacts)
-    arguments = [uri, target.experiment_id, str(folder / "study")]
+    # They are forked from a process that has imported what each would need seconds to import.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store"])
     processes = [
-        subprocess.Popen(
-            [
-                *PROGRAM,
-                *arguments,
-                f"trial_{number}",
-                str(N_EPOCHS),
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
+        context.Process(
+            target=log_in_silence,
+            args=(target, folder / "study", f"trial_{number}", N_EPOCHS),
         )
         for number in range(N_TRIALS)
     ]
-    errors = [process.communicate(timeout=300)[1] for process in processes]
-    assert not any(errors), errors
-    assert [process.returncode for process in processes] == [0] * N_TRIALS
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0] * N_TRIALS
     assert not list(StudyFolder(folder / "study").outboxes.glob("*"))
     store = audit.Store(uri)
     assert len(store.runs()) == N_TRIALS
