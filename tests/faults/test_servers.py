@@ -2,7 +2,12 @@
 
 import itertools
 import os
+import secrets
+import shutil
+import tempfile
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from psvae_tune.tracking.outbox import Outbox, deliver_all
 from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from tests.support import audit
+from tests.support.leaks import leaks
 from tests.support.loopback import free_port, serve_mlflow
 from tests.support.proxy import slow_proxy
 from tests.support.tiny_study import command, finish, wait_for
@@ -58,27 +64,74 @@ def test_a_server_that_is_slow_goes_away_and_comes_back(tmp_path, undisturbed):
             assert "Traceback" not in err
 
 
-def test_a_study_ends_without_its_server_and_is_delivered_later(tmp_path, undisturbed):
-    call, port = audit.make_study(tmp_path), free_port()
+@dataclass(frozen=True)
+class Delivery:
+    """A study that has ended without its server, which is back and has what it had missed."""
+
+    folder: Path
+    store: audit.Store
+    secrets: dict[str, str]
+    environment: dict[str, str]
+    """Variables that hold the secrets, for every command."""
+    said: list[str]
+    """What the commands have printed."""
+
+    def call(self, *arguments: str, rc: int = 0) -> str:
+        """Run a command to its end; return what it printed."""
+        process = command(self.folder, *arguments, "-v", environment=self.environment)
+        self.said.append("".join(process.communicate(timeout=300)))
+        assert process.returncode == rc, self.said[-1]
+        return self.said[-1]
+
+
+@pytest.fixture(scope="module")
+def delivery(tmp_path_factory):
+    folder, port = tmp_path_factory.mktemp("delivery"), free_port()
+    ray_folder = tempfile.mkdtemp(prefix="ray")  # sockets have names of limited length
+    names = ("URI", "MLFLOW_TRACKING_PASSWORD", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY")
+    canaries = {name: secrets.token_hex(32) for name in names}
+    environment = {
+        **canaries,
+        "RAY_TMPDIR": ray_folder,
+        "MLFLOW_TRACKING_USERNAME": "user",
+        "MLFLOW_TRACKING_URI": f"http://user:{canaries['URI']}@127.0.0.1:{port}",
+    }
+    del environment["URI"]
     store = audit.Store(f"http://127.0.0.1:{port}")
-    with serve_mlflow(tmp_path, port):
-        process = command(tmp_path, *call, "--tracking-uri", store.uri)
-        wait_for(lambda: list((tmp_path / "out/study/checkpoints").glob("*.pt")), process)
-    out, _ = finish(process)
-    assert "model      waits for the tracking server" in out
-    assert "psvae-tune sync" in out
-    process = command(tmp_path, "sync", "out/study")
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 2
-    assert "has not taken what" in err
-    with serve_mlflow(tmp_path, port):
-        out, _ = finish(command(tmp_path, "sync", "out/study"))
-        assert "models:/" in out
-        audit.enter("tracking server away for good", 1, tmp_path, store, undisturbed, [])
-        assert sum("psvae_tune.selected" in run.data.tags for run in store.runs()) == 1
-        again = command(tmp_path, "sync", "out/study")
-        _, err = again.communicate(timeout=100)
-        assert again.returncode == 0, err
+    found = Delivery(folder, store, canaries, environment, [])
+    call = audit.make_study(folder)
+    with serve_mlflow(folder, port):
+        process = command(folder, *call, "-v", environment=environment)
+        wait_for(lambda: list((folder / "out/study/checkpoints").glob("*.pt")), process)
+        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+        assert not [line for line in lines if any(s.encode() in line for s in canaries.values())]
+    found.said.extend(finish(process))
+    assert "model      waits for the tracking server" in found.said[0]
+    assert "psvae-tune sync" in found.said[0]
+    assert "has not taken what" in found.call("sync", "out/study", rc=2)
+    with serve_mlflow(folder, port):
+        assert "models:/" in found.call("sync", "out/study")
+        yield found
+    shutil.rmtree(ray_folder)
+
+
+def test_a_study_ends_without_its_server_and_is_delivered_later(delivery, undisturbed):
+    fault = "tracking server away for good"
+    audit.enter(fault, 1, delivery.folder, delivery.store, undisturbed, [])
+    runs = delivery.store.runs()
+    assert sum("psvae_tune.selected" in run.data.tags for run in runs) == 1
+    delivery.call("sync", "out/study")
+
+
+def test_it_leaves_no_secret_anywhere(delivery):
+    delivery.call("report", "study")
+    delivery.call("promote", "study", "--name", "mouse")
+    for name, secret in delivery.secrets.items():
+        assert not any(secret in text for text in delivery.said), name
+    ray_folder = Path(delivery.environment["RAY_TMPDIR"])
+    logs = list(ray_folder.rglob("worker-*.err"))
+    assert any("waits for the tracking server" in path.read_text() for path in logs)
+    assert not leaks([delivery.folder, ray_folder], delivery.secrets)
 
 
 def test_requests_that_are_sent_again_count_once(tmp_path, monkeypatch):
