@@ -85,10 +85,14 @@ def _own_tracking_uri():
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Use one thread: small tensors are slower on several, the more so beside other processes."""
+    """Use one thread, here and in the commands that tests start.
+
+    Small tensors are slower on several, which wait for each other while other processes run.
+    """
     import torch
 
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
