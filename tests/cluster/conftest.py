@@ -1,4 +1,4 @@
-"""A tracking server, an S3 server and a cluster of three nodes that share nothing with anyone."""
+"""A tracking server, an S3 server and a cluster of two nodes that share nothing with anyone."""
 
 import os
 import secrets
@@ -47,13 +47,15 @@ def laptop(servers, tmp_path_factory):
 @pytest.fixture(scope="session")
 def alone(laptop):
     """Return the metrics of the study when it is run on one machine."""
-    laptop.run("run", "study.yaml", "--output", str(laptop.folder / "out"), "--name", "alone")
+    one_at_a_time = ("--set", "resources.max_concurrent_trials=1")  # one worker has to start
+    place = ("--output", str(laptop.folder / "out"), "--name", "alone")
+    laptop.run("run", "study.yaml", *place, *one_at_a_time)
     return laptop.metrics("alone")
 
 
 @pytest.fixture(scope="session")
 def make_cluster(servers):
-    """Return a function that starts clusters of three nodes, one trial on each at a time."""
+    """Return a function that starts clusters of two nodes, one trial on each at a time."""
     started = []
 
     def make() -> RayCluster:
@@ -62,9 +64,8 @@ def make_cluster(servers):
         running = RayCluster(folder, environment=servers[1])
         started.append(running)
         running.start_head(cpus=1)
-        for name in ("first", "second"):
-            running.add_node(name)
-        wait_for(lambda: running.count_nodes() == 3, what="not all nodes are up")
+        running.add_node("first")
+        wait_for(lambda: running.count_nodes() == 2, what="not all nodes are up")
         return running
 
     yield make

@@ -73,7 +73,7 @@ def elsewhere():
 
 
 def test_a_study_and_its_pages_listen_on_this_machine_only(tmp_path):
-    study, output = str(make_study(tmp_path, 2, max_n_epochs=400)), str(tmp_path / "out")
+    study, output = str(make_study(tmp_path, 1, max_n_epochs=400)), str(tmp_path / "out")
     run = [*COMMAND, "run", study, "--output", output, "--name", "study"]
     with running(run) as (process, mark):
         wait_for(

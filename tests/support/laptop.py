@@ -18,7 +18,7 @@ STUDY = {
     **TINY,
     "training": {**TINY["training"], "max_n_epochs": 40},
     "search": {
-        "space": {"ps_vae.alpha": {"grid_search": [1, 11, 21]}},
+        "space": {"ps_vae.alpha": {"grid_search": [1, 11]}},
         "objectives": TINY["search"]["objectives"],
     },
 }
@@ -88,7 +88,7 @@ class Laptop:
         """Every trial has one run, finished, with each epoch in it once; so has the study."""
         client = mlflow.MlflowClient(self.tracking_uri)
         trials, studies = self.runs(study), self.runs(study, "study")
-        assert len(trials) == len({run.info.run_name for run in trials}) == 3
+        assert len(trials) == len({run.info.run_name for run in trials}) == 2
         assert len(studies) == 1
         assert {run.info.status for run in [*trials, *studies]} == {"FINISHED"}
         for run in trials:
