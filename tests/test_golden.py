@@ -65,6 +65,7 @@ STUDY = {
             },
         ]
     },
+    "resources": {"max_concurrent_trials": 1},  # a second worker would take longer to start
 }
 
 

@@ -16,9 +16,10 @@ def test_a_trial_that_explodes_fails_by_name_and_the_study_goes_on(tmp_path):
     raw = yaml.safe_load((tmp_path / "study.yaml").read_text())
     raw["training"]["max_n_epochs"] = 4
     raw["search"] = {
-        "space": {"learning_rate": {"grid_search": [0.003, 1.0e30]}},
+        "space": {"learning_rate": {"grid_search": [1.0e30, 0.003]}},
         "objectives": {"val/frame_mse": "min"},
     }
+    raw["resources"] = {"max_concurrent_trials": 1}
     raw["model"]["ps_vae.alpha"] = 10
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(raw))
     call = ("run", "study.yaml", "--output", "out", "--name", "study")
