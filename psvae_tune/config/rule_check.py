@@ -46,8 +46,7 @@ def check_rule(rule: SelectionRule, model: ModelConfig, space: Space) -> Iterato
                 problem = _bound_problem(key, rule.require[key])
         if problem:
             yield f"{place}: {problem}"
-    by_error = rule.within is not None and rule.within.tolerance == "one_standard_error"
-    if by_error and not has_seeds:
+    if rule.has_seed_tolerance and not has_seeds:
         yield f"within.tolerance: {needs_seeds}, got 'one_standard_error'"
 
 

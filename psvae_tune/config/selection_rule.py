@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
-from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal, is_metric
+from psvae_tune.config.metric_catalog import Goal, is_metric
 from psvae_tune.config.settings import Settings, parse_settings
 
 SEED_PARAMETER = "rng_seed_model"
@@ -178,10 +178,9 @@ class SelectionRule(Settings):
         return tuple(self.knee or self.pareto or self.chebyshev or ())
 
     @property
-    def compares_seeds(self) -> bool:
-        """Whether the rule reads what only several fits of the same settings tell."""
-        by_error = self.within is not None and self.within.tolerance == "one_standard_error"
-        return by_error or any(metric in STAGE_METRICS for metric in self.metrics)
+    def has_seed_tolerance(self) -> bool:
+        """Whether the tolerance of ``within`` is a standard error over seeds."""
+        return self.within is not None and self.within.tolerance == "one_standard_error"
 
     @property
     def metrics(self) -> tuple[str, ...]:

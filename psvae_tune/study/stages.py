@@ -71,7 +71,7 @@ def run_stages(
         if SEED_PARAMETER in stage.space:
             trials = with_udr(specs, trials, sessions, context)
         trials += dropped
-        selection = select(trials, stage.select)
+        selection = select(trials, stage.select, stage.objectives)
         observer.stage_selected(stage, selection)
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
         chosen = next(spec for spec in specs if spec.trial_id == selection.chosen.trial_id)

@@ -81,7 +81,8 @@ def log_study(folder: Path, session_path: Path, name: str, raw=RAW, n_cut=0, n_f
     run.log_text(kept.study_file.read_text(), "study.yaml")
     logged = open_study(target.uri, name)
     if logged.finished:
-        choice = select([trial.result() for trial in logged.trials], stage.select)
+        trials = [trial.result() for trial in logged.trials]
+        choice = select(trials, stage.select, stage.objectives)
         kept.save_selection({stage.name: choice.to_dict()})
         run.log_text(kept.selection.read_text(), "selection.json")
         run.mark([choice.chosen.trial_id], SELECTED)

@@ -44,4 +44,4 @@ VALUES = st.integers(0, 6).map(lambda i: i / 4)
 
 
 def choose(trials, rule):
-    return select(trials, parse_rule(rule))
+    return select(trials, parse_rule(rule), GOALS)

@@ -1,12 +1,12 @@
 """A rule chooses a trial; the reasons say what a slightly different rule would have chosen."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psvae_tune.config.metric_catalog import STAGE_METRICS
-from psvae_tune.config.selection_rule import Bound, SelectionRule
+from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal
+from psvae_tune.config.selection_rule import Bound, SelectionRule, default_rule, parse_rule
 from psvae_tune.config.wording import and_list, quote, to_digits
 from psvae_tune.errors import StudyError
 from psvae_tune.search.selection.candidates import (
@@ -59,14 +59,17 @@ class Selection:
         }
 
 
-def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
+def select(
+    trials: Iterable[TrialResult], rule: SelectionRule, objectives: Mapping[str, Goal]
+) -> Selection:
     """Choose a trial by a rule.
 
     Only completed trials whose metrics, as far as the rule reads them, are finite take part.
     Trials that differ only in ``rng_seed_model`` are one setting, compared by its mean and
     represented by its trial that is best in the rule's first metric. The mean and that trial meet
     what the rule requires. Where all trials differ only in the seed, they are compared one by one.
-    A trial that completed alone is chosen by rules that compare seeds, too.
+    Where the rule compares seeds and no two that can be compared have completed, the default rule
+    of the objectives chooses, under the same requirements.
 
     Parameters
     ----------
@@ -74,15 +77,18 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
         Trials of one stage; their order does not matter.
     rule
         Rule of the stage.
+    objectives
+        Objectives of the stage.
 
     Raises
     ------
     StudyError
         If no trial can be chosen. If none meets the requirements, the hint names the nearest.
     """
-    trials = list(trials)
-    if rule.compares_seeds and sum(trial.completed for trial in trials) == 1:
-        return _select_alone(trials, rule)
+    trials, asked = list(trials), rule
+    unknown = _unknown_of_seeds(trials, rule)
+    if unknown is not None:
+        rule = _without_seeds(rule, objectives)
     pool = gather(trials, rule.metrics)
     eligible, ranking = _decide(pool, rule)
     chosen = ranking.order[0]
@@ -95,6 +101,7 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
             sensitivity[change] = None
     reasons = [
         *pool.remarks,
+        *_explain_unknown(unknown, rule),
         *_explain_requirements(pool, eligible, rule.require),
         *ranking.reasons,
         *_explain_representative(chosen, rule),
@@ -105,33 +112,30 @@ def select(trials: Iterable[TrialResult], rule: SelectionRule) -> Selection:
         reasons += explain_lead(chosen, runner_up, ranking.decided_by)
     return Selection(
         chosen=_representative(chosen, rule),
-        rule=rule,
+        rule=asked,
         reasons=tuple(reasons),
         sensitivity=sensitivity,
         runner_up=None if runner_up is None else _representative(runner_up, rule),
     )
 
 
-def _select_alone(trials: list[TrialResult], rule: SelectionRule) -> Selection:
-    """Choose the one trial that completed; there is no fit of another seed to compare it with.
+def _unknown_of_seeds(trials: Sequence[TrialResult], rule: SelectionRule) -> str | None:
+    """Return what a rule compares between seeds and no trial tells; None if there is nothing."""
+    completed = [trial for trial in trials if trial.completed]
+    for key in rule.metrics:
+        if key in STAGE_METRICS and not any(key in trial.metrics for trial in completed):
+            return quote(key)
+    if rule.within is not None and rule.has_seed_tolerance:
+        metric = rule.within.metric
+        if gather(trials, rule.metrics).spread[metric] is None:
+            return f"standard error of {quote(metric)}"
+    return None
 
-    Raises
-    ------
-    StudyError
-        If it misses a requirement on a metric of its own.
-    """
-    pool = gather(trials, [key for key in rule.metrics if key not in STAGE_METRICS])
+
+def _without_seeds(rule: SelectionRule, objectives: Mapping[str, Goal]) -> SelectionRule:
+    """Return the rule of a stage without ``select``, with what a rule requires of single fits."""
     require = {key: bound for key, bound in rule.require.items() if key not in STAGE_METRICS}
-    (only,) = eligible = meet_requirements(pool.candidates, require)
-    unknown = [quote(key) for key in rule.metrics if key in STAGE_METRICS]
-    reasons = (
-        *pool.remarks,
-        *_explain_requirements(pool, eligible, require),
-        f"{only.label} is the only trial that finished. No fit of another seed can be compared "
-        f"with it, so it is taken without {and_list(unknown or ['a standard error'])}.",
-        "There is no runner-up.",
-    )
-    return Selection(only.trials[0], rule, reasons, sensitivity={}, runner_up=None)
+    return parse_rule(default_rule(objectives)).model_copy(update={"require": require})
 
 
 def _decide(
@@ -144,7 +148,7 @@ def _decide(
 def _variants(rule: SelectionRule) -> Iterator[tuple[str, SelectionRule, float]]:
     """Yield every change by 10 % of a number in a rule: its name, the rule, the scale."""
     for factor in (_TIGHTER, _LOOSER):
-        if rule.within is not None and rule.within.tolerance == "one_standard_error":
+        if rule.has_seed_tolerance:
             yield f"a tolerance of {factor} standard errors", rule, factor
         elif rule.within is not None and rule.within.tolerance:
             tolerance = to_digits(100 * factor * float(rule.within.tolerance))
@@ -168,6 +172,15 @@ def _representative(candidate: Candidate, rule: SelectionRule) -> TrialResult:
     """Return the trial that is best in the rule's first metric, of those that meet the rule."""
     meeting = meeting_fits(candidate, rule.require)
     return meeting[int(costs(meeting, rule.objectives[:1])[:, 0].argmin())].trials[0]
+
+
+def _explain_unknown(unknown: str | None, rule: SelectionRule) -> list[str]:
+    if unknown is None:
+        return []
+    return [
+        f"No setting has several finished seeds that tell {unknown}, so the choice is that of a "
+        f"stage without `select`, by `{rule.kind}`."
+    ]
 
 
 def _explain_requirements(

@@ -12,6 +12,7 @@ from psvae_tune.config.wording import to_digits
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.select import select
 from psvae_tune.tracking.trial_result import TrialResult
+from tests.support.selections import GOALS
 
 LEAD = "In what decided"
 LIMIT = re.compile(r"away from the limit of `(.+)`, ([0-9.]+), so")
@@ -34,7 +35,7 @@ def trial(alpha, seed=0, **metrics):
 
 def doubts(trials, rule):
     """Return the text of the lead, and by limit the names of trials that are near it."""
-    reasons = select(trials, parse_rule(rule)).reasons
+    reasons = select(trials, parse_rule(rule), GOALS).reasons
     lead = [reason for reason in reasons if reason.startswith(LEAD)]
     limits = {
         (found[1], found[2]): set(re.findall(r"alpha=\d+ seed=\d+", reason))
@@ -119,7 +120,7 @@ def test_a_requirement(seed):
 def test_a_compromise_is_doubtful_if_both_metrics_are(seed):
     trials = draw_trials(np.random.default_rng(seed))
     rule = {"chebyshev": {"val/frame_mse": 1, "val/label_r2": 1}}
-    selection = select(trials, parse_rule(rule))
+    selection = select(trials, parse_rule(rule), GOALS)
     lead = [reason for reason in selection.reasons if reason.startswith(LEAD)]
     keys = ["val/frame_mse", "val/label_r2"]
     second = selection.runner_up
@@ -142,7 +143,9 @@ def test_a_hyperparameter_leaves_no_doubt():
         "then": {"ps_vae.alpha": "min"},
     }
     assert doubts(trials, rule)[0] is None
-    assert not any("not known: `" in one for one in select(trials, parse_rule(rule)).reasons)
+    assert not any(
+        "not known: `" in one for one in select(trials, parse_rule(rule), GOALS).reasons
+    )
 
 
 def test_a_lead_in_a_metric_without_an_error_is_not_known_to_be_more_than_chance():
@@ -151,7 +154,7 @@ def test_a_lead_in_a_metric_without_an_error_is_not_known_to_be_more_than_chance
         "Whether other clips may decide otherwise is not known: `val/label_r2` has no sampling "
         "error over clips."
     )
-    assert unknown in select(trials, parse_rule({"best": "val/label_r2"})).reasons
+    assert unknown in select(trials, parse_rule({"best": "val/label_r2"}), GOALS).reasons
     # Both metrics decided here; what is certain in one of them is certain.
     rule = parse_rule({"chebyshev": {"val/frame_mse": 1, "val/label_r2": 1}})
     for error, is_known in ((0.01, True), (0.5, False)):
@@ -159,7 +162,9 @@ def test_a_lead_in_a_metric_without_an_error_is_not_known_to_be_more_than_chance
             trial(1, r2=0.9, r2_error=error, mse=0.2),
             trial(2, r2=0.5, r2_error=error, mse=0.1),
         ]
-        told = [one for one in select(trials, rule).reasons if "not known: `val/frame" in one]
+        told = [
+            one for one in select(trials, rule, GOALS).reasons if "not known: `val/frame" in one
+        ]
         assert len(told) == (not is_known)
 
 
@@ -180,7 +185,7 @@ def test_collapsing_by_chance_is_told():
     assert (
         "alpha=1 seed=0 is less than its sampling error over clips (± 0.3) away from the limit of "
         "`val/active_units`, 2, so other clips may put it on the other side."
-    ) in select(trials, parse_rule(rule)).reasons
+    ) in select(trials, parse_rule(rule), GOALS).reasons
 
 
 def test_each_limit_has_a_sentence_with_the_errors_of_those_near_it():
@@ -195,4 +200,6 @@ def test_each_limit_has_a_sentence_with_the_errors_of_those_near_it():
         ("val/active_units", "2"): {"alpha=1 seed=0", "alpha=2 seed=0"},
         ("val/active_units", "4"): {"alpha=3 seed=0"},
     }
-    assert any("(± 0.3 and ± 0.4)" in one for one in select(trials, parse_rule(rule)).reasons)
+    assert any(
+        "(± 0.3 and ± 0.4)" in one for one in select(trials, parse_rule(rule), GOALS).reasons
+    )

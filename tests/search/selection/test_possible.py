@@ -19,6 +19,7 @@ from psvae_tune.search.successive_halving import (
     select_survivors,
 )
 from psvae_tune.tracking.trial_result import TrialResult
+from tests.support.selections import GOALS
 
 MSE, R2, CORRELATION = "val/frame_mse", "val/label_r2", "val/latent_correlation"
 SMALLEST = {"then": {"ps_vae.alpha": "min"}}
@@ -95,7 +96,7 @@ def test_what_is_left_out_is_chosen_from_no_larger_set(rule):
         for rows in sets:
             members = [trials[row] for row in sorted(rows)]
             if can_choose(members, rule):
-                chosen[frozenset(rows)] = select(members, rule).chosen
+                chosen[frozenset(rows)] = select(members, rule, GOALS).chosen
         for rows in sets:
             members = [trials[row] for row in sorted(rows)]
             possible = could_be_chosen([stand(trial) for trial in members], rule)
@@ -195,7 +196,7 @@ def test_with_perfect_rungs_the_stage_chooses_what_it_would_choose_without(rule,
             continue
         ended = run_stage(scheduler, trials, rng, n_epochs=6)
         n_stopped += len(trials) - len(ended)
-        assert select(ended, rule).chosen == select(trials, rule).chosen
+        assert select(ended, rule, GOALS).chosen == select(trials, rule, GOALS).chosen
     assert n_stopped > 30
 
 
@@ -212,4 +213,4 @@ def test_with_perfect_short_trainings_the_rules_choice_survives(rule, factor):
             assert min(math.ceil(len(left) / factor), len(left)) <= len(kept) <= most
             left = [left[row] for row in kept]
         if can_choose(trials, rule):
-            assert select(left, rule).chosen == select(trials, rule).chosen
+            assert select(left, rule, GOALS).chosen == select(trials, rule, GOALS).chosen

@@ -129,21 +129,58 @@ SEED_RULES = [
 ]
 
 
-@pytest.mark.parametrize("rule", SEED_RULES, ids=str)
+each_seed_rule = pytest.mark.parametrize("rule", SEED_RULES, ids=str)
+
+
+@each_seed_rule
 def test_a_seed_that_finished_alone_is_chosen(rule):
     failed = [trial(1, 0.9, 0.1, seed=seed, completed=False) for seed in (0, 2)]
     alone = trial(1, 0.8, 0.2, seed=1)
     selection = choose([failed[0], alone, failed[1]], rule)
     assert selection.chosen == alone
     assert selection.runner_up is None
-    assert any("alpha=1 seed=1 is the only trial that finished." in r for r in selection.reasons)
     assert "Set aside: alpha=1 seed=0 (did not complete)" in selection.reasons[0]
     empty = trial(1, 0.8, 0.2, seed=1, active=1)
     with pytest.raises(StudyError, match="no trial meets the requirement `val/active_units` all"):
         choose([empty], {**rule, "require": {"val/active_units": "all"}})
-    # Fits of two settings are not fits of two seeds.
-    with pytest.raises(StudyError, match=r"has no `udr`|no setting was fitted with several seeds"):
-        choose([alone, trial(2, 0.9, 0.1, seed=1)], rule)
+
+
+@each_seed_rule
+def test_settings_of_one_finished_seed_each_are_compared_by_the_objectives(rule):
+    """The objectives are two, and without `select` the knee of their front is chosen."""
+    trials = [trial(1, 0.90, 0.5), trial(2, 0.88, 0.1), trial(3, 0.1, 0.05), trial(4, 0.1, 0.6)]
+    trials += [trial(one.params["ps_vae.alpha"], 0.0, 1.0, 1, False) for one in trials]
+    selection = choose(trials, rule)
+    assert selection.chosen == trials[1]
+    (told,) = [one for one in selection.reasons if "several finished seeds" in one]
+    assert told.endswith("so the choice is that of a stage without `select`, by `knee`.")
+    assert ("`udr`" in told) == ("udr" in str(rule))
+    required = {**rule, "require": {"val/frame_mse": "<= 0.07"}}
+    assert choose(trials, required).chosen == trials[2]
+
+
+@pytest.mark.parametrize("rule", [*SEED_RULES, BEST_R2], ids=str)
+@settings(max_examples=60)
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=1, max_size=4))
+def test_whatever_seeds_finish_one_is_chosen(rule, finished):
+    """A fit has `udr` if another seed of its setting finished, too."""
+    rng = np.random.default_rng(0)
+    trials = [
+        trial(
+            alpha,
+            *rng.uniform(0.1, 1, 2),
+            seed=seed,
+            completed=is_finished,
+            **({"udr": rng.uniform(0.5, 1)} if is_finished and sum(seeds) > 1 else {}),
+        )
+        for alpha, seeds in enumerate(finished)
+        for seed, is_finished in enumerate(seeds)
+    ]
+    if any(map(any, finished)):
+        assert choose(trials, rule).chosen.completed
+    else:
+        with pytest.raises(StudyError, match="no trial completed"):
+            choose(trials, rule)
 
 
 def test_one_standard_error():

@@ -168,15 +168,6 @@ def test_fits_without_active_latents_have_nothing_to_compare():
     assert selection.chosen == independent
 
 
-def test_standard_error_needs_seeds():
-    rule = {
-        "within": {"metric": "val/label_r2", "tolerance": "one_standard_error"},
-        "then": {"ps_vae.alpha": "min"},
-    }
-    with pytest.raises(StudyError, match="no setting was fitted with several seeds"):
-        choose(TABLE, rule)
-
-
 def test_then_on_what_is_no_number():
     rule = {**ALPHA_RULE, "then": {"model_class": "min"}}
     with pytest.raises(ConfigError, match="`model_class` of alpha=1000 is no number, got None"):
