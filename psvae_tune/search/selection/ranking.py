@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,13 @@ from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
 from psvae_tune.errors import StudyError
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.search.selection.candidates import WHERE, Candidate
-from psvae_tune.search.selection.certainty import explain_limit
+from psvae_tune.search.selection.certainty import (
+    Lead,
+    error_of,
+    explain_front,
+    explain_limit,
+    lead_in,
+)
 
 Key = tuple[float, ...]
 _RELATIVE_ROUNDING = 1e-12  # 0.95 is within 5 % of 1 whatever its last bit
@@ -26,11 +32,8 @@ class Ranking:
     order: tuple[Candidate, ...]
     """Candidates, best first; rules on a front order the front alone."""
     reasons: tuple[str, ...]
-    decided_by: tuple[str, ...]
-    """Metrics and hyperparameters in which the first is ahead of the second.
-
-    Empty if there is no second, or if a limit sets it aside.
-    """
+    lead: Lead | None
+    """What puts the first before the second; None without one, or if a limit sets it aside."""
 
 
 def rank(
@@ -61,11 +64,19 @@ def rank(
         return _rank_within(candidates, rule, spread, scale)
     if rule.best is not None:
         return _rank_best(candidates, rule.best)
-    front = _front(candidates, rule)
+    is_kept = non_dominated(costs(candidates, rule.objectives))
+    front = [one for one, kept in zip(candidates, is_kept, strict=True) if kept]
+    others = [one for one, kept in zip(candidates, is_kept, strict=True) if not kept]
+    ranking = _rank_front(front, rule, len(candidates))
+    doubt = explain_front(front, others, rule.objectives)
+    return replace(ranking, reasons=(*ranking.reasons, *doubt))
+
+
+def _rank_front(front: list[Candidate], rule: SelectionRule, n_candidates: int) -> Ranking:
     if rule.knee is not None:
-        return _rank_knee(front, rule, len(candidates))
+        return _rank_knee(front, rule, n_candidates)
     if rule.chebyshev is not None:
-        return _rank_chebyshev(front, rule.chebyshev, len(candidates))
+        return _rank_chebyshev(front, rule.chebyshev, n_candidates)
     order, tie = _sort(front, lambda candidate: _then_key(candidate, rule))
     names = and_list(map(quote, rule.objectives))
     if len(front) == 1:
@@ -73,7 +84,7 @@ def rank(
     else:
         first = f"No trial dominates {and_list(c.label for c in front)} in {names}."
     reasons = (first, *_explain_then(order[0], rule, len(front)), *tie)
-    return Ranking(order, reasons, _decisive(order, rule))
+    return Ranking(order, reasons, _then_lead(order, rule))
 
 
 def costs(candidates: Sequence[Candidate], metrics: Sequence[str]) -> NDArray[np.float64]:
@@ -96,7 +107,7 @@ def _rank_best(candidates: Sequence[Candidate], metric: str) -> Ranking:
         f"{chosen.label} has the {_extreme(metric, goal)} {quote(metric)} of "
         f"{_count(len(order))} ({to_digits(chosen.value(metric))})."
     )
-    return Ranking(order, (first, *tie), (metric,))
+    return Ranking(order, (first, *tie), _metric_lead(order, metric))
 
 
 def _rank_within(
@@ -138,7 +149,7 @@ def _rank_within(
     others = order[1:]  # the best one is inside whatever the limit
     doubt = explain_limit(others, metric, [limit] * len(others))
     reasons = (first, *doubt, *_explain_then(ranked[0], rule, len(inside)), *tie)
-    return Ranking((*ranked, *outside), reasons, _decisive(ranked, rule))
+    return Ranking((*ranked, *outside), reasons, _then_lead(ranked, rule))
 
 
 def _rank_knee(front: list[Candidate], rule: SelectionRule, n_candidates: int) -> Ranking:
@@ -163,13 +174,24 @@ def _rank_knee(front: list[Candidate], rule: SelectionRule, n_candidates: int) -
                 f"None lies before the line between the ends, so there is no knee; "
                 f"{chosen.label} is taken as the best in {quote(rule.objectives[0])}."
             )
-    return Ranking(order, (first, *tie), rule.objectives)
+    if distance.max() > 0:
+        errors = np.linalg.norm(_scaled_errors(front, rule.objectives), axis=1) / math.sqrt(2)
+        known = {c.identity: (d, e) for c, d, e in zip(front, distance, errors, strict=True)}
+        lead = _distance_lead("the distance from the line", order, known)
+    else:
+        lead = _metric_lead(order, rule.objectives[0])
+    return Ranking(order, (first, *tie), lead)
 
 
 def _rank_chebyshev(
     front: list[Candidate], weights: Mapping[str, float], n_candidates: int
 ) -> Ranking:
     distances = _unit_scaled(costs(front, list(weights))) * np.array(list(weights.values()))
+    errors = _scaled_errors(front, list(weights)) * np.array(list(weights.values()))
+    known = {
+        c.identity: (row.max(), error[row.argmax()])
+        for c, row, error in zip(front, distances, errors, strict=True)
+    }
     # Of equal largest distances, the smaller sum is better in the other metrics.
     rows = {c.identity: (row.max(), row.sum()) for c, row in zip(front, distances, strict=True)}
     order, tie = _sort(front, lambda candidate: rows[candidate.identity])
@@ -182,12 +204,28 @@ def _rank_chebyshev(
         f"Of {_count(n_candidates)}, {order[0].label} comes nearest to the best of every metric "
         f"at once: weighted distances {parts}, with the front scaled to the unit square."
     )
-    return Ranking(order, (first, *tie), tuple(weights))
+    lead = _distance_lead("the largest weighted distance", order, known)
+    return Ranking(order, (first, *tie), lead)
 
 
-def _front(candidates: Sequence[Candidate], rule: SelectionRule) -> list[Candidate]:
-    keep = non_dominated(costs(candidates, rule.objectives))
-    return [candidate for candidate, kept in zip(candidates, keep, strict=True) if kept]
+def _distance_lead(
+    name: str, order: Sequence[Candidate], distances: Mapping[str, tuple[float, float]]
+) -> Lead | None:
+    """Return the lead of the first candidate by a distance; each has one, with its error."""
+    if len(order) < 2:
+        return None
+    (first, first_error), (second, second_error) = (distances[c.identity] for c in order[:2])
+    return Lead(name, abs(first - second), math.hypot(first_error, second_error))
+
+
+def _scaled_errors(front: Sequence[Candidate], metrics: Sequence[str]) -> NDArray[np.float64]:
+    """Return the (candidate, metric) errors of a front that is scaled to the unit square.
+
+    Its ends are taken as known.
+    """
+    errors = np.array([[error_of(one, key) for key in metrics] for one in front])
+    width = np.ptp(costs(front, metrics), axis=0)
+    return np.divide(errors, width, out=np.zeros_like(errors), where=width > 0)
 
 
 def _unit_scaled(table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -204,13 +242,17 @@ def _then_key(candidate: Candidate, rule: SelectionRule) -> Key:
     return tuple(_cost(candidate, key, goal) for key, goal in rule.then.items())
 
 
-def _decisive(order: Sequence[Candidate], rule: SelectionRule) -> tuple[str, ...]:
-    """Return the first key of ``then`` in which the first two candidates differ."""
+def _metric_lead(order: Sequence[Candidate], metric: str) -> Lead | None:
+    return lead_in(order[0], order[1], metric) if len(order) > 1 else None
+
+
+def _then_lead(order: Sequence[Candidate], rule: SelectionRule) -> Lead | None:
+    """Return the lead in the first key of ``then`` in which the first two candidates differ."""
     if len(order) > 1:
         for key in rule.then:
             if order[0].value(key) != order[1].value(key):
-                return (key,)
-    return ()
+                return lead_in(order[0], order[1], key)
+    return None
 
 
 def _sort(

@@ -108,8 +108,8 @@ def select(
         _explain_sensitivity(chosen, sensitivity),
         _explain_runner_up(chosen, runner_up, rule, pool),
     ]
-    if runner_up is not None:
-        reasons += explain_lead(chosen, runner_up, ranking.decided_by)
+    if ranking.lead is not None:
+        reasons += explain_lead(ranking.lead)
     return Selection(
         chosen=_representative(chosen, rule),
         rule=asked,
