@@ -106,7 +106,10 @@ def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None)
     try:
         base = parse_trial_config(_with_first_values(sections, stages), where)
     except ConfigError as error:
-        problems += error.problems
+        # Whether an invalid stage would give a setting is not known, so that it is not missed.
+        named = _names_in(raw.get("search")) if problems else set()
+        missed = {f"model.{name}: is required" for name in named}
+        problems += [problem for problem in error.problems if problem not in missed]
     resources = parse_settings(Resources, raw.get("resources") or {}, "resources", problems)
     tracking = parse_settings(Tracking, raw.get("tracking") or {}, "tracking", problems)
     if base is not None:
@@ -173,6 +176,13 @@ def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
         if names.count(name) > 1
     ]
     return stages
+
+
+def _names_in(raw: Any) -> set[str]:
+    """Return the names of all settings in a part of a file."""
+    if isinstance(raw, Mapping):
+        return set(map(str, raw)).union(*map(_names_in, raw.values()))
+    return set().union(*map(_names_in, raw)) if isinstance(raw, list) else set()
 
 
 def _with_first_values(

@@ -156,6 +156,30 @@ def test_bad_sampling_stages(change, message):
 
 
 @pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (["search", "objectives"], {}),
+        (["search", "sampler"], "tpe"),
+        (["search", "space", "ps_vae.beta"], 3),
+        (["search", "space", "ps_vae.alpha"], {"grid_search": []}),
+        (["search"], {"spcae": FILE["search"]["space"], "objectives": {"val/frame_mse": "min"}}),
+        (["search"], {"stages": [{**FILE["search"], "name": "a b"}]}),
+        (["search"], [FILE["search"]]),
+    ],
+)
+def test_what_an_invalid_stage_gives_is_not_said_to_be_missing(place, value):
+    found = problems(place, value)
+    assert found
+    assert not any("is required" in one for one in found if one.startswith("model."))
+
+
+def test_what_no_stage_gives_is_said_to_be_missing():
+    search = {**FILE["search"], "sampler": "tpe", "space": {"ps_vae.beta": {"grid_search": [1]}}}
+    found = problems(["search"], search)
+    assert "model.ps_vae.alpha: is required" in found
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"num_epochs": 100}, "takes no `num_epochs`"),
