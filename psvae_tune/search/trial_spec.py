@@ -115,6 +115,7 @@ class StageContext:
                 },
                 metrics=ends[spec.trial_id].best_metrics,
                 completed=ends[spec.trial_id].is_finished,
+                was_stopped=ends[spec.trial_id].outcome == "stopped",
             )
             for spec in specs
         ]

@@ -18,3 +18,5 @@ class TrialResult:
     """Values by keys with the split (``val/frame_mse``), or by a name of `STAGE_METRICS`."""
     completed: bool
     """False for a trial that was stopped early, failed or still runs."""
+    was_stopped: bool = False
+    """Whether it was stopped early, for being behind others."""

@@ -256,6 +256,17 @@ def test_what_happened_under_other_settings_does_not_count(tmp_path, changed):
     assert len(run_all(other)) == len(ran) == 3
 
 
+def test_a_choice_is_told_who_was_stopped(tmp_path):
+    sampler = make_stage_sampler(tmp_path)
+    outcomes = ("finished", "stopped", "failed")
+    specs = [sampler.ask() for _ in outcomes]
+    for spec, outcome in zip(specs, outcomes, strict=True):
+        end(sampler, spec, outcome)
+    results = sampler.context.results(specs, sampler.journal.trial_ends())
+    assert [one.completed for one in results] == [True, False, False]
+    assert [one.was_stopped for one in results] == [False, True, False]
+
+
 def test_a_larger_budget_goes_on_with_what_there_is(tmp_path):
     ran = run_all(make_stage_sampler(tmp_path, num_trials=3))
     more = make_stage_sampler(tmp_path, num_trials=5)

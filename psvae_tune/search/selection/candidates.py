@@ -105,6 +105,11 @@ def gather(trials: Iterable[TrialResult], metrics: Sequence[str]) -> Pool:
     groups = list(settings.values())
     spread = {metric: _pooled_deviation(groups, metric) for metric in metrics}
     remarks = [f"Set aside: {and_list(aside)}."] if aside else []
+    if any(trial.was_stopped for trial in trials):
+        remarks.append(
+            "A trial has no sampling errors until it ends, so whether other clips would have "
+            "stopped other trials is not known."
+        )
     if len(groups) == 1 and len(usable) > 1:
         remarks.append(f"All trials differ only in `{SEED_PARAMETER}`, so each is compared alone.")
         groups = [[trial] for trial in usable]
@@ -187,6 +192,8 @@ def limit_of(candidate: Candidate, bound: Bound) -> float:
 
 def _flaw(trial: TrialResult, metrics: Sequence[str]) -> str | None:
     """Return the reason why a trial cannot take part; None if it can."""
+    if trial.was_stopped:
+        return "was stopped early"
     if not trial.completed:
         return "did not complete"
     for metric in metrics:

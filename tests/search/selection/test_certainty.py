@@ -228,6 +228,17 @@ def test_a_lead_in_a_metric_without_an_error_is_not_known_to_be_more_than_chance
     )
 
 
+@pytest.mark.parametrize("was_stopped", [True, False])
+def test_early_stopping_without_errors_is_told(was_stopped):
+    """A trial that failed instead was held against no other one."""
+    trials = [trial(1, r2=0.9, r2_error=0.01), trial(2, r2=0.5)]
+    trials[1] = replace(trials[1], completed=False, was_stopped=was_stopped)
+    reasons = select(trials, parse_rule({"best": "val/label_r2"}), GOALS).reasons
+    how = "was stopped early" if was_stopped else "did not complete"
+    assert reasons[0] == f"Set aside: alpha=2 seed=0 ({how})."
+    assert any("whether other clips would have stopped" in one for one in reasons) == was_stopped
+
+
 def test_errors_of_seeds_do_not_average_out():
     """Their fits are scored on the same clips."""
     trials = [
