@@ -3,12 +3,13 @@
     python -m tests.benchmarks.early_stopping FOLDER [--seeds 10] [--files ae ps_vae ...]
 
 Trains every trial of the shipped grids in full, once a seed, and keeps its metrics of every epoch.
-Then replays each stage with `asha`, whose first rung lies at several parts of the training, and
-with `median_stopping`, two trials at a time in random orders, and with ``fidelity: schedule``,
-whose shorter trainings are trained as well. All decisions are made by the code that a study uses.
-A later stage starts from what the one before chose without early stopping; stages that choose by
-``udr`` are left out. Fits lie in FOLDER and are not trained again, so the benchmark can be
-interrupted. One thread; ten seeds of a file take about ten minutes.
+Of a space that Optuna samples, the trials are its given points and random ones. Then replays each
+stage with `asha`, whose first rung lies at several parts of the training, and with
+`median_stopping`, two trials at a time in random orders, and with ``fidelity: schedule``, whose
+shorter trainings are trained as well. All decisions are made by the code that a study uses. A
+later stage starts from what the one before chose without early stopping; stages that
+choose by ``udr`` are left out. Fits lie in FOLDER and are not trained again, so the benchmark can
+be interrupted. One thread; ten seeds of a file take ten minutes to an hour.
 
 Prints a Markdown table. *Other choice* counts the replays that chose another trial than a stage
 without early stopping; *worse by* is the largest difference between the two choices in a metric
@@ -37,9 +38,10 @@ from psvae_tune.config.study_file import read_study_file
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
 from psvae_tune.data.session import Session
 from psvae_tune.search.progress import TrialReport, to_result
+from psvae_tune.search.sampler import StageSampler
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha, StageStand
 from psvae_tune.search.selection.select import select
-from psvae_tune.search.stage_journal import TrialEnd
+from psvae_tune.search.stage_journal import StageJournal, TrialEnd
 from psvae_tune.search.successive_halving import epoch_divisors, select_survivors
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.study.load_sessions import read_sessions
@@ -53,10 +55,22 @@ from psvae_tune.training.fit import best_model, fit, start
 from tests.support.command import ROOT
 
 CPU = torch.device("cpu")
-FILES = ("ae", "cond_ae", "cond_ae_msp", "vae", "cond_vae", "beta_tcvae", "ps_vae", "msps_vae")
+FILES = (
+    "ae",
+    "cond_ae",
+    "cond_ae_msp",
+    "vae",
+    "cond_vae",
+    "beta_tcvae",
+    "ps_vae",
+    "ps_vae_optuna",
+    "msps_vae",
+)
 FIRST_RUNGS = (1 / 9, 1 / 3, 1 / 2, 2 / 3)
 FACTOR = 3
 N_ORDERS = 5
+N_DRAWN = 16
+"""Trials of a space that Optuna samples: as many full trainings as its budget allows."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +117,8 @@ class Stage:
 
     def choose(self, specs: Sequence[TrialSpec]) -> TrialResult:
         """Return the choice of the stage among some of its trials."""
-        return select(self.results(specs), self.context.stage.select).chosen
+        stage = self.context.stage
+        return select(self.results(specs), stage.select, stage.objectives).chosen
 
     def replay(
         self, scheduler: TrialScheduler, rng: np.random.Generator
@@ -154,10 +169,13 @@ class Stage:
     def order_at(self, part: float) -> float:
         """Return the rank correlation of the first objective at an epoch with that at the end."""
         key = next(iter(self.context.stage.objectives))
-        values = [
-            (one.epochs[int(np.ceil(part * len(one.epochs))) - 1][key], one.final[key])
+        pairs = [
+            (one.epochs[int(np.ceil(part * len(one.epochs))) - 1].get(key), one.final.get(key))
             for one in self.fits.values()
         ]
+        values = [
+            pair for pair in pairs if None not in pair
+        ]  # collapsed latents lack some metrics
         then, end = np.array(values).T
         return float(spearmanr(then, end).statistic)
 
@@ -186,7 +204,7 @@ def stages(file: str, seed: int, folder: Path) -> Iterator[Stage]:
             n_labels = sessions[0].header.n_labels
             kept = StudyFolder(Path(root))
             context = StageContext(stage, base, kept, nowhere, digests, n_labels)
-            specs = context.specs(stage.grid())
+            specs = draw(context, seed)
             found = Stage(
                 context, sessions, folder, specs, train_all(context, specs, sessions, folder)
             )
@@ -195,6 +213,21 @@ def stages(file: str, seed: int, folder: Path) -> Iterator[Stage]:
             base = base.with_params(
                 next(spec.params for spec in specs if spec.trial_id == chosen.trial_id)
             )
+
+
+def draw(context: StageContext, seed: int) -> list[TrialSpec]:
+    """Return the trials of a stage; of a space that is sampled, some drawn at random."""
+    stage = context.stage
+    if stage.algorithm == "grid":
+        return context.specs(stage.grid())
+    random = {"algorithm": "random", "sampler": None, "seed": seed}
+    budget = {"num_trials": N_DRAWN, "num_epochs": None}
+    context = replace(context, stage=stage.model_copy(update=random | budget))
+    journal = StageJournal(context.folder, stage.name, context.settings_id)
+    sampler = StageSampler(context, journal)
+    while sampler.ask() is not None:
+        pass
+    return sampler.specs()
 
 
 def ways(stage: Stage) -> Iterator[tuple[str, list[tuple[list[TrialSpec], float]]]]:
@@ -224,7 +257,11 @@ def compare(
 ) -> float:
     """Return the largest difference of two choices, in standard deviations over seeds."""
     keys = [key for key in (*rule.objectives, *rule.then) if is_metric(key)]
-    return max(abs(chosen.metrics[key] - without.metrics[key]) / spread[key] for key in keys)
+    differences = [(abs(chosen.metrics[key] - without.metrics[key]), spread[key]) for key in keys]
+    # A metric such as `leak_r2` may be 0 with every seed.
+    return max(
+        value / width if width else (np.inf if value else 0.0) for value, width in differences
+    )
 
 
 def main() -> None:
