@@ -4,7 +4,7 @@ Processes share a GPU by time slices: two trials that always compute on it train
 all than one. While a trial validates, or Python prepares, the GPU has time for another. So the
 largest configurations of the study train for a few batches and validate, and the fewest trials
 share a GPU that train as many frames in all as more would. They must also fit: the peak memory,
-plus 20 % and 600 MB for CUDA, divides the memory of the smallest GPU.
+plus 20 % and 600 MB for CUDA, divides the free memory of the GPU that has the least.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def share_gpu(costs: Sequence[TrialCost], gpu_bytes: int) -> float:
     costs
         What the largest trials cost that are alone on a GPU.
     gpu_bytes
-        Memory of the smallest GPU.
+        Free memory of the GPU that has the least.
 
     Raises
     ------
@@ -80,8 +80,9 @@ def share_gpu(costs: Sequence[TrialCost], gpu_bytes: int) -> float:
         raise StudyError(
             "resources.gpus_per_trial",
             f"the largest trial takes {needed / 2**30:.1f} GB on a GPU, which with room to "
-            f"spare is more than the smallest has, got {gpu_bytes / 2**30:.1f} GB",
-            hint="cut the recording into shorter clips, or set gpus_per_trial to a number",
+            f"spare is more than is free on one of them, got {gpu_bytes / 2**30:.1f} GB",
+            hint="end other work on it, cut the recording into shorter clips, or set "
+            "gpus_per_trial to a number",
         )
     best, *others = (n for n in PACKINGS if n <= n_fitting)
     # The trial that leaves the GPU the least time decides, because any may run beside it.
@@ -118,16 +119,17 @@ def measure_gpu_share(study: Study, sessions: Any, nodes: Nodes) -> float:
     if not nodes.total("GPU"):
         return 0.0
     cpus = study.resources.cpus_per_trial
-    task = ray.remote(num_cpus=cpus, num_gpus=1)(_measure)
-    costs = task.remote(sessions, largest_configs(study), max(1, int(cpus)))
-    sizes = [
-        ray.remote(num_cpus=0, num_gpus=0.01)(_gpu_bytes)
+    # Asked first, so that what the measurement leaves behind is not taken for other work.
+    rooms = [
+        ray.remote(num_cpus=0, num_gpus=0.01)(_free_bytes)
         .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False))
         .remote()
         for node in nodes.nodes
         if node.resources.get("GPU")
     ]
-    return share_gpu(ray.get(costs), min(ray.get(sizes)))
+    task = ray.remote(num_cpus=cpus, num_gpus=1)(_measure)
+    costs = task.remote(sessions, largest_configs(study), max(1, int(cpus)))
+    return share_gpu(ray.get(costs), min(ray.get(rooms)))
 
 
 def _measure(
@@ -137,6 +139,6 @@ def _measure(
     return [measure_cost(sessions, config, n_threads) for config in configs]
 
 
-def _gpu_bytes() -> int:
-    """Return the memory of this GPU."""
-    return torch.cuda.get_device_properties(0).total_memory
+def _free_bytes() -> int:
+    """Return the memory of this GPU that nobody uses."""
+    return torch.cuda.mem_get_info()[0]
