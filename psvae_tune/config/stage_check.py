@@ -60,7 +60,9 @@ def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) ->
             base.with_params({name: value})
         except ConfigError as error:
             for problem in error.problems:
-                reason = problem.split(": ", 1)[1]
+                subject, reason = problem.split(": ", 1)
+                if not subject.endswith(f".{name}"):
+                    reason = problem  # it is of another setting, which does not go with the value
                 if value not in domain.extremes:
                     reason += f", which `{domain.kind}` may draw; use `randint` or `choice`"
                 yield f"{place}.space.{name}: {reason}"

@@ -6,7 +6,7 @@ from torch import Generator
 from psvae_tune.models.batch import Batch, Prediction
 from psvae_tune.models.encoding import encode_batch
 from psvae_tune.models.model import Model
-from psvae_tune.training.cuda_graphs import GraphedFunction, Outputs
+from psvae_tune.training.cuda_graphs import CudaRecorder, GraphedFunction, Outputs
 
 
 class BatchCalls:
@@ -18,8 +18,8 @@ class BatchCalls:
         The model, whose weights may change between calls.
     device
         Device of the model.
-    is_recorded
-        Whether calls are recorded; this pays if each is made many times.
+    recorder
+        What records the calls, which pays if each is made many times.
     """
 
     names: tuple[str, ...] = ()
@@ -27,13 +27,20 @@ class BatchCalls:
     weights: dict[str, float]
     """Weights of the terms, once `score` was called."""
 
-    def __init__(self, model: Model, device: torch.device, *, is_recorded: bool = False) -> None:
+    def __init__(
+        self, model: Model, device: torch.device, recorder: CudaRecorder | None = None
+    ) -> None:
         self._model = model
-        self.score = GraphedFunction(self._score, device, is_recorded=is_recorded)
+        self.score = GraphedFunction(self._score, device, recorder)
         """Returns the terms, the sum of squares and the number of valid pixels of a batch in one
         tensor, and what `psvae_tune.models.encoding.encode_batch` returns."""
-        self.encode = GraphedFunction(self._encode, device, is_recorded=is_recorded)
+        self.encode = GraphedFunction(self._encode, device, recorder)
         """Returns the same without the first."""
+
+    def close(self) -> None:
+        """Free what was recorded."""
+        self.score.close()
+        self.encode.close()
 
     def _score(self, stored: Batch, rng: Generator) -> Outputs:
         batch = stored.as_floats()

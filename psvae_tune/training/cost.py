@@ -1,6 +1,6 @@
 """Measure what one trial costs on this machine.
 
-The cost is taken from training the longest clips for two epochs and from one validation.
+The cost is taken from training the longest clip for two epochs and from one validation.
 """
 
 import time
@@ -12,7 +12,7 @@ import torch
 
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.memory_limits import peak_memory
-from psvae_tune.data.session import Session
+from psvae_tune.data.session import Session, Splits
 from psvae_tune.training.batch_calls import BatchCalls
 from psvae_tune.training.batches import (
     PreparedData,
@@ -21,12 +21,12 @@ from psvae_tune.training.batches import (
     device_cache_bytes,
     prepare_data,
 )
-from psvae_tune.training.cuda_graphs import N_BEFORE
+from psvae_tune.training.cuda_graphs import N_BEFORE, make_recorder
 from psvae_tune.training.evaluate import evaluate
-from psvae_tune.training.fit import fit, start
-from psvae_tune.training.step import may_record
+from psvae_tune.training.fit import fit, may_record, start
 
-N_CLIPS = 4
+N_CLIPS = N_BEFORE + 1
+"""Number of times that the longest clip is trained on in an epoch: until it is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class TrialCost:
 
 
 def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: int) -> TrialCost:
-    """Train the longest clips for two epochs, time the second, and validate once.
+    """Train the longest clip for two epochs, time the second, and validate once.
 
     The times are those of a trial that shares its cores with no other.
 
@@ -59,13 +59,13 @@ def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: in
     data = cache_on_device(prepare_data(sessions, config), device, device_cache_bytes(device))
     few = replace(
         data,
-        sessions=tuple(
-            replace(item, splits=replace(item.splits, train=_longest_clips(item)))
-            for item in data.sessions
-        ),
+        sessions=tuple(replace(item, splits=_with_longest_clips(item)) for item in data.sessions),
     )
     n_frames, n_few = (_count_training_frames(prepared) for prepared in (data, few))
     short = config.with_params({"val_check_interval": 10**9})
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     state = start(short, few, device)
     epochs = fit(state, few, short, may_compile=False)
     # The first epoch also sets up what later ones reuse.
@@ -74,19 +74,28 @@ def measure_cost(sessions: Sequence[Session], config: TrialConfig, n_threads: in
     begin = time.perf_counter()
     n_epochs = sum(1 for _ in islice(epochs, 1))
     train_s = (time.perf_counter() - begin) / max(n_epochs, 1) / n_few * n_frames
-    calls = BatchCalls(state.model, device, is_recorded=may_record(config))
-    for _ in range(N_BEFORE + 1 if device.type == "cuda" else 0):
-        evaluate(state.model, data, "val", device, calls=calls)
+    calls = BatchCalls(state.model, device, make_recorder(device) if may_record(config) else None)
+    if device.type == "cuda":
+        evaluate(state.model, few, "val", device, calls=calls)  # as above
     begin = time.perf_counter()
     evaluate(state.model, data, "val", device, calls=calls)
     validate_s = (time.perf_counter() - begin) / config.training.val_check_interval
-    return TrialCost(train_s, validate_s, _peak_bytes(sessions, device))
+    memory_bytes = _peak_bytes(sessions, device)
+    calls.close()
+    return TrialCost(train_s, validate_s, memory_bytes)
 
 
-def _longest_clips(item: PreparedSession) -> tuple[int, ...]:
-    """Return the longest training clips, which take the most memory."""
+def _with_longest_clips(item: PreparedSession) -> Splits:
+    """Return splits of the longest clip alone, which takes the most memory, several times.
+
+    A GPU records a length of clips when it has come some times.
+    """
     lengths = item.session.header.clip_lengths
-    return tuple(sorted(item.splits.train, key=lambda clip: -lengths[clip])[:N_CLIPS])
+    train, val = (
+        (max(clips, key=lambda clip: lengths[clip]),) * N_CLIPS if clips else ()
+        for clips in (item.splits.train, item.splits.val)
+    )
+    return replace(item.splits, train=train, val=val)
 
 
 def _count_training_frames(data: PreparedData) -> int:

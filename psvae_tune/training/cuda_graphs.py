@@ -24,12 +24,53 @@ Key = tuple[tuple[torch.Size, torch.dtype] | None, ...]
 N_BEFORE = 3
 """Number of calls for a shape before it is recorded. Libraries set themselves up in the first."""
 MAX_GRAPHS = 8
-"""Number of shapes that are recorded; each holds memory of its own."""
+"""Number of shapes of a function that are recorded."""
+
+
+class CudaRecorder:
+    """Records calls on one GPU, all on one stream, to which autograd ties the weights.
+
+    Recordings are replayed one at a time, so they share their memory.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.has_failed = False
+        """Whether a call could not be recorded; then no other one of this trial is."""
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    @contextmanager
+    def on_stream(self) -> Iterator[None]:
+        """Run on the stream of the recordings, after what was begun and before what follows."""
+        caller = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(caller)
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:
+            caller.wait_stream(self._stream)
+
+    def record(
+        self, function: Function, batch: Batch, rng: Generator
+    ) -> tuple[Callable[[], None], Outputs]:
+        """Record a call; return what replays it, and the tensors that a replay fills."""
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(rng)
+        # Other threads may copy clips to the GPU meanwhile.
+        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            outputs = function(batch, rng)
+        return graph.replay, outputs
+
+
+def make_recorder(device: torch.device) -> CudaRecorder | None:
+    """Return what records on a device; None where nothing does."""
+    return CudaRecorder(device) if device.type == "cuda" else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    graph: torch.cuda.CUDAGraph
+    replay: Callable[[], None]
     batch: Batch
     """Tensors that the kernels read; a batch is copied into them before a replay."""
     outputs: Outputs
@@ -49,69 +90,65 @@ class GraphedFunction:
         must wait for no kernel, and must not keep what it returns.
     device
         Device of the batches.
-    is_recorded
-        Whether to record at all; only a GPU can.
+    recorder
+        What records, shared by the functions of a trial; None to call the function always.
     """
 
-    def __init__(self, function: Function, device: torch.device, *, is_recorded: bool) -> None:
+    def __init__(
+        self, function: Function, device: torch.device, recorder: CudaRecorder | None
+    ) -> None:
         self.rng = Generator(device)
         self._function = function
-        self._device = device
-        self._is_recorded = is_recorded and device.type == "cuda"
+        self._recorder = recorder
         self._n_calls: Counter[Key] = Counter()
         self._recordings: dict[Key, _Recording] = {}
-        if self._is_recorded:
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, batch: Batch) -> Outputs:
         """Return what the function returns for a batch."""
-        if not self._is_recorded:
+        if self._recorder is None:
             return self._function(batch, self.rng)
-        with self._on_stream():
+        with self._recorder.on_stream():
             key = _key_of(batch)
             self._n_calls[key] += 1
-            if key not in self._recordings and not self._record(key, batch):
+            recording = self._recordings.get(key) or self._record(self._recorder, key, batch)
+            if recording is None:
                 return self._function(batch, self.rng)
-            recording = self._recordings[key]
+            # The next replay, of any recording, overwrites the outputs. Their copies are made
+            # before it, because what a replay has changed must not be followed by a full GPU.
+            found = tuple(
+                None if each is None else torch.empty_like(each) for each in recording.outputs
+            )
             _copy(batch, recording.batch)
-            recording.graph.replay()
-            # The next replay, of any graph, overwrites them.
-            return tuple(None if each is None else each.clone() for each in recording.outputs)
+            recording.replay()
+            for target, each in zip(found, recording.outputs, strict=True):
+                if target is not None and each is not None:
+                    target.copy_(each)
+            return found
 
-    @contextmanager
-    def _on_stream(self) -> Iterator[None]:
-        """Run on one stream, that of the recordings, to which autograd ties the weights."""
-        caller = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(caller)
-        with torch.cuda.stream(self._stream):
-            yield
-        caller.wait_stream(self._stream)
+    def close(self) -> None:
+        """Free the recordings, and what the function holds; it cannot be called any more."""
+        self._recordings.clear()
+        del self._function
 
-    def _record(self, key: Key, batch: Batch) -> bool:
-        """Record a shape if its time has come. Returns whether there is a recording."""
-        if self._n_calls[key] <= N_BEFORE or len(self._recordings) == MAX_GRAPHS:
-            return False
+    def _record(self, recorder: CudaRecorder, key: Key, batch: Batch) -> _Recording | None:
+        """Record a shape if its time has come. Side effects: may note that nothing is recorded."""
+        is_due = self._n_calls[key] > N_BEFORE and len(self._recordings) < MAX_GRAPHS
+        if recorder.has_failed or not is_due:
+            return None
         fixed = _copy_of(batch)
         draws = self.rng.get_state()
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self.rng)
         try:
-            # Recordings are replayed one at a time, so they share their memory. Other threads may
-            # copy clips to the GPU meanwhile.
-            with torch.cuda.graph(
-                graph, self._pool, self._stream, capture_error_mode="thread_local"
-            ):
-                outputs = self._function(fixed, self.rng)
+            replay, outputs = recorder.record(self._function, fixed, self.rng)
         except RuntimeError as error:  # CUDA's errors are such, OutOfMemoryError included
-            logger.warning("steps are not recorded as CUDA graphs: %s", error)
-            self._is_recorded = False
+            why = str(error).partition("\n")[0]
+            logger.warning("steps and validations are not recorded as CUDA graphs: %s", why)
+            recorder.has_failed = True
             # A generator that has seen a failed recording cannot be used any more.
-            self.rng = Generator(self._device)
+            self.rng = Generator(self.rng.device)
             self.rng.set_state(draws)
-            return False
-        self._recordings[key] = _Recording(graph, fixed, outputs)
-        return True
+            return None
+        self._recordings[key] = _Recording(replay, fixed, outputs)
+        return self._recordings[key]
 
 
 def _key_of(batch: Batch) -> Key:

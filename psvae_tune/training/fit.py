@@ -4,6 +4,7 @@ The caller of `fit` stops trials, writes checkpoints, shows progress and logs.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,9 +22,10 @@ from psvae_tune.models.model import Model
 from psvae_tune.models.registry import build_model
 from psvae_tune.training.batch_calls import BatchCalls
 from psvae_tune.training.batches import PreparedData
+from psvae_tune.training.cuda_graphs import make_recorder
 from psvae_tune.training.evaluate import evaluate
 from psvae_tune.training.precision import pick_dtype
-from psvae_tune.training.step import MIN_COMPILED_STEPS, TrainingStep, may_record
+from psvae_tune.training.step import MIN_COMPILED_STEPS, TrainingStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,36 +106,49 @@ def fit(
     GpuMemoryError
         If a batch does not fit into the memory of the GPU.
     """
-    is_recorded = may_record(config)
-    step = TrainingStep(
-        state.model,
-        state.optimizer,
-        state.device,
-        is_recorded=is_recorded,
-        is_compiled=is_recorded
-        and may_compile
-        and _is_worth_compiling(data, config, state.device),
-    )
-    calls = BatchCalls(state.model, state.device, is_recorded=is_recorded)
-    while state.epoch < config.training.max_n_epochs and not _has_converged(state, config):
-        epoch = state.epoch + 1
-        metrics = _train_epoch(state, step, data, config, epoch)
-        state.epoch = epoch
-        is_validated = _is_validated(epoch, config)
-        is_best = False
-        if is_validated:
-            metrics |= evaluate(state.model, data, "val", state.device, calls=calls).metrics
-            is_best = _note_best(state, metrics, config)
-        yield EpochReport(epoch, metrics, is_validated, is_best)
+    recorder = make_recorder(state.device) if may_record(config) else None
+    length = _length_to_compile(data, config) if may_compile and _can_compile(state) else None
+    step = TrainingStep(state.model, state.optimizer, state.device, recorder, length)
+    calls = BatchCalls(state.model, state.device, recorder)
+    try:
+        while state.epoch < config.training.max_n_epochs and not _has_converged(state, config):
+            epoch = state.epoch + 1
+            metrics = _train_epoch(state, step, data, config, epoch)
+            state.epoch = epoch
+            is_validated = _is_validated(epoch, config)
+            is_best = False
+            if is_validated:
+                found = evaluate(state.model, data, "val", state.device, calls=calls)
+                metrics |= found.metrics
+                is_best = _note_best(state, metrics, config)
+            yield EpochReport(epoch, metrics, is_validated, is_best)
+    finally:
+        # The next trial of this process needs the memory.
+        step.close()
+        calls.close()
 
 
-def _is_worth_compiling(data: PreparedData, config: TrialConfig, device: torch.device) -> bool:
-    """Return whether all steps together save more time than compiling takes.
+def may_record(config: TrialConfig) -> bool:
+    """Return whether the steps and the validations of a trial are replayed on a GPU."""
+    # To find the frames of each session, layers of its own wait for the GPU.
+    return config.training.cuda_graph == "auto" and not config.model.fit_sess_io_layers
+
+
+def _can_compile(state: TrainState) -> bool:
+    has_own_layers = state.model.config.fit_sess_io_layers
+    return state.device.type == "cuda" and not has_own_layers
+
+
+def _length_to_compile(data: PreparedData, config: TrialConfig) -> int | None:
+    """Return the most frequent number of frames of a batch; None for a fit of few steps.
 
     This depends on the settings and the data alone: compiled steps round in other places.
     """
-    n_steps = config.training.max_n_epochs * len(data.training_batches(np.random.default_rng(0)))
-    return device.type == "cuda" and n_steps >= MIN_COMPILED_STEPS
+    batches = data.training_batches(np.random.default_rng(0))
+    if config.training.max_n_epochs * len(batches) < MIN_COMPILED_STEPS:
+        return None
+    lengths = Counter(sum(data.clip_lengths(places)) for places in batches)
+    return max(lengths, key=lambda length: (lengths[length], length))
 
 
 def _is_validated(epoch: int, config: TrialConfig) -> bool:

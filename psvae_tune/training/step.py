@@ -5,12 +5,11 @@ import logging
 import torch
 from torch import Generator, Tensor
 
-from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import GpuMemoryError
 from psvae_tune.models.batch import Batch, Ramp, Terms
 from psvae_tune.models.layers.networks import ConvNet
 from psvae_tune.models.model import Model
-from psvae_tune.training.cuda_graphs import GraphedFunction, Outputs
+from psvae_tune.training.cuda_graphs import CudaRecorder, GraphedFunction, Outputs
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +19,6 @@ MIN_COMPILED_STEPS = 10_000
 Compiled steps of the published network take 0.5 to 0.7 of the time. To compile takes half a minute
 the first time on a machine, and a few seconds once the files are there.
 """
-
-
-def may_record(config: TrialConfig) -> bool:
-    """Return whether the steps and the validations of a trial are replayed on a GPU."""
-    # To find the frames of each session, layers of its own wait for the GPU.
-    return config.training.cuda_graph == "auto" and not config.model.fit_sess_io_layers
 
 
 def ramp(epoch: int, n_anneal_epochs: int) -> float:
@@ -50,10 +43,11 @@ class TrainingStep:
         What is trained.
     device
         Device of the model.
-    is_recorded
-        Whether steps are recorded.
-    is_compiled
-        Whether the networks and the objective are compiled; they are not if that fails.
+    recorder
+        What records the steps; None if they are not recorded.
+    compiled_length
+        Number of frames of the batches for which the networks and the objective are compiled, if
+        that succeeds; None to compile nothing.
     """
 
     names: tuple[str, ...] = ()
@@ -65,14 +59,13 @@ class TrainingStep:
         model: Model,
         optimizer: torch.optim.Optimizer,
         device: torch.device,
-        *,
-        is_recorded: bool,
-        is_compiled: bool,
+        recorder: CudaRecorder | None = None,
+        compiled_length: int | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._device = device
-        self._is_recorded = is_recorded
+        self._recorder = recorder
         self._ramp = _Scalar(device)
         self._factors = {
             name: _Scalar(device)
@@ -80,9 +73,9 @@ class TrainingStep:
             if item.start is not None
             for name in item.terms
         }
-        self._compiled_shape: torch.Size | None = None
-        self._is_compiled = is_compiled
-        if is_compiled:
+        self._compiled_length = compiled_length
+        self._has_compiled = False
+        if compiled_length is not None:
             # What was compiled for the weights of another trial is of no use to this one, but for
             # its files. Draws lie between the two parts: generators cannot be compiled.
             torch.compiler.reset()
@@ -91,7 +84,7 @@ class TrainingStep:
         self._step = self._new_step()
 
     def _new_step(self) -> GraphedFunction:
-        return GraphedFunction(self._take, self._device, is_recorded=self._is_recorded)
+        return GraphedFunction(self._take, self._device, self._recorder)
 
     def start_epoch(self, epoch: int, seed: int) -> None:
         """Put the model into training mode; set what the steps of an epoch have in common.
@@ -129,12 +122,25 @@ class TrainingStep:
         while True:
             try:
                 (values,) = self._step(batch)
-            except torch.OutOfMemoryError as error:
-                self._halve(len(batch.frames), error)
-                self._step.rng.set_state(draws)
-            else:
                 assert values is not None
+                self._has_compiled = True
                 return values
+            except torch.OutOfMemoryError as error:
+                full: torch.OutOfMemoryError | None = error.with_traceback(None)
+            except RuntimeError as error:  # those of compilers are such
+                if self._compiled_length is None or self._has_compiled:
+                    raise
+                why = str(error.__cause__ or error).strip().partition("\n")[0]
+                logger.warning("steps are not compiled: %s", why)
+                self._compiled_length, full = None, None
+            # Outside of the clauses, which hold what the failed step has allocated.
+            if full is not None:
+                self._halve(len(batch.frames), full)
+            self._step.rng.set_state(draws)
+
+    def close(self) -> None:
+        """Free what was recorded."""
+        self._step.close()
 
     def _halve(self, n_frames: int, error: torch.OutOfMemoryError) -> None:
         """Take smaller micro-batches. Side effects: changes the network; frees memory."""
@@ -151,23 +157,27 @@ class TrainingStep:
             ) from error
         logger.warning("the GPU is full: steps take micro-batches of %d frames from here on", size)
         net.micro_batch_size = size
-        self._is_compiled = False
+        self._compiled_length = None
         self._optimizer.zero_grad(set_to_none=True)
+        if any("max_exp_avg_sq" not in each for each in self._optimizer.state.values()):
+            self._optimizer.state.clear()  # it was full while Adam began
+        self._step.close()
         self._step = self._new_step()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _take(self, stored: Batch, rng: Generator) -> Outputs:
+        self._optimizer.zero_grad(set_to_none=True)
         batch = stored.as_floats()
         terms = self._terms(batch, rng)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = terms.loss
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        values = terms.values()
+        loss, values = terms.loss, terms.values()
         self.names = (*values, "loss", "n_valid_pixels", "n_valid_labels")
         counts = (batch.n_valid_pixels, batch.n_valid_labels)
-        return (torch.stack([*values.values(), loss.detach(), *counts]),)
+        row = torch.stack([*values.values(), loss.detach(), *counts])
+        loss.backward()  # type: ignore[no-untyped-call]
+        # Last, so that a step that did not fit into memory has changed nothing.
+        self._optimizer.step()
+        return (row,)
 
     def _terms(self, batch: Batch, rng: Generator) -> Terms:
         """Return the terms with the weights of the epoch."""
@@ -175,24 +185,11 @@ class TrainingStep:
         return self._full_terms(batch, rng).anneal(self._ramp.value).scale(factors)
 
     def _full_terms(self, batch: Batch, rng: Generator) -> Terms:
-        """Return the terms with their full weights, compiled for one shape of batches."""
-        if self._compiled_shape is None:
-            self._compiled_shape = batch.frames.shape
-        if not self._is_compiled or batch.frames.shape != self._compiled_shape:
+        """Return the terms with their full weights, compiled for one length of batches."""
+        if len(batch.frames) != self._compiled_length:
             return self._model.terms(batch, 1.0, rng)
-        draws = None if self.names else rng.get_state()
-        try:
-            q = self._encode(batch.frames, batch.labels_sc, batch.session_index)
-            return self._score(batch, q, q.sample(rng), rng)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # those of compilers are such
-            if draws is None:
-                raise
-            logger.warning("steps are not compiled: %s", str(error).partition("\n")[0])
-            self._is_compiled = False
-            rng.set_state(draws)
-            return self._model.terms(batch, 1.0, rng)
+        q = self._encode(batch.frames, batch.labels_sc, batch.session_index)
+        return self._score(batch, q, q.sample(rng), rng)
 
 
 class _Scalar:

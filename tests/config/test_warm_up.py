@@ -85,3 +85,23 @@ def test_shorter_schedules_and_rungs_wait_for_the_growth(name):
     raw["model"][f"{name}_anneal_epochs"] = 20
     study = parse_study(raw, "warm", n_labels=4)
     assert max_anneal_epochs(study.stages[0], study.base) == 150
+
+
+def test_a_value_that_a_start_does_not_go_with_is_named_with_the_start():
+    raw = {
+        "experiment_name": "warm",
+        "data": {"sessions": ["demo"]},
+        "model": {
+            "n_ae_latents": 6,
+            **MODELS["ps_vae.alpha"],
+            "ps_vae.alpha_start": 20,
+            "ps_vae.alpha_anneal_epochs": 5,
+        },
+        "training": {"max_n_epochs": 200},
+        "search": {
+            "space": {"ps_vae.alpha": {"grid_search": [100, 10]}},
+            "objectives": {"val/frame_mse": "min"},
+        },
+    }
+    with pytest.raises(ConfigError, match=r"alpha_start: must be at most ps_vae.alpha \(10\)"):
+        parse_study(raw, "warm", n_labels=4)

@@ -1,7 +1,11 @@
 """Steps of the optimiser: what a GPU asks of them, as far as a CPU can show it."""
 
+from functools import partial
+
 import pytest
 import torch
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
 from torch.nn import functional as F
 
 from psvae_tune.config.architecture import Architecture
@@ -9,6 +13,7 @@ from psvae_tune.config.settings import setting_names
 from psvae_tune.errors import GpuMemoryError
 from psvae_tune.models.batch import DataShape
 from psvae_tune.models.registry import build_model
+from psvae_tune.training import fit as fit_module
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.fit import fit, start
 from tests.support.small_models import make_batch, make_config
@@ -63,6 +68,57 @@ def test_a_batch_that_cannot_be_split_is_an_error(monkeypatch):
     data = prepare_data([make_session()], config)
     with pytest.raises(GpuMemoryError, match="12 frames does not fit into the memory of the GPU"):
         list(fit(start(config, data, CPU), data, config))
+
+
+def test_a_card_that_is_full_while_adam_begins_costs_no_step(monkeypatch):
+    training = {"max_n_epochs": 2, "precision": "float32"}
+    config = make_trial_config(training={**training, "micro_batch_size": 6})
+    data = prepare_data([make_session()], config)
+    expected = [report.metrics for report in fit(start(config, data, CPU), data, config)]
+    config = make_trial_config(training=training)
+    state = start(config, data, CPU)
+    make_zeros, n_made = torch.zeros_like, []
+
+    def zeros_like(*arguments, **settings):
+        n_made.append(1)
+        if len(n_made) == 5:
+            raise torch.OutOfMemoryError("full")
+        return make_zeros(*arguments, **settings)
+
+    monkeypatch.setattr(torch, "zeros_like", zeros_like)
+    assert [report.metrics for report in fit(state, data, config)] == expected
+
+
+def fails_forwards(graph, inputs):
+    raise RuntimeError("no compiler\nwas found")
+
+
+def fails_backwards(graph, inputs):
+    def refuse(graph, inputs):
+        raise RuntimeError("no compiler\nwas found")
+
+    return aot_autograd(fw_compiler=make_boxed_func_of, bw_compiler=refuse)(graph, inputs)
+
+
+def make_boxed_func_of(graph, inputs):
+    return make_boxed_func(graph.forward)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of the compiler
+@pytest.mark.parametrize("backend", [fails_forwards, fails_backwards])
+def test_what_cannot_be_compiled_is_trained_with_the_same_numbers(monkeypatch, caplog, backend):
+    expected = metrics_of()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    config = make_trial_config(training={"max_n_epochs": 2, "precision": "float32"})
+    data = prepare_data([make_session()], config)
+    state = start(config, data, CPU)
+    monkeypatch.setattr(fit_module, "_can_compile", lambda state: True)
+    monkeypatch.setattr(fit_module, "MIN_COMPILED_STEPS", 1)
+    assert [report.metrics for report in fit(state, data, config)] == expected
+    (text,) = [record.getMessage() for record in caplog.records if "compiled" in record.msg]
+    assert "steps are not compiled: " in text
+    assert "\n" not in text
 
 
 WEIGHTS = [
