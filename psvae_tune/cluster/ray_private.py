@@ -20,6 +20,8 @@ JOBS_CLIENT_LOGGERS = (
 )
 NO_SERVER_FOR_CLIENT = "Initialization failure"
 """Part of the error of a head that could not start the process which serves a client."""
+MANY_ACTORS = 2**20
+"""Number of idle workers that Ray Tune keeps at most: all."""
 LOST_CONNECTION = "closed unexpectedly"
 """Part of the error of a connection that ends while a job is followed."""
 
@@ -47,6 +49,22 @@ def on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def keep_actors(tune_controller: Any, trial: Any) -> None:
+    """Have Ray Tune keep every worker whose trial has ended for a trial that comes later.
+
+    It keeps one otherwise, and ends those for which no trial waits. Workers that are kept end
+    with its run.
+
+    Parameters
+    ----------
+    tune_controller
+        The controller, as a scheduler is given it.
+    trial
+        Any trial of it: all need the same resources.
+    """
+    tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=MANY_ACTORS)
 
 
 def is_client() -> bool:

@@ -8,10 +8,11 @@ from ray import tune
 from ray.exceptions import RayActorError
 
 from psvae_tune.redaction import hide_passwords
+from psvae_tune.search.batches import Batches
 from psvae_tune.search.progress import RemoteObserver, StudyObserver, TrialReport, from_result
-from psvae_tune.search.stage_journal import Outcome, StageJournal
+from psvae_tune.search.stage_journal import Outcome
 from psvae_tune.search.trial_spec import TrialSpec
-from psvae_tune.tracking.client import RunStatus, TrackingTarget
+from psvae_tune.tracking.client import RunStatus
 from psvae_tune.tracking.outbox import Outbox
 
 logger = logging.getLogger(__name__)
@@ -26,14 +27,14 @@ class JournalCallback(tune.Callback):
 
     def __init__(
         self,
-        journal: StageJournal,
-        target: TrackingTarget,
+        batches: Batches,
         observer: StudyObserver | RemoteObserver,
     ) -> None:
-        self.journal = journal
-        self.target = target
+        self.batches = batches
         self.observer: StudyObserver | RemoteObserver | None = observer
         self.latest: dict[str, TrialReport] = {}
+        self._recovered_at: dict[str, int] = {}
+        """The step of Ray Tune in which each trial of it was last cut off."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves callbacks beside its own state; a live terminal cannot be saved.
@@ -72,10 +73,16 @@ class JournalCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close a trial whose worker failed for the last time."""
+        if self._recovered_at.get(trial.trial_id) == iteration:
+            # Its worker had died while it was idle. Ray Tune counts that twice in one step: it
+            # lets the trial go on, and then takes it for one that failed again.
+            self.batches.current.specs.append(TrialSpec.from_ray(trial.config))
+            return
         self._close(trial, "failed", explain_failure(trial.get_error()))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that a trial was cut off and goes on."""
+        self._recovered_at[trial.trial_id] = iteration
         name, why = TrialSpec.from_ray(trial.config).name, explain_failure(trial.get_error())
         logger.warning("%s goes on from its last checkpoint: %s", name, why)
 
@@ -88,13 +95,14 @@ class JournalCallback(tune.Callback):
         name, reason = TrialSpec.from_ray(trial.config).name, hide_passwords(reason)
         report = self._latest_report(trial)
         status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
-        outbox = Outbox.of(self.journal.folder, self.target, report.trial_id)
+        journal, target = self.batches.current.journal, self.batches.current.context.target
+        outbox = Outbox.of(journal.folder, target, report.trial_id)
         # The closing entry goes to the outbox before the journal: if the driver dies between the
         # two, the run is still closed on resume. In the other order it could stay open for ever.
         outbox.add_close(status, reason)
-        self.journal.note_end(report.trial_id, outcome, reason, report.epoch, report.best_metrics)
+        journal.note_end(report.trial_id, outcome, reason, report.epoch, report.best_metrics)
         if outcome == "finished":
-            self.journal.folder.checkpoint(report.trial_id).unlink(missing_ok=True)
+            journal.folder.checkpoint(report.trial_id).unlink(missing_ok=True)
         outbox.deliver()
         if self.observer:
             self.observer.trial_ended(name, outcome, reason, report.best_metrics)

@@ -24,7 +24,7 @@ from psvae_tune.results.keep_model import (
     scaled_weights,
 )
 from psvae_tune.search.progress import TrialReport, to_result
-from psvae_tune.search.trial_spec import StageContext, TrialSpec
+from psvae_tune.search.trial_spec import CONTEXT, StageContext, TrialSpec
 from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.tags import DEVICE, N_THREADS, PRECISION, TORCH
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
@@ -258,19 +258,15 @@ class _EpochClocks:
         return {"perf/epoch_seconds": time.perf_counter(), "perf/cpu_seconds": time.process_time()}
 
 
-def train_in_worker(
-    config: dict[str, Any], sessions: Any, context: StageContext, n_threads: int
-) -> None:
+def train_in_worker(config: dict[str, Any], sessions: Any, n_threads: int) -> None:
     """Run a trial of Ray Tune in its worker, and report every validation.
 
     Parameters
     ----------
     config
-        The trial, from `TrialSpec.to_ray`.
+        The trial and its stage, from `Batch.to_ray`.
     sessions
         The recordings, which Ray has taken from its object store.
-    context
-        The stage.
     n_threads
         Number of threads for the trial: one for each CPU that it was given, because trials
         beside each other must not fight for the same cores.
@@ -280,7 +276,7 @@ def train_in_worker(
     start_logs()  # Ray keeps the logs of this worker in a file
     torch.set_num_threads(n_threads)
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    spec = TrialSpec.from_ray(config)
+    spec, context = TrialSpec.from_ray(config), ray.get(config[CONTEXT])
     try:
         for report in run_trial(spec, sessions, context, device):
             tune.report(to_result(report))

@@ -18,6 +18,8 @@ from psvae_tune.tracking.trial_result import TrialResult
 
 SPEC = "spec"
 """Key of a trial's specification in its configuration for Ray Tune."""
+CONTEXT = "context"
+"""Key of the reference to its `StageContext` there, in Ray's object store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,35 @@
 """The trials of a stage are trained with Ray Tune, from their driver."""
 
+import math
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune import TuneError
-from ray.tune.schedulers import TrialScheduler
 
 from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.cluster.ray_private import is_client
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
+from psvae_tune.search.batches import Batch, Batches
 from psvae_tune.search.callback import JournalCallback
 from psvae_tune.search.progress import StudyObserver, relay_reports
 from psvae_tune.search.sampler import StageSampler
-from psvae_tune.search.schedulers import make_scheduler
 from psvae_tune.search.searcher import StudySearcher
 from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.study_scheduler import StudyScheduler
 from psvae_tune.search.trainable import train_in_worker
-from psvae_tune.search.trial_spec import SPEC, StageContext, TrialSpec
+from psvae_tune.search.trial_spec import StageContext, TrialSpec
 
+MAX_PENDING = 200
+"""Number of trials that wait for room at most; others are not handed out yet."""
 MAX_FAILURES = 2
 """Number of times that a trial goes on after its worker has failed."""
 MAX_FAILURES_ON_NODES = 10
@@ -43,31 +46,58 @@ class RunContext:
     gpus_per_trial: float
     observer: StudyObserver
 
+    def batch(
+        self,
+        work: Sequence[TrialSpec] | StageSampler,
+        context: StageContext,
+        journal: StageJournal,
+    ) -> Batch:
+        """Return a batch of trials that begins now.
 
-def train(
-    work: Sequence[TrialSpec] | StageSampler,
-    context: StageContext,
-    run: RunContext,
-    journal: StageJournal,
-) -> None:
-    """Train trials with Ray Tune.
+        Parameters
+        ----------
+        work
+            The trials, or a sampler that suggests them until its budget is spent.
+        context
+            The stage.
+        journal
+            The journal of the stage.
+        """
+        limit = self.resources.max_concurrent_trials
+        max_live = math.inf if limit == "auto" else limit
+        if not isinstance(work, StageSampler):
+            return Batch(list(work), context, journal, max_live)
+        if limit == "auto":
+            # A sampler must not be asked for more than can run: it would know less.
+            cpus = self.resources.cpus_per_trial
+            max_live = max(1, list_nodes().count_slots(cpus, self.gpus_per_trial))
+        return Batch(work.unfinished(), context, journal, max_live, work)
 
-    Ray must have been started. Returns when all trials have ended, or at Ctrl-C.
+
+def train(batches: Iterator[Batch], run: RunContext) -> None:
+    """Train the trials of a study with Ray Tune, one batch after another.
+
+    Ray must have been started. All batches are trained in one run of Ray Tune, which asks for the
+    next one when all trials of the one before have ended, so that their workers stay. A client of
+    a cluster, whose run of Ray Tune is on another machine, begins a new one for every batch.
 
     Parameters
     ----------
-    work
-        The trials, or a sampler that suggests them until its budget is spent.
-    context, run
-        The stage, and what Ray needs for it.
-    journal
-        The journal of the stage.
+    batches
+        The batches. After Ctrl-C the next one is asked for although trials have not ended.
+    run
+        What Ray needs.
 
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
     """
-    specs = [] if isinstance(work, StageSampler) else work
-    grid = {SPEC: tune.grid_search([asdict(spec) for spec in specs])} if specs else {}
-    scheduler = make_scheduler(context, journal)
+    for batch in batches:
+        with restore_sigint() as interruptible:
+            following = iter(()) if is_client() else wait_for_each(batches, interruptible)
+            _fit(Batches(batch, following), run)
+
+
+def _fit(batches: Batches, run: RunContext) -> None:
+    """Run Ray Tune until all batches have been trained, or until Ctrl-C."""
     is_one_machine = len(list_nodes().nodes) == 1
     try:
         with (
@@ -76,14 +106,19 @@ def train(
             TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
             relay_reports(run.observer) as observer,
             _unwrap_tune_error(),
-            restore_sigint(),
         ):
             tuner = tune.Tuner(
-                _make_trainable(context, run),
-                param_space=grid,
-                tune_config=_make_tune_config(work, run, scheduler),
+                _make_trainable(run),
+                tune_config=tune.TuneConfig(
+                    scheduler=StudyScheduler(batches),
+                    search_alg=StudySearcher(batches),
+                    num_samples=-1,
+                    max_concurrent_trials=MAX_PENDING,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
                 run_config=tune.RunConfig(
-                    name=context.stage.name,
+                    name="study",
                     storage_path=scratch,
                     verbose=0,
                     # In a notebook Ray Tune's own reporter would clear what the cell has shown.
@@ -91,7 +126,7 @@ def train(
                     failure_config=tune.FailureConfig(
                         max_failures=MAX_FAILURES if is_one_machine else MAX_FAILURES_ON_NODES
                     ),
-                    callbacks=[JournalCallback(journal, context.target, observer)],
+                    callbacks=[JournalCallback(batches, observer)],
                 ),
             )
             tuner.fit()
@@ -102,35 +137,13 @@ def train(
         ray.shutdown()
 
 
-def _make_trainable(context: StageContext, run: RunContext) -> Any:
+def _make_trainable(run: RunContext) -> Any:
     """Return the function that Ray Tune runs in its workers, with what all trials share."""
     cpus = run.resources.cpus_per_trial
     trainable = tune.with_parameters(
-        train_in_worker, sessions=run.sessions, context=context, n_threads=max(1, int(cpus))
+        train_in_worker, sessions=run.sessions, n_threads=max(1, int(cpus))
     )
     return tune.with_resources(trainable, {"cpu": cpus, "gpu": run.gpus_per_trial})
-
-
-def _make_tune_config(
-    work: Sequence[TrialSpec] | StageSampler, run: RunContext, scheduler: TrialScheduler | None
-) -> tune.TuneConfig:
-    """Return how Ray Tune chooses trials, stops them, and how many it runs at a time."""
-    n_concurrent = run.resources.max_concurrent_trials
-    limit = None if n_concurrent == "auto" else n_concurrent
-    searcher = None
-    if isinstance(work, StageSampler):
-        searcher = StudySearcher(work)
-        # A sampler must not be asked for more than can run: it would know less.
-        n_slots = list_nodes().count_slots(run.resources.cpus_per_trial, run.gpus_per_trial)
-        limit = limit or max(1, n_slots)
-    return tune.TuneConfig(
-        scheduler=scheduler,
-        search_alg=searcher,
-        num_samples=1 if searcher is None else -1,
-        max_concurrent_trials=limit,
-        reuse_actors=True,
-        trial_dirname_creator=lambda trial: trial.trial_id,
-    )
 
 
 @contextmanager
@@ -147,18 +160,38 @@ def _unwrap_tune_error() -> Iterator[None]:
         raise inner from error
 
 
-@contextmanager
-def restore_sigint() -> Iterator[None]:
-    """Restore the effect of Ctrl-C at the end, which Ray Tune leaves changed.
+def wait_for_each(
+    batches: Iterator[Batch], interruptible: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Batch]:
+    """Yield batches; Ctrl-C interrupts the wait for one, which Ray Tune would finish first."""
+    while True:
+        with interruptible():
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
-    Without this, one Ctrl-C would not stop what comes between two stages, and two would not stop
-    the second stage.
+
+@contextmanager
+def restore_sigint() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Restore the effect of Ctrl-C at the end, which Ray Tune changes and leaves changed.
+
+    Yields a context in which Ctrl-C has the effect that it had before.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield nullcontext
         return
     before = signal.getsignal(signal.SIGINT)
+
+    @contextmanager
+    def as_before() -> Iterator[None]:
+        now = signal.signal(signal.SIGINT, before)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, now)
+
     try:
-        yield
+        yield as_before
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,6 +1,6 @@
 """The stages of a study run one after another, each from what the one before chose."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -14,6 +14,7 @@ from psvae_tune.config.study import Study
 from psvae_tune.config.trial import with_fewer_epochs
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError, StudyInterrupted
+from psvae_tune.search.batches import Batch
 from psvae_tune.search.progress import StudyObserver
 from psvae_tune.search.sampler import StageSampler
 from psvae_tune.search.seed_agreement import with_udr
@@ -54,7 +55,23 @@ def run_stages(
     if gpus == "auto":
         gpus = measure_gpu_share(study, stored, list_nodes())
     run = RunContext(stored, study.resources, gpus, observer)
-    base, outcomes = study.base, []
+    outcomes: list[StageOutcome] = []
+    train(_decide_stages(study, sessions, location, run, outcomes), run)
+    return outcomes
+
+
+def _decide_stages(
+    study: Study,
+    sessions: Sequence[Session],
+    location: StudyLocation,
+    run: RunContext,
+    outcomes: list[StageOutcome],
+) -> Iterator[Batch]:
+    """Yield the trials that are to be trained next, whenever those before have ended.
+
+    Side effects: adds the outcome of every stage to ``outcomes``.
+    """
+    base = study.base
     for stage in study.stages:
         context = StageContext(
             stage,
@@ -66,29 +83,31 @@ def run_stages(
             movies=study.tracking.movies,
         )
         journal = StageJournal(location.folder, stage.name, context.settings_id)
-        specs, dropped = _StageRunner(context, run, journal).train_all()
+        specs, dropped = yield from _StageRunner(context, run, journal).train_all()
         trials = context.results(specs, journal.trial_ends())
         if SEED_PARAMETER in stage.space:
             trials = with_udr(specs, trials, sessions, context)
         trials += dropped
         selection = select(trials, stage.select, stage.objectives)
-        observer.stage_selected(stage, selection)
+        run.observer.stage_selected(stage, selection)
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
         chosen = next(spec for spec in specs if spec.trial_id == selection.chosen.trial_id)
         base = base.with_params(chosen.params)
-    return outcomes
 
 
 @dataclass(frozen=True, slots=True)
 class _StageRunner:
-    """Trains the trials of a stage whose end is not in the journal."""
+    """Has the trials of a stage trained whose end is not in the journal.
+
+    Its generators yield batches, and go on when all trials of a batch have ended.
+    """
 
     context: StageContext
     run: RunContext
     journal: StageJournal
 
-    def train_all(self) -> tuple[list[TrialSpec], list[TrialResult]]:
-        """Train the stage to its end.
+    def train_all(self) -> Generator[Batch, None, tuple[list[TrialSpec], list[TrialResult]]]:
+        """Yield the batches of the stage.
 
         Returns
         -------
@@ -105,13 +124,13 @@ class _StageRunner:
         stage = self.context.stage
         dropped: list[TrialResult] = []
         if stage.fidelity is not None:
-            specs, dropped = self._halve(self._draw())
-            self._train_specs(specs)
+            specs, dropped = yield from self._halve(self._draw())
+            yield from self._train_specs(specs)
         elif stage.algorithm == "grid":
             specs = self.context.specs(stage.grid())
-            self._train_specs(specs)
+            yield from self._train_specs(specs)
         else:
-            specs = self._train_suggestions()
+            specs = yield from self._train_suggestions()
         ends = self.journal.trial_ends()
         if not any(ends[spec.trial_id].is_finished for spec in specs):
             reasons = {ends[spec.trial_id].reason for spec in specs}
@@ -131,7 +150,9 @@ class _StageRunner:
             pass
         return sampler.specs()
 
-    def _halve(self, specs: list[TrialSpec]) -> tuple[list[TrialSpec], list[TrialResult]]:
+    def _halve(
+        self, specs: list[TrialSpec]
+    ) -> Generator[Batch, None, tuple[list[TrialSpec], list[TrialResult]]]:
         """Train on shorter schedules; return the survivors, and the results of the others."""
         stage = self.context.stage
         assert stage.fidelity is not None
@@ -144,7 +165,7 @@ class _StageRunner:
                 rung=f"1/{divisor:.3g}",
             )
             trained = [short.spec(spec.params) for spec in specs]
-            replace(self, context=short)._train_specs(trained)
+            yield from replace(self, context=short)._train_specs(trained)
             results = short.results(trained, self.journal.trial_ends())
             kept = select_survivors(results, stage.select, factor)
             dropped += [
@@ -155,7 +176,7 @@ class _StageRunner:
             specs = [specs[i] for i in kept]
         return specs, dropped
 
-    def _train_specs(self, specs: Sequence[TrialSpec]) -> None:
+    def _train_specs(self, specs: Sequence[TrialSpec]) -> Iterator[Batch]:
         """Train given trials.
 
         Raises
@@ -168,7 +189,7 @@ class _StageRunner:
         stage, rung = self.context.stage, self.context.rung
         self.run.observer.stage_started(stage, len(specs), n_done, rung)
         if todo:
-            train(todo, self.context, self.run, self.journal)
+            yield self.run.batch(todo, self.context, self.journal)
         if left := self._without_end(specs):
             self._stop_interrupted(left, f"{len(specs) - len(left)} of {len(specs)} trials")
 
@@ -176,7 +197,7 @@ class _StageRunner:
         ends = self.journal.trial_ends()
         return [spec for spec in specs if spec.trial_id not in ends]
 
-    def _train_suggestions(self) -> list[TrialSpec]:
+    def _train_suggestions(self) -> Generator[Batch, None, list[TrialSpec]]:
         """Train the trials that a sampler suggests until the budget is spent.
 
         Raises
@@ -189,7 +210,7 @@ class _StageRunner:
         n_ended = len(sampler.specs()) - len(unfinished)
         self.run.observer.stage_started(stage, stage.n_trials, n_ended)
         if unfinished or sampler.budget() == "left":
-            train(sampler, self.context, self.run, self.journal)
+            yield self.run.batch(sampler, self.context, self.journal)
         specs, left = sampler.specs(), sampler.unfinished()
         if left or sampler.budget() == "left":
             total = "" if stage.n_trials is None else f" of {stage.n_trials}"

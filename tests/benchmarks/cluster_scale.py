@@ -23,7 +23,7 @@ from psvae_tune.config.study import Resources
 from psvae_tune.config.trial import parse_trial_config
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.stage_journal import StageJournal
-from psvae_tune.search.trial_spec import StageContext, TrialSpec
+from psvae_tune.search.trial_spec import CONTEXT, StageContext, TrialSpec
 from psvae_tune.search.tuner import RunContext, train
 from psvae_tune.tracking.client import TrackingTarget, open_target
 from psvae_tune.tracking.folders import StudyFolder
@@ -54,9 +54,10 @@ def epochs(spec: TrialSpec, target: TrackingTarget) -> Iterator[TrialReport]:
     yield TrialReport(spec.trial_id, N_EPOCHS, {"val/frame_mse": 1.0}, is_finished=True)
 
 
-def short_trial(config, sessions, context, n_threads) -> None:
+def short_trial(config, sessions, n_threads) -> None:
     """Stand in for the trial that fits a model."""
-    for report in epochs(TrialSpec.from_ray(config), context.target):
+    target = ray.get(config[CONTEXT]).target
+    for report in epochs(TrialSpec.from_ray(config), target):
         tune.report(to_result(report))
 
 
@@ -73,7 +74,7 @@ def measure(n_trials: int, n_slots: int, folder: Path, target: TrackingTarget) -
     psvae_tune.search.tuner.train_in_worker = short_trial
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.perf_counter()
-    train(specs, context, run, journal)
+    train(iter([run.batch(specs, context, journal)]), run)
     seconds = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -18,17 +18,19 @@ from psvae_tune.cluster.ray_private import (
 NAMES = (
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
     "ray.tune.execution.class_cache.ENV_VARS_TO_PROPAGATE",
+    "ray.tune.utils.object_cache._ObjectCache.increase_max",
     "ray.util.client.ray.is_connected",
     "ray.job_submission.JobSubmissionClient._do_request",
 )
 READERS = {
     "ray._private.services": "if not ray_constants.ENABLE_RAY_CLUSTER",
     "ray.tune.execution.class_cache": "in ENV_VARS_TO_PROPAGATE",
+    "ray.tune.execution.tune_controller": "self._actor_cache = _ObjectCache(",
     "ray.util.client.worker": NO_SERVER_FOR_CLIENT,
     "ray.dashboard.modules.job.sdk": LOST_CONNECTION,
 }
 PRIVATE = re.compile(
-    r"ray\._[a-z]|ray\.tune\.execution|ray\.util\.client\b|\._do_request|\._results"
+    r"ray\._[a-z]|ray\.tune\.execution|ray\.util\.client\b|\._do_request|\._results|\._actor_cache"
 )
 
 

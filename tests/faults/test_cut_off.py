@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support import audit
+from tests.support.processes import workers
 from tests.support.tiny_study import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -124,22 +125,5 @@ def test_workers_that_die(tmp_path, undisturbed, little_memory):
 
 def any_worker(process, others):
     found = []
-    wait_for(lambda: found.extend(workers(process.pid) - others) or found, process)
+    wait_for(lambda: found.extend(workers(process.pid, doing=".train") - others) or found, process)
     return found[0]
-
-
-def workers(driver):
-    """Return the processes below a driver that train a trial."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                status = (folder / "stat").read_text().rpartition(")")[2].split()
-                titles[int(folder.name)] = (folder / "cmdline").read_text()
-            except OSError:
-                continue
-            parents[int(folder.name)] = int(status[1])
-    below = {driver}
-    while more := {pid for pid, parent in parents.items() if parent in below} - below:
-        below |= more
-    return {pid for pid in below if titles.get(pid, "").startswith("ray::ImplicitFunc.train")}
