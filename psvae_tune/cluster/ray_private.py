@@ -31,7 +31,7 @@ def withhold_secrets() -> None:
 
     Side effects: changes for good what this process sends.
     """
-    from ray.tune.execution import class_cache  # takes seconds, which jobs clients can do without
+    from ray.tune.execution import class_cache  # takes seconds, and not all need Ray Tune
 
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
 

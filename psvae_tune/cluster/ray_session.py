@@ -4,13 +4,14 @@ import logging
 import os
 import platform
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import ray
 from ray.exceptions import AuthenticationError
 
 from psvae_tune.cluster.nodes import count_cpus, one_line
-from psvae_tune.cluster.ray_private import NO_SERVER_FOR_CLIENT, on_loopback, withhold_secrets
+from psvae_tune.cluster.ray_private import NO_SERVER_FOR_CLIENT, on_loopback
 from psvae_tune.errors import ClusterError
 
 # Ray's workers inherit these variables. The time-out is for a trial that was stopped: its last
@@ -32,12 +33,12 @@ DRIVER_ENVIRONMENT = {
 
 
 def set_driver_environment() -> None:
-    """Make Ray Tune quiet.
+    """Make Ray quiet.
 
-    Side effects: sets variables of the environment that are not set; changes a log level.
+    Side effects: sets variables of the environment that are not set; changes log levels.
     """
     os.environ.update({k: v for k, v in DRIVER_ENVIRONMENT.items() if k not in os.environ})
-    withhold_secrets()
+    logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
@@ -60,7 +61,7 @@ def start_ray(n_bytes: int) -> None:
     # A token that only this process knows keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        with on_loopback():
+        with on_loopback(), _environment(WORKER_ENVIRONMENT):
             ray.init(
                 address="local",
                 num_cpus=count_cpus(),
@@ -68,11 +69,28 @@ def start_ray(n_bytes: int) -> None:
                 logging_level="ERROR",
                 log_to_driver=False,
                 object_store_memory=int(1.2 * n_bytes) + 2**28,
-                runtime_env={"env_vars": WORKER_ENVIRONMENT},
             )
     except Exception as error:  # Ray raises bare ones, with a page of text
         why = str(error).partition(". ")[0]
         raise ClusterError("Ray", f"does not start on this machine: {why}") from error
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment, which processes that are started meanwhile inherit.
+
+    Ray would set them as well, for workers of its own that it starts later and shares less.
+    """
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def join_cluster(address: str, environment: Mapping[str, str]) -> None:

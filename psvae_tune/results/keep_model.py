@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,12 +14,14 @@ from psvae_tune.data.session import Session
 from psvae_tune.files import write_bytes
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import save_model
-from psvae_tune.results.figures.movies import MovieFormat
-from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
 from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun
 from psvae_tune.training.batches import PreparedData
 from psvae_tune.training.final_metrics import final_metrics
+
+if TYPE_CHECKING:
+    from psvae_tune.results.figures.movies import MovieFormat
+    from psvae_tune.results.figures.trial_files import FinishedTrial
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +41,15 @@ def keep_model(
     data: PreparedData,
     device: torch.device,
     run: TrialRun | Outbox,
-    movies: MovieFormat = "mp4",
+    movies: "MovieFormat" = "mp4",
 ) -> dict[str, float]:
     """Score a fitted model, log it and its figures to a run, and return its metrics.
 
     Side effects: logs to the run.
     """
+    # What draws takes half a second to import, which the first step of a trial need not wait for.
+    from psvae_tune.results.figures.trial_files import FinishedTrial
+
     metrics = final_metrics(model, data, device)
     test = {key: value for key, value in metrics.items() if key.startswith("test/")}
     run.log_final(EpochMetrics.now(epoch, best_metrics(metrics) | test | {"best/epoch": epoch}))
@@ -59,11 +65,13 @@ def keep_model(
     return metrics
 
 
-def _log_pictures(trial: FinishedTrial, run: TrialRun | Outbox, movies: MovieFormat) -> None:
+def _log_pictures(trial: "FinishedTrial", run: TrialRun | Outbox, movies: "MovieFormat") -> None:
     """Log all figures and movies of a trial. Side effects: logs to the run.
 
     Metrics and weights are logged before, so a picture that cannot be made fails no trial.
     """
+    from psvae_tune.results.figures.trial_files import make_files
+
     with TemporaryDirectory() as folder:
         for name, make in make_files(trial, movies):
             try:

@@ -4,17 +4,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from psvae_tune.config.stage import BUDGETS, Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
-from psvae_tune.results.figures.movies import MovieFormat
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.stage_journal import TrialEnd
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.trial_result import TrialResult
+
+if TYPE_CHECKING:
+    from psvae_tune.results.figures.movies import MovieFormat  # takes a second
 
 SPEC = "spec"
 """Key of a trial's specification in its configuration for Ray Tune."""
@@ -54,7 +56,7 @@ class StageContext:
     digests: tuple[str, ...]
     """A digest of the contents of each recording."""
     n_labels: int
-    movies: MovieFormat = "mp4"
+    movies: "MovieFormat" = "mp4"
     rung: str | None = None
     """For trainings on a shorter schedule, their length as a part of the full one: ``1/3``."""
 

@@ -14,7 +14,7 @@ from ray import tune
 from ray.tune import TuneError
 
 from psvae_tune.cluster.nodes import list_nodes
-from psvae_tune.cluster.ray_private import is_client
+from psvae_tune.cluster.ray_private import is_client, withhold_secrets
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
@@ -90,6 +90,7 @@ def train(batches: Iterator[Batch], run: RunContext) -> None:
 
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
     """
+    withhold_secrets()
     for batch in batches:
         with restore_sigint() as interruptible:
             following = iter(()) if is_client() else wait_for_each(batches, interruptible)

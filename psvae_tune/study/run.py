@@ -1,14 +1,13 @@
 """A whole study: recordings in, a choice and its runs out."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
 import torch
 
-from psvae_tune.cluster.ray_session import start_ray
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyInterrupted
 from psvae_tune.files import write_bytes
@@ -16,12 +15,11 @@ from psvae_tune.redaction import hide_passwords
 from psvae_tune.search.progress import StudyObserver, TrialReport
 from psvae_tune.search.trainable import run_trial
 from psvae_tune.search.trial_spec import StageContext
+from psvae_tune.study.check_buildable import check_buildable
 from psvae_tune.study.delivery import LoggedChoice, close_study_run, deliver_outcome
-from psvae_tune.study.interrupt import explain_interruption, sigterm_as_sigint
-from psvae_tune.study.load_sessions import check_buildable
 from psvae_tune.study.location import StudyLocation
 from psvae_tune.study.plan import StudyPlan
-from psvae_tune.study.resume_check import check_unchanged, note_request
+from psvae_tune.study.resume_check import note_request
 from psvae_tune.study.stages import StageOutcome, run_stages
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import RunStatus, TrackingTarget, reason_of, writing
@@ -47,8 +45,7 @@ def run(
     sessions: Sequence[Session],
     location: StudyLocation,
     observer: StudyObserver,
-    *,
-    accept_changes: bool = False,
+    wait_for_ray: Callable[[], None],
 ) -> StudyOutcome:
     """Run a study, or what is left of it, to its end.
 
@@ -59,14 +56,13 @@ def run(
     sessions
         The recordings.
     location
-        Folder and runs of the study; a study that was interrupted there goes on.
+        Folder and runs of the study, which is locked; one that was interrupted there goes on.
     observer
         Told of every stage and every trial.
-    accept_changes
-        Whether to go on although the settings or the recordings are not those it began with.
+    wait_for_ray
+        Returns once Ray has started, or this process has joined a cluster.
 
-    Side effects: writes to the study's folder and to MLflow; starts Ray here, unless this process
-    has joined a cluster; ends Ray, or leaves the cluster.
+    Side effects: writes to the study's folder and to MLflow; ends Ray, or leaves the cluster.
 
     Raises
     ------
@@ -75,21 +71,13 @@ def run(
     StudyError
         If the study was interrupted, or no trial can be chosen.
     """
-    with (
-        explain_interruption(location.folder),
-        _lock_study(plan, sessions, location, accept_changes=accept_changes),
-        _open_study_run(location.target, plan) as study_run,
-    ):
-        if not ray.is_initialized():
-            start_ray(sum(session.frames.nbytes for session in sessions))
-        try:
-            # Ray's start sets handlers of its own, so ours come after it.
-            with sigterm_as_sigint():
-                stages = run_stages(plan.study, sessions, location, observer)
-        finally:
-            ray.shutdown()
+    _note_start(plan, sessions, location)
+    with _open_study_run(location.target, plan) as study_run:
+        wait_for_ray()
+        stages = run_stages(plan.study, sessions, location, observer)
+        ray.shutdown()
         logged = _keep_outcome(location, stages, study_run)
-        return StudyOutcome(location, tuple(stages), logged)
+    return StudyOutcome(location, tuple(stages), logged)
 
 
 def run_inline(
@@ -111,39 +99,28 @@ def run_inline(
     spec = context.spec({})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     status: RunStatus = "KILLED"
-    with explain_interruption(location.folder), _lock_study(plan, sessions, location):
-        try:
-            for report in run_trial(spec, sessions, context, device):
-                yield report
-                status = "FAILED" if report.failure else "FINISHED"
-        finally:
-            outbox = Outbox.of(location.folder, location.target, spec.trial_id)
-            outbox.close(status, "trained inline")
-        location.folder.checkpoint(spec.trial_id).unlink(missing_ok=True)
+    _note_start(plan, sessions, location)
+    try:
+        for report in run_trial(spec, sessions, context, device):
+            yield report
+            status = "FAILED" if report.failure else "FINISHED"
+    finally:
+        outbox = Outbox.of(location.folder, location.target, spec.trial_id)
+        outbox.close(status, "trained inline")
+    location.folder.checkpoint(spec.trial_id).unlink(missing_ok=True)
 
 
-@contextmanager
-def _lock_study(
-    plan: StudyPlan,
-    sessions: Sequence[Session],
-    location: StudyLocation,
-    *,
-    accept_changes: bool = False,
-) -> Iterator[None]:
-    """Lock a study, after keeping in its folder what is needed to resume it.
+def _note_start(plan: StudyPlan, sessions: Sequence[Session], location: StudyLocation) -> None:
+    """Keep in the folder of a study that can be run what is needed to resume it.
 
     Side effects: writes to the folder.
     """
     check_buildable(plan.study, sessions)
     folder, target = location.folder, location.target
-    with folder.lock():
-        if not accept_changes:
-            check_unchanged(folder, plan.contents, sessions)
-        note_request(folder, plan.contents, sessions)
-        folder.save_tracking(
-            {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
-        )
-        yield
+    note_request(folder, plan.contents, sessions)
+    folder.save_tracking(
+        {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
+    )
 
 
 @contextmanager

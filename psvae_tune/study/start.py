@@ -1,18 +1,27 @@
 """A study is started or resumed: its place is made sure of, its recordings are read, it runs."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import ray
 
 from psvae_tune.cluster.job_log import report_ready
 from psvae_tune.cluster.nodes import Nodes
+from psvae_tune.cluster.ray_session import start_ray
 from psvae_tune.config.study import Resources
 from psvae_tune.data.session import Session
 from psvae_tune.search.progress import StudyObserver, TrialReport
+from psvae_tune.study.interrupt import explain_interruption, sigterm_as_sigint
 from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.location import join, open_location
 from psvae_tune.study.plan import StudyPlan
-from psvae_tune.study.run import StudyOutcome, run, run_inline
+from psvae_tune.study.resume_check import check_unchanged
 from psvae_tune.tracking.folders import OutputFolder
+
+if TYPE_CHECKING:
+    from psvae_tune.study.run import StudyOutcome
 
 
 class RunObserver(StudyObserver, Protocol):
@@ -41,7 +50,7 @@ def start_study(
     tracking_uri: str | None = None,
     address: str | None = None,
     accept_changes: bool = False,
-) -> StudyOutcome:
+) -> "StudyOutcome":
     """Run a study, or the rest of it, from its plan to its logged choice.
 
     Parameters
@@ -61,6 +70,9 @@ def start_study(
     accept_changes
         Whether a study goes on although its settings or recordings have changed.
 
+    Side effects: writes to the study's folder and to MLflow; starts Ray here, unless it joins a
+    cluster; ends Ray, or leaves the cluster.
+
     Raises
     ------
     UserError
@@ -76,7 +88,18 @@ def start_study(
         report_ready(nodes.describe(plan.study.resources))
         observer.cluster_joined(nodes, plan.study.resources)
     sessions = _read(plan, streamed, observer)
-    return run(plan, sessions, location, observer, accept_changes=accept_changes)
+    with (
+        explain_interruption(location.folder),
+        sigterm_as_sigint(),
+        location.folder.lock(),
+    ):
+        if not accept_changes:
+            check_unchanged(location.folder, plan.contents, sessions)
+        with _starting_ray(sessions) as wait_for_ray:
+            # This import takes seconds, in which Ray starts.
+            from psvae_tune.study.run import run
+
+            return run(plan, sessions, location, observer, wait_for_ray)
 
 
 def start_inline(
@@ -93,9 +116,33 @@ def start_inline(
     """
     location = open_location(plan, output, name, tracking_uri)
     sessions = _read(plan, choose_streamed(plan), observer)
-    yield from run_inline(plan, sessions, location)
+    from psvae_tune.study.run import run_inline  # takes seconds, like the one above
+
+    with explain_interruption(location.folder), location.folder.lock():
+        check_unchanged(location.folder, plan.contents, sessions)
+        yield from run_inline(plan, sessions, location)
 
 
 def _read(plan: StudyPlan, streamed: Sequence[str], observer: RunObserver) -> list[Session]:
     observer.reading_started(sum(header.n_frames for header in plan.headers), streamed)
     return read_sessions(plan, streamed, observer.frames_read)
+
+
+@contextmanager
+def _starting_ray(sessions: Sequence[Session]) -> Iterator[Callable[[], None]]:
+    """Start Ray in a thread, unless this process has joined a cluster; end it with the context.
+
+    Yields a function that returns once Ray has started.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        start: Future[None] = Future()
+        if ray.is_initialized():
+            start.set_result(None)
+        else:
+            n_bytes = sum(session.frames.nbytes for session in sessions)
+            start = thread.submit(start_ray, n_bytes)
+        try:
+            yield start.result
+        finally:
+            wait([start])
+            ray.shutdown()

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from psvae_tune.cluster.nodes import count_local_slots
+from psvae_tune.study.check_buildable import check_buildable
 from psvae_tune.study.estimate import estimate_epochs
-from psvae_tune.study.load_sessions import check_buildable, choose_streamed, read_sessions
+from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.training.cost import measure_cost
 
