@@ -1,10 +1,9 @@
 """A trial in its worker: hyperparameters in, reports out, a fitted model kept."""
 
 import logging
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import ray
@@ -18,11 +17,11 @@ from psvae_tune.errors import ClusterError, DivergedError, GpuMemoryError, Stora
 from psvae_tune.files import Location, is_disk_error, write_bytes
 from psvae_tune.redaction import start_logs
 from psvae_tune.results.keep_model import (
-    best_metrics,
     describe_session,
     keep_model,
     scaled_weights,
 )
+from psvae_tune.search.epoch_log import EpochClocks, EpochLog
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.trial_spec import CONTEXT, StageContext, TrialSpec
 from psvae_tune.tracking.outbox import Outbox
@@ -39,12 +38,6 @@ from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, st
 from psvae_tune.training.precision import measure_seconds, pick_dtype
 
 logger = logging.getLogger(__name__)
-
-HOLD_S = 1.0
-"""Seconds between two logging requests of one trial.
-
-Epochs that end sooner are sent together, because a request costs more than the numbers in it.
-"""
 
 
 def run_trial(
@@ -73,10 +66,12 @@ def run_trial(
     data = cache_on_device(prepare_data(sessions, config), device, device_cache_bytes(device))
     checkpoint = context.folder.checkpoint(spec.trial_id)
     state = resume_or_start(checkpoint, config, data, device)
-    run = _open_run(spec, config, sessions, data, context, device)
-    clocks = _EpochClocks()
+    run_spec = _describe_run(spec, config, sessions, data, context, device)
+    speeds = _measure_speeds(config, device)
+    log = EpochLog(partial(_open_run, run_spec, speeds, config, context))
+    clocks = EpochClocks()
     try:
-        with CheckpointWriter(checkpoint) as checkpoints, _EpochLog(run) as log:
+        with CheckpointWriter(checkpoint) as checkpoints, log:
             for epoch in fit(state, data, config):
                 cost = clocks.restart()
                 # No epoch is reported before the checkpoint of an earlier one is safe.
@@ -97,7 +92,7 @@ def run_trial(
         return
     # The kept model is that of the best epoch, and these are its metrics.
     n_epochs = state.epoch if state.best is None else state.best.epoch
-    best = keep_model(best_model(state), n_epochs, data, device, run, context.movies)
+    best = keep_model(best_model(state), n_epochs, data, device, log.run, context.movies)
     yield TrialReport(spec.trial_id, state.epoch, best, is_finished=True)
 
 
@@ -133,33 +128,43 @@ def resume_or_start(
     return state
 
 
-def _open_run(
+def _describe_run(
     spec: TrialSpec,
     config: TrialConfig,
     sessions: Sequence[Session],
     data: PreparedData,
     context: StageContext,
     device: torch.device,
-) -> Outbox:
-    """Open the run of a trial. Side effects: creates it, with its settings and its machine."""
-    run = Outbox.of(context.folder, context.target, spec.trial_id)
-    run.open(
-        TrialRunSpec(
-            context.stage.name,
-            spec.trial_id,
-            spec.name,
-            config.params | scaled_weights(config, data),
-            [describe_session(session) for session in sessions],
-            context.rung,
-            _describe_machine(config, device),
-        )
+) -> TrialRunSpec:
+    """Return the content that the run of a trial begins with: its settings and its machine."""
+    return TrialRunSpec(
+        context.stage.name,
+        spec.trial_id,
+        spec.name,
+        config.params | scaled_weights(config, data),
+        [describe_session(session) for session in sessions],
+        context.rung,
+        _describe_machine(config, device),
     )
-    if config.training.precision == "auto":
-        seconds = measure_seconds(device)
-        speeds = {f"perf/{name}_seconds": value for name, value in seconds.items()}
+
+
+def _open_run(
+    spec: TrialRunSpec, speeds: Mapping[str, float], config: TrialConfig, context: StageContext
+) -> Outbox:
+    """Open the run of a trial. Side effects: creates it."""
+    run = Outbox.of(context.folder, context.target, spec.trial_id)
+    run.open(spec)
+    if speeds:
         run.log([EpochMetrics.now(0, speeds)])
     run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
     return run
+
+
+def _measure_speeds(config: TrialConfig, device: torch.device) -> dict[str, float]:
+    """Return the seconds by which the number format was chosen; none if it was given."""
+    if config.training.precision != "auto":
+        return {}
+    return {f"perf/{name}_seconds": value for name, value in measure_seconds(device).items()}
 
 
 def _describe_machine(config: TrialConfig, device: torch.device) -> dict[str, str]:
@@ -210,52 +215,6 @@ class CheckpointWriter:
         """
         if self._writing is not None:
             self._writing.result()
-
-
-@dataclass(slots=True)
-class _EpochLog:
-    """Logs epochs, those that end sooner than `HOLD_S` together."""
-
-    run: Outbox
-    _held: list[EpochMetrics] = field(default_factory=list)
-    _next_s: float = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # A trial that is no longer listened to may have been closed. If it goes on, it does so
-        # from its last checkpoint, and trains the epochs that are held here again.
-        if kind is not GeneratorExit:
-            self.send()
-
-    def add(self, epoch: EpochReport, cost: dict[str, float]) -> None:
-        """Take the metrics and the cost of an epoch. Side effects: may log to the run."""
-        best = best_metrics(epoch.metrics) if epoch.is_best else {}
-        self._held.append(EpochMetrics.now(epoch.epoch, epoch.metrics | best | cost))
-        if time.monotonic() >= self._next_s:
-            self.send()
-
-    def send(self) -> None:
-        """Log the epochs that are held. Side effects: logs to the run."""
-        self.run.log(self._held)
-        self._held, self._next_s = [], time.monotonic() + HOLD_S
-
-
-class _EpochClocks:
-    """Measures what an epoch costs: seconds that pass, and seconds of the processor."""
-
-    def __init__(self) -> None:
-        self._begin = self._read()
-
-    def restart(self) -> dict[str, float]:
-        """Return what was spent since the last restart, and begin anew."""
-        before, self._begin = self._begin, self._read()
-        return {name: value - before[name] for name, value in self._begin.items()}
-
-    @staticmethod
-    def _read() -> dict[str, float]:
-        return {"perf/epoch_seconds": time.perf_counter(), "perf/cpu_seconds": time.process_time()}
 
 
 def train_in_worker(config: dict[str, Any], sessions: Any, n_threads: int) -> None:
