@@ -17,6 +17,7 @@ from psvae_tune.search.trainable import run_trial
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.study.check_buildable import check_buildable
 from psvae_tune.study.delivery import LoggedChoice, close_study_run, deliver_outcome
+from psvae_tune.study.interrupt import sigterm_as_sigint
 from psvae_tune.study.location import StudyLocation
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.study.resume_check import note_request
@@ -74,7 +75,9 @@ def run(
     _note_start(plan, sessions, location)
     with _open_study_run(location.target, plan) as study_run:
         wait_for_ray()
-        stages = run_stages(plan.study, sessions, location, observer)
+        # Ray's start sets a handler of its own, so this one comes after it.
+        with sigterm_as_sigint():
+            stages = run_stages(plan.study, sessions, location, observer)
         ray.shutdown()
         logged = _keep_outcome(location, stages, study_run)
     return StudyOutcome(location, tuple(stages), logged)
