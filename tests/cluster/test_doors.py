@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from tests.support.doors import MARK, OUTSIDE, find_doors, knock, second_machine
-from tests.support.loopback import descendants, free_port, is_up, wait_for
+from tests.support.loopback import free_port, is_up, wait_for
+from tests.support.processes import descendants
 from tests.support.tiny_study import COMMAND, make_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.processes import descendants
+
 # By default, workers yield to all other processes, which starves them where tests run.
 AWAKE = {"RAY_worker_niceness": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -41,15 +43,6 @@ def is_up(url: str) -> bool:
         return True
     except OSError:
         return False
-
-
-def descendants(pid: int) -> list[int]:
-    """Return a process and all below it, the deepest last."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return []
-    return [pid, *(found for child in children for found in descendants(int(child)))]
 
 
 @dataclass

@@ -1,28 +1,40 @@
-"""Processes below a driver."""
+"""Processes, and those below them."""
 
+import os
 from pathlib import Path
 
 
-def descendants(driver: int) -> dict[int, tuple[str, int]]:
-    """Return the command line and the clock ticks of CPU of a process and of all below it."""
-    parents, found = {}, {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                status = (folder / "stat").read_text().rpartition(")")[2].split()
-                title = (folder / "cmdline").read_text()
-            except OSError:
-                continue
-            pid = int(folder.name)
-            parents[pid] = int(status[1])
-            found[pid] = title, int(status[11]) + int(status[12])
-    below = {driver}
-    while more := {pid for pid, parent in parents.items() if parent in below} - below:
-        below |= more
-    return {pid: found[pid] for pid in below & found.keys()}
+def descendants(pid: int) -> list[int]:
+    """Return a process and all below it, the deepest last."""
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.exists():
+        return []
+    children = [
+        int(child) for task in tasks.iterdir() for child in _read(task / "children").split()
+    ]
+    return [pid, *(found for child in children for found in descendants(child))]
+
+
+def command_line(pid: int) -> str:
+    """Return the command line of a process, or the title that it has given itself."""
+    return _read(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the seconds of CPU that a process has used; 0 if it has ended."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def workers(driver: int, doing: str = "") -> set[int]:
     """Return the processes below a driver that train trials, or that do one thing of it."""
     title = f"ray::ImplicitFunc{doing}"
-    return {pid for pid, (name, _) in descendants(driver).items() if name.startswith(title)}
+    return {pid for pid in descendants(driver) if command_line(pid).startswith(title)}
+
+
+def _read(file: Path) -> str:
+    """Return the contents of a file of a process; nothing if the process has ended."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
