@@ -8,9 +8,9 @@ from ray import tune
 from ray.exceptions import RayActorError
 
 from psvae_tune.redaction import hide_passwords
-from psvae_tune.search.batches import Batches
 from psvae_tune.search.progress import RemoteObserver, StudyObserver, TrialReport, from_result
 from psvae_tune.search.stage_journal import Outcome
+from psvae_tune.search.trial_groups import TrialGroups
 from psvae_tune.search.trial_spec import TrialSpec
 from psvae_tune.tracking.client import RunStatus
 from psvae_tune.tracking.outbox import Outbox
@@ -27,10 +27,10 @@ class JournalCallback(tune.Callback):
 
     def __init__(
         self,
-        batches: Batches,
+        groups: TrialGroups,
         observer: StudyObserver | RemoteObserver,
     ) -> None:
-        self.batches = batches
+        self.groups = groups
         self.observer: StudyObserver | RemoteObserver | None = observer
         self.latest: dict[str, TrialReport] = {}
         self._recovered_at: dict[str, int] = {}
@@ -76,7 +76,7 @@ class JournalCallback(tune.Callback):
         if self._recovered_at.get(trial.trial_id) == iteration:
             # Its worker had died while it was idle. Ray Tune counts that twice in one step: it
             # lets the trial go on, and then takes it for one that failed again.
-            self.batches.current.specs.append(TrialSpec.from_ray(trial.config))
+            self.groups.current.specs.append(TrialSpec.from_ray(trial.config))
             return
         self._close(trial, "failed", explain_failure(trial.get_error()))
 
@@ -95,7 +95,7 @@ class JournalCallback(tune.Callback):
         name, reason = TrialSpec.from_ray(trial.config).name, hide_passwords(reason)
         report = self._latest_report(trial)
         status: RunStatus = "FAILED" if outcome == "failed" else "FINISHED"
-        journal, target = self.batches.current.journal, self.batches.current.context.target
+        journal, target = self.groups.current.journal, self.groups.current.context.target
         outbox = Outbox.of(journal.folder, target, report.trial_id)
         # The closing entry goes to the outbox before the journal: if the driver dies between the
         # two, the run is still closed on resume. In the other order it could stay open for ever.

@@ -4,41 +4,41 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from psvae_tune.search.batches import Batches
+from psvae_tune.search.trial_groups import TrialGroups
 
 
 class StudySearcher(Searcher):
-    """Hands out the trials of one batch after another.
+    """Hands out the trials of one group after another.
 
-    The journal is the memory: whoever makes a batch reads the ends of earlier trials there, and
+    The journal is the memory: whoever makes a group reads the ends of earlier trials there, and
     needs neither Ray Tune's messages nor its snapshots.
     """
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, groups: TrialGroups) -> None:
         super().__init__()
-        self.batches = batches
+        self.groups = groups
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Leave the number of trials at a time to each batch."""
+        """Leave the number of trials at a time to each group."""
         return True
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of the next trial.
 
         None asks Ray Tune to come back when another trial has ended. ``FINISHED`` says that no
-        trial will follow. Once all trials of a batch have ended, this waits for the next batch:
+        trial will follow. Once all trials of a group have ended, this waits for the next group:
         nothing runs meanwhile, and Ray Tune itself would look for it once a second.
         """
-        batches = self.batches
+        groups = self.groups
         while True:
-            n_live, batch = batches.count_live(), batches.current
-            if n_live >= batch.max_live:
+            n_live, group = groups.count_live(), groups.current
+            if n_live >= group.max_live:
                 return None
-            if (spec := batch.take()) is not None:
-                return batch.to_ray(spec)
+            if (spec := group.take()) is not None:
+                return group.to_ray(spec)
             if n_live:
                 return None
-            if not batches.go_on():
+            if not groups.go_on():
                 return Searcher.FINISHED
 
     def on_trial_complete(

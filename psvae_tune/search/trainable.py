@@ -90,6 +90,14 @@ def run_trial(
     except (DivergedError, GpuMemoryError) as error:
         yield TrialReport(spec.trial_id, state.epoch, {}, failure=str(error))
         return
+    except torch.OutOfMemoryError:
+        full = GpuMemoryError(
+            "validation",
+            f"does not fit into the memory of the GPU in epoch {state.epoch}",
+            hint="cut the recording into shorter clips, or set resources.gpus_per_trial to 1",
+        )
+        yield TrialReport(spec.trial_id, state.epoch, {}, failure=str(full))
+        return
     # The kept model is that of the best epoch, and these are its metrics.
     n_epochs = state.epoch if state.best is None else state.best.epoch
     best = keep_model(best_model(state), n_epochs, data, device, log.run, context.movies)
@@ -223,7 +231,7 @@ def train_in_worker(config: dict[str, Any], sessions: Any, n_threads: int) -> No
     Parameters
     ----------
     config
-        The trial and its stage, from `Batch.to_ray`.
+        The trial and its stage, from `TrialGroup.to_ray`.
     sessions
         The recordings, which Ray has taken from its object store.
     n_threads

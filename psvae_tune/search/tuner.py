@@ -18,7 +18,6 @@ from psvae_tune.cluster.ray_private import is_client, withhold_secrets
 from psvae_tune.config.study import Resources
 from psvae_tune.errors import PsvaeTuneError
 from psvae_tune.files import is_disk_error
-from psvae_tune.search.batches import Batch, Batches
 from psvae_tune.search.callback import JournalCallback
 from psvae_tune.search.progress import StudyObserver, relay_reports
 from psvae_tune.search.sampler import StageSampler
@@ -26,6 +25,7 @@ from psvae_tune.search.searcher import StudySearcher
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.study_scheduler import StudyScheduler
 from psvae_tune.search.trainable import train_in_worker
+from psvae_tune.search.trial_groups import TrialGroup, TrialGroups
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 
 MAX_PENDING = 200
@@ -46,13 +46,13 @@ class RunContext:
     gpus_per_trial: float
     observer: StudyObserver
 
-    def batch(
+    def group(
         self,
         work: Sequence[TrialSpec] | StageSampler,
         context: StageContext,
         journal: StageJournal,
-    ) -> Batch:
-        """Return a batch of trials that begins now.
+    ) -> TrialGroup:
+        """Return a group of trials that begins now.
 
         Parameters
         ----------
@@ -66,39 +66,39 @@ class RunContext:
         limit = self.resources.max_concurrent_trials
         max_live = math.inf if limit == "auto" else limit
         if not isinstance(work, StageSampler):
-            return Batch(list(work), context, journal, max_live)
+            return TrialGroup(list(work), context, journal, max_live)
         if limit == "auto":
             # A sampler must not be asked for more than can run: it would know less.
             cpus = self.resources.cpus_per_trial
             max_live = max(1, list_nodes().count_slots(cpus, self.gpus_per_trial))
-        return Batch(work.unfinished(), context, journal, max_live, work)
+        return TrialGroup(work.unfinished(), context, journal, max_live, work)
 
 
-def train(batches: Iterator[Batch], run: RunContext) -> None:
-    """Train the trials of a study with Ray Tune, one batch after another.
+def train(groups: Iterator[TrialGroup], run: RunContext) -> None:
+    """Train the trials of a study with Ray Tune, one group after another.
 
-    Ray must have been started. All batches are trained in one run of Ray Tune, which asks for the
+    Ray must have been started. All groups are trained in one run of Ray Tune, which asks for the
     next one when all trials of the one before have ended, so that their workers stay. A client of
-    a cluster, whose run of Ray Tune is on another machine, begins a new one for every batch.
+    a cluster, whose run of Ray Tune is on another machine, begins a new one for every group.
 
     Parameters
     ----------
-    batches
-        The batches. After Ctrl-C the next one is asked for although trials have not ended.
+    groups
+        The groups. After Ctrl-C the next one is asked for although trials have not ended.
     run
         What Ray needs.
 
     Side effects: trains; writes the study's folder; logs the trials' runs to MLflow.
     """
     withhold_secrets()
-    for batch in batches:
+    for group in groups:
         with restore_sigint() as interruptible:
-            following = iter(()) if is_client() else wait_for_each(batches, interruptible)
-            _fit(Batches(batch, following), run)
+            following = iter(()) if is_client() else wait_for_each(groups, interruptible)
+            _fit(TrialGroups(group, following), run)
 
 
-def _fit(batches: Batches, run: RunContext) -> None:
-    """Run Ray Tune until all batches have been trained, or until Ctrl-C."""
+def _fit(groups: TrialGroups, run: RunContext) -> None:
+    """Run Ray Tune until all groups have been trained, or until Ctrl-C."""
     is_one_machine = len(list_nodes().nodes) == 1
     try:
         with (
@@ -111,8 +111,8 @@ def _fit(batches: Batches, run: RunContext) -> None:
             tuner = tune.Tuner(
                 _make_trainable(run),
                 tune_config=tune.TuneConfig(
-                    scheduler=StudyScheduler(batches),
-                    search_alg=StudySearcher(batches),
+                    scheduler=StudyScheduler(groups),
+                    search_alg=StudySearcher(groups),
                     num_samples=-1,
                     max_concurrent_trials=MAX_PENDING,
                     reuse_actors=True,
@@ -127,7 +127,7 @@ def _fit(batches: Batches, run: RunContext) -> None:
                     failure_config=tune.FailureConfig(
                         max_failures=MAX_FAILURES if is_one_machine else MAX_FAILURES_ON_NODES
                     ),
-                    callbacks=[JournalCallback(batches, observer)],
+                    callbacks=[JournalCallback(groups, observer)],
                 ),
             )
             tuner.fit()
@@ -162,15 +162,15 @@ def _unwrap_tune_error() -> Iterator[None]:
 
 
 def wait_for_each(
-    batches: Iterator[Batch], interruptible: Callable[[], AbstractContextManager[None]]
-) -> Iterator[Batch]:
-    """Yield batches; Ctrl-C interrupts the wait for one, which Ray Tune would finish first."""
+    groups: Iterator[TrialGroup], interruptible: Callable[[], AbstractContextManager[None]]
+) -> Iterator[TrialGroup]:
+    """Yield groups; Ctrl-C interrupts the wait for one, which Ray Tune would finish first."""
     while True:
         with interruptible():
-            batch = next(batches, None)
-        if batch is None:
+            group = next(groups, None)
+        if group is None:
             return
-        yield batch
+        yield group
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from psvae_tune.config.study import Study
 from psvae_tune.config.trial import with_fewer_epochs
 from psvae_tune.data.session import Session
 from psvae_tune.errors import StudyError, StudyInterrupted
-from psvae_tune.search.batches import Batch
 from psvae_tune.search.progress import StudyObserver
 from psvae_tune.search.sampler import StageSampler
 from psvae_tune.search.seed_agreement import with_udr
 from psvae_tune.search.selection.select import Selection, select
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.successive_halving import epoch_divisors, select_survivors
+from psvae_tune.search.trial_groups import TrialGroup
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.search.tuner import RunContext, train
 from psvae_tune.study.location import StudyLocation
@@ -66,7 +66,7 @@ def _decide_stages(
     location: StudyLocation,
     run: RunContext,
     outcomes: list[StageOutcome],
-) -> Iterator[Batch]:
+) -> Iterator[TrialGroup]:
     """Yield the trials that are to be trained next, whenever those before have ended.
 
     Side effects: adds the outcome of every stage to ``outcomes``.
@@ -99,15 +99,15 @@ def _decide_stages(
 class _StageRunner:
     """Has the trials of a stage trained whose end is not in the journal.
 
-    Its generators yield batches, and go on when all trials of a batch have ended.
+    Its generators yield groups, and go on when all trials of a group have ended.
     """
 
     context: StageContext
     run: RunContext
     journal: StageJournal
 
-    def train_all(self) -> Generator[Batch, None, tuple[list[TrialSpec], list[TrialResult]]]:
-        """Yield the batches of the stage.
+    def train_all(self) -> Generator[TrialGroup, None, tuple[list[TrialSpec], list[TrialResult]]]:
+        """Yield the groups of the stage.
 
         Returns
         -------
@@ -152,7 +152,7 @@ class _StageRunner:
 
     def _halve(
         self, specs: list[TrialSpec]
-    ) -> Generator[Batch, None, tuple[list[TrialSpec], list[TrialResult]]]:
+    ) -> Generator[TrialGroup, None, tuple[list[TrialSpec], list[TrialResult]]]:
         """Train on shorter schedules; return the survivors, and the results of the others."""
         stage = self.context.stage
         assert stage.fidelity is not None
@@ -176,7 +176,7 @@ class _StageRunner:
             specs = [specs[i] for i in kept]
         return specs, dropped
 
-    def _train_specs(self, specs: Sequence[TrialSpec]) -> Iterator[Batch]:
+    def _train_specs(self, specs: Sequence[TrialSpec]) -> Iterator[TrialGroup]:
         """Train given trials.
 
         Raises
@@ -189,7 +189,7 @@ class _StageRunner:
         stage, rung = self.context.stage, self.context.rung
         self.run.observer.stage_started(stage, len(specs), n_done, rung)
         if todo:
-            yield self.run.batch(todo, self.context, self.journal)
+            yield self.run.group(todo, self.context, self.journal)
         if left := self._without_end(specs):
             self._stop_interrupted(left, f"{len(specs) - len(left)} of {len(specs)} trials")
 
@@ -197,7 +197,7 @@ class _StageRunner:
         ends = self.journal.trial_ends()
         return [spec for spec in specs if spec.trial_id not in ends]
 
-    def _train_suggestions(self) -> Generator[Batch, None, list[TrialSpec]]:
+    def _train_suggestions(self) -> Generator[TrialGroup, None, list[TrialSpec]]:
         """Train the trials that a sampler suggests until the budget is spent.
 
         Raises
@@ -210,7 +210,7 @@ class _StageRunner:
         n_ended = len(sampler.specs()) - len(unfinished)
         self.run.observer.stage_started(stage, stage.n_trials, n_ended)
         if unfinished or sampler.budget() == "left":
-            yield self.run.batch(sampler, self.context, self.journal)
+            yield self.run.group(sampler, self.context, self.journal)
         specs, left = sampler.specs(), sampler.unfinished()
         if left or sampler.budget() == "left":
             total = "" if stage.n_trials is None else f" of {stage.n_trials}"

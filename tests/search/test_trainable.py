@@ -7,6 +7,7 @@ import mlflow
 import pytest
 import torch
 import yaml
+from torch.nn import functional as F
 
 from psvae_tune.config.metric_catalog import NOT_ABOVE_ONE, NOT_NEGATIVE
 from psvae_tune.config.wording import name_trial
@@ -244,3 +245,19 @@ def test_label_names_become_metric_names_that_mlflow_takes(store):
     run.log([EpochMetrics.now(1, {f"test/label_r2/{name}": 1.0 for name in names})])
     found = mlflow.MlflowClient(store[0]).get_run(run.run_id)
     assert {metric_key(f"test/label_r2/{name}") for name in names} == set(found.data.metrics)
+
+
+def test_a_validation_that_does_not_fit_into_memory_fails_the_trial_with_a_sentence(
+    make_context, monkeypatch
+):
+    convolve = F.conv2d
+
+    def conv2d(x, *arguments, **settings):
+        if torch.is_inference_mode_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
+        return convolve(x, *arguments, **settings)
+
+    monkeypatch.setattr(F, "conv2d", conv2d)
+    (report,) = trial(make_context())
+    assert "validation: does not fit into the memory of the GPU in epoch 1" in report.failure
+    assert "gpus_per_trial" in report.failure

@@ -1,4 +1,4 @@
-"""One run of Ray Tune trains all batches of a study, on workers that stay."""
+"""One run of Ray Tune trains all groups of a study, on workers that stay."""
 
 import os
 import signal
@@ -27,13 +27,13 @@ def test_workers_stay_between_batches_and_one_that_dies_idle_fails_no_trial(tmp_
     folder, stage = StudyFolder(tmp_path / "study"), make_stage()
     seen = []
 
-    def batches():
+    def groups():
         for seed in range(3):
             config = make_config(training={"rng_seed_train": seed})
             context = StageContext(stage, config, folder, target, (session.digest,), 2)
             specs = context.specs(stage.grid())
             journal = StageJournal(folder, stage.name, context.settings_id)
-            yield run.batch(specs, context, journal)
+            yield run.group(specs, context, journal)
             assert {end.outcome for end in journal.trial_ends().values()} == {"finished"}
             seen.append(workers(os.getpid()))
             if seed == 1:
@@ -42,7 +42,7 @@ def test_workers_stay_between_batches_and_one_that_dies_idle_fails_no_trial(tmp_
     start_ray(session.frames.nbytes)
     try:
         run = RunContext(ray.put([session]), Resources(), 0.0, SilentObserver())
-        train(batches(), run)
+        train(groups(), run)
     finally:
         ray.shutdown()
     first, second, third = seen

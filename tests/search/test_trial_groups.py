@@ -1,4 +1,4 @@
-"""Batches of trials follow one another, and no trial is handed out twice or lost."""
+"""TrialGroups of trials follow one another, and no trial is handed out twice or lost."""
 
 import signal
 from types import SimpleNamespace
@@ -9,10 +9,10 @@ import ray
 from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
-from psvae_tune.search.batches import Batch, Batches
 from psvae_tune.search.callback import JournalCallback
 from psvae_tune.search.searcher import StudySearcher
 from psvae_tune.search.stage_journal import StageJournal
+from psvae_tune.search.trial_groups import TrialGroup, TrialGroups
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.search.tuner import restore_sigint, wait_for_each
 from psvae_tune.tracking.client import TrackingTarget
@@ -34,7 +34,7 @@ class TuneTrial(SimpleNamespace):
 
 @pytest.fixture
 def batch_of(tmp_path, monkeypatch):
-    """Return a maker of batches, whose contexts stay here instead of in Ray's object store."""
+    """Return a maker of groups, whose contexts stay here instead of in Ray's object store."""
     monkeypatch.setattr(ray, "put", lambda value: value)
     folder = StudyFolder(tmp_path / "study")
     target = TrackingTarget(f"sqlite:///{tmp_path}/mlflow.db", "0", "study")
@@ -42,7 +42,9 @@ def batch_of(tmp_path, monkeypatch):
     journal = StageJournal(folder, "alpha", context.settings_id)
 
     def make(names, max_live=np.inf):
-        return Batch([TrialSpec({}, name, name) for name in names], context, journal, max_live)
+        return TrialGroup(
+            [TrialSpec({}, name, name) for name in names], context, journal, max_live
+        )
 
     return make
 
@@ -54,14 +56,14 @@ def test_a_batch_begins_when_all_trials_of_the_one_before_have_ended(batch_of, s
     limits = rng.integers(1, 5, size=4)
     names = [[f"{row}.{column}" for column in range(size)] for row, size in enumerate(sizes)]
     made = iter([batch_of(row, limit) for row, limit in zip(names, limits, strict=True)])
-    batches = Batches(next(made), made)
-    searcher, live, order = StudySearcher(batches), {}, []
+    groups = TrialGroups(next(made), made)
+    searcher, live, order = StudySearcher(groups), {}, []
     while (found := searcher.suggest("id")) != Searcher.FINISHED:
         if found is not None:
             name = TrialSpec.from_ray(found).trial_id
             order.append(name)
             live[name] = TuneTrial(has_ended=False)
-            batches.live.add(live[name])
+            groups.live.add(live[name])
             assert len(live) <= limits[int(name[0])]
             assert {other[0] for other in live} == {name[0]}
         if found is None or rng.random() < 0.3:
@@ -71,9 +73,9 @@ def test_a_batch_begins_when_all_trials_of_the_one_before_have_ended(batch_of, s
 
 
 def test_a_trial_that_met_a_dead_worker_is_handed_out_again(batch_of):
-    batches = Batches(batch_of(["first"]), iter(()))
-    searcher, callback = StudySearcher(batches), JournalCallback(batches, observer=None)
-    journal, config = batches.current.journal, searcher.suggest("id")
+    groups = TrialGroups(batch_of(["first"]), iter(()))
+    searcher, callback = StudySearcher(groups), JournalCallback(groups, observer=None)
+    journal, config = groups.current.journal, searcher.suggest("id")
     trial = TuneTrial(has_ended=True, trial_id="id", config=config)
     # Ray Tune counts the death of an idle worker twice within one step.
     callback.on_trial_recover(iteration=7, trials=[], trial=trial)
@@ -99,11 +101,11 @@ def test_ctrl_c_interrupts_the_wait_for_a_batch_and_nothing_later(batch_of):
     try:
         with restore_sigint() as interruptible:
             signal.signal(signal.SIGINT, lambda *_: caught.append("by Ray Tune"))
-            batches = wait_for_each(decide(), interruptible)
-            next(batches)
+            groups = wait_for_each(decide(), interruptible)
+            next(groups)
             signal.raise_signal(signal.SIGINT)
             with pytest.raises(KeyboardInterrupt):
-                next(batches)
+                next(groups)
         assert caught == ["by Ray Tune"]
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:

@@ -1,4 +1,4 @@
-"""The trials of a study in batches, each handed to Ray Tune when the one before has ended."""
+"""The trials of a study in groups, each handed to Ray Tune when the one before has ended."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from psvae_tune.search.trial_spec import CONTEXT, StageContext, TrialSpec
 
 
 @dataclass
-class Batch:
+class TrialGroup:
     """Trials that may run beside each other: those of a stage, or of one of its shorter schedules.
 
     Nothing follows before all of them have ended.
@@ -54,27 +54,27 @@ class Batch:
 
 
 @dataclass
-class Batches:
-    """The batch whose trials run now, and those that follow.
+class TrialGroups:
+    """The group whose trials run now, and those that follow.
 
     The searcher, the scheduler and the callback of a run of Ray Tune share it.
 
     Parameters
     ----------
     current
-        The first batch.
+        The first group.
     following
         All others; the next one is asked for when all trials of the current one have ended.
     """
 
-    current: Batch
-    following: Iterator[Batch]
+    current: TrialGroup
+    following: Iterator[TrialGroup]
     live: set[Any] = field(default_factory=set)
     """Ray Tune's trials that it has been given and that may not have ended."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray Tune saves what it is given and never looks at it, unless this process is a client:
-        # then it runs elsewhere, and is given one batch at a time.
+        # then it runs elsewhere, and is given one group at a time.
         return {**self.__dict__, "following": iter(())}
 
     def count_live(self) -> int:
@@ -83,9 +83,9 @@ class Batches:
         return len(self.live)
 
     def go_on(self) -> bool:
-        """Make the next batch the current one; return whether there is one."""
-        batch = next(self.following, None)
-        if batch is None:
+        """Make the next group the current one; return whether there is one."""
+        group = next(self.following, None)
+        if group is None:
             return False
-        self.current = batch
+        self.current = group
         return True
