@@ -185,6 +185,7 @@ def test_declared_size_beyond_memory_is_refused(tmp_path):
         read_session(path, needs_labels=False)
 
 
+@pytest.mark.slow
 def test_more_than_ten_thousand_clips_in_numerical_order(tmp_path):
     path = tmp_path / "session.h5"
     numbers = np.arange(10_050, dtype=np.uint16)

@@ -35,6 +35,7 @@ def test_a_study_is_opened_by_its_name_and_by_its_folder(folder, result):
     assert "3 trials, chosen alpha=" in repr(result)
 
 
+@pytest.mark.slow
 def test_a_study_is_looked_at_without_torch(folder):
     code = (
         "import sys, psvae_tune as pt\n"

@@ -50,6 +50,7 @@ def run_all(context, drawn, session):
     return specs, context.results(specs, ends)
 
 
+@pytest.mark.slow
 def test_fits_of_other_seeds_agree_more_or_less(make_context):
     context, session = make_context("several"), make_session()
     drawn = [{"rng_seed_model": seed, "ps_vae.beta": 1} for seed in range(3)]
