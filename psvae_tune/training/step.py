@@ -123,7 +123,7 @@ class TrainingStep:
             try:
                 (values,) = self._step(batch)
                 assert values is not None
-                self._has_compiled = True
+                self._has_compiled |= len(batch.frames) == self._compiled_length
                 return values
             except torch.OutOfMemoryError as error:
                 full: torch.OutOfMemoryError | None = error.with_traceback(None)
