@@ -142,11 +142,18 @@ class StageSampler:
         return self.context.stage
 
     def _snapshot(self) -> _Snapshot:
-        suggestions = self.journal.suggestions()
+        suggestions = [item for item in self.journal.suggestions() if self._is_of_space(item)]
         for item in suggestions[len(self._specs) :]:
             self._specs.append(self.context.spec(item.params))
         specs = {spec.trial_id: spec for spec in self._specs}
         return _Snapshot(suggestions, list(specs.values()), self.journal.trial_ends())
+
+    def _is_of_space(self, item: Suggestion) -> bool:
+        """Return whether a suggestion is of this space, which earlier versions did not note."""
+        space = self.stage.space
+        return item.params.keys() == space.keys() and all(
+            space[name].contains(value) for name, value in item.params.items()
+        )
 
     def specs(self) -> list[TrialSpec]:
         """Return the different trials that were suggested so far."""

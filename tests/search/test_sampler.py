@@ -256,6 +256,15 @@ def test_what_happened_under_other_settings_does_not_count(tmp_path, changed):
     assert len(run_all(other)) == len(ran) == 3
 
 
+@pytest.mark.parametrize("params", [{"ps_vae.alpha": -5}, {"ps_vae.beta": 2}, {}])
+def test_suggestions_of_another_space_do_not_count(tmp_path, params):
+    """Events of the first version do not say which settings they belong to."""
+    sampler = make_stage_sampler(tmp_path)
+    told = {"params": params, "is_repeat": False, "system": {}, "hours": 0.1}
+    sampler.journal.journal.append({"event": "ask", "stage": "search", "trial": "a", **told})
+    assert len(run_all(sampler, 3)) == len(sampler.specs()) == 3
+
+
 def test_a_choice_is_told_who_was_stopped(tmp_path):
     sampler = make_stage_sampler(tmp_path)
     outcomes = ("finished", "stopped", "failed")
