@@ -25,7 +25,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 import yaml
@@ -40,6 +39,7 @@ from psvae_tune.training.batches import PreparedData, cache_on_device, prepare_d
 from psvae_tune.training.fit import fit, start
 from psvae_tune.training.precision import measure_seconds
 from psvae_tune.training.step import MIN_COMPILED_STEPS
+from tests.support.mirror_camera import add_mirror_camera
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -105,17 +105,13 @@ class Table:
 
 
 def write_recording(folder: Path, n_channels: int, size: int, n_frames: int) -> Path:
-    """Write a generated recording, further cameras being mirror images of the first."""
+    """Write a generated recording of one camera, or of two."""
     path = folder / f"{n_channels}-{size}-{n_frames}.h5"
     if path.exists():
         return path
     write_demo(path, n_clips=N_CLIPS, clip_length=n_frames, size=size)
     if n_channels == 2:
-        with h5py.File(path, "r+") as file:
-            for name in list(file["images"]):
-                frames = file["images"][name][()]
-                del file["images"][name]
-                file["images"][name] = np.concatenate([frames, frames[..., ::-1]], axis=1)
+        add_mirror_camera(path)
     return path
 
 

@@ -42,6 +42,7 @@ from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.fit import fit, start
 from psvae_tune.training.precision import pick_dtype
 from tests.support.command import ROOT
+from tests.support.mirror_camera import add_mirror_camera
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = ((64, 1), (64, 2), (128, 1), (128, 2))
@@ -51,15 +52,11 @@ MATRIX_SIZES = (1024, 2048, 4096)
 
 
 def write_recording(folder: Path, size: int, n_channels: int) -> Path:
-    """Write a generated recording, further cameras being mirror images of the first."""
+    """Write a generated recording of one camera, or of two."""
     path = folder / f"{size}-{n_channels}.h5"
     write_demo(path, n_clips=N_CLIPS, clip_length=N_FRAMES, size=size)
     if n_channels == 2:
-        with h5py.File(path, "r+") as file:
-            for name in list(file["images"]):
-                frames = file["images"][name][()]
-                del file["images"][name]
-                file["images"][name] = np.concatenate([frames, frames[..., ::-1]], axis=1)
+        add_mirror_camera(path)
     return path
 
 

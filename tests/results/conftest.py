@@ -25,3 +25,15 @@ def many_labels_session(tmp_path_factory):
         labels=rng.normal(size=(60, 44)).astype(np.float32),
     )
     return read_session(path, needs_labels=True)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recordings") / "<b>mouse & co.h5"
+    write_demo(path, n_clips=20, clip_length=8, size=16)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("studies")

@@ -1,10 +1,14 @@
 """Small studies in real stores, fitted in this process."""
 
+import json
+import re
 from pathlib import Path
 
 import torch
 import yaml
+from click.testing import CliRunner
 
+from psvae_tune.cli.commands import main
 from psvae_tune.config.study import parse_study
 from psvae_tune.data.session_file import read_session
 from psvae_tune.results.logged_study import open_study
@@ -97,3 +101,14 @@ def with_space(space, **model):
     raw["model"] |= model
     raw["search"]["space"] = space
     return raw
+
+
+def call(*arguments):
+    """Run a command in this process, and return its result."""
+    # MLflow notes the store it was last pointed at in the environment; a user's is clean.
+    return CliRunner(env={"MLFLOW_TRACKING_URI": None}).invoke(main, list(map(str, arguments)))
+
+
+def data_of(report: str) -> dict:
+    """Return the data that a report holds."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', report, re.DOTALL)[1])

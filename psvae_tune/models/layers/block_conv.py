@@ -77,20 +77,13 @@ def shrink(
     weight, bias = _join_windows(weight, stride, n_together), bias.repeat(n_together**2)
     stride *= n_together
     taps = _cut(weight, stride, before).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
-    sizes = [size // n_together for size in inner]
-    border, padding = _borders(
-        [-(-size // stride) for size in x.shape[2:]],
-        sizes,
-        [-(-cut // stride) for cut in before],
-        (taps.shape[2], taps.shape[3]),
-    )
     left_over = [-size % stride for size in x.shape[2:]]
     if any(left_over):
         x = F.pad(x, (0, left_over[1], 0, left_over[0]))
-    blocks = to_blocks(x, stride)
-    if border is not None:
-        blocks = F.pad(blocks, border)
-    return from_blocks(F.conv2d(blocks, taps, bias, 1, padding), n_together)
+    sizes = [size // n_together for size in inner]
+    n_before = [-(-cut // stride) for cut in before]
+    blocks = _convolve(to_blocks(x, stride), taps, bias, n_before, sizes)
+    return from_blocks(blocks, n_together)
 
 
 def grow(
@@ -120,16 +113,10 @@ def grow(
     x, weight = to_blocks(x, n_together), _join_windows(weight, stride, n_together)
     stride *= n_together
     taps = _cut(weight, stride, before).flip(2, 4).permute(3, 5, 1, 0, 2, 4).flatten(0, 2)
+    sizes = [-(-size // stride) for size in outer]
     n_skipped = [-(-cut // stride) for cut in before]
-    border, padding = _borders(
-        (x.shape[2], x.shape[3]),
-        [-(-size // stride) for size in outer],
-        [n - 1 - skipped for n, skipped in zip(taps.shape[2:], n_skipped, strict=True)],
-        (taps.shape[2], taps.shape[3]),
-    )
-    if border is not None:
-        x = F.pad(x, border)
-    blocks = F.conv2d(x, taps, bias.repeat(stride**2), 1, padding)
+    n_before = [n - 1 - skipped for n, skipped in zip(taps.shape[2:], n_skipped, strict=True)]
+    blocks = _convolve(x, taps, bias.repeat(stride**2), n_before, sizes)
     return from_blocks(blocks, stride)[..., : outer[0], : outer[1]]
 
 
@@ -191,17 +178,16 @@ def _cut(weight: Tensor, stride: int, before: FrameSize) -> Tensor:
     return padded.view(*weight.shape[:2], rows, stride, columns, stride)
 
 
-def _borders(
-    given: FrameSize | list[int],
-    wanted: list[int],
-    before: list[int],
-    n_taps: FrameSize,
-) -> tuple[list[int] | None, FrameSize]:
-    """Return what is left for `F.pad`, and what a convolution pads by itself."""
+def _convolve(
+    x: Tensor, taps: Tensor, bias: Tensor, before: list[int], wanted: list[int]
+) -> Tensor:
+    """Convolve with stride 1 to a wanted size, after so many rows and columns of zeros."""
     after = [
-        size + taps - 1 - n - skipped
-        for n, size, skipped, taps in zip(given, wanted, before, n_taps, strict=True)
+        size + n_taps - 1 - n - skipped
+        for n, size, skipped, n_taps in zip(
+            x.shape[2:], wanted, before, taps.shape[2:], strict=True
+        )
     ]
     if before == after and min(before) >= 0:
-        return None, (before[0], before[1])
-    return [before[1], after[1], before[0], after[0]], (0, 0)
+        return F.conv2d(x, taps, bias, 1, before)
+    return F.conv2d(F.pad(x, (before[1], after[1], before[0], after[0])), taps, bias)

@@ -32,6 +32,18 @@ def results_of(apply, *tensors):
     return [found.detach(), *torch.autograd.grad(found, inputs, upstream)]
 
 
+def grow_as_pytorch(stride, before, outer):
+    """Return a transposed convolution to an outer size, of which rows and columns are cut off."""
+
+    def grow(x, weight, bias):
+        whole = F.conv_transpose2d(x, weight, stride=stride)
+        whole = F.pad(whole, (0, outer[1], 0, outer[0]))
+        top, left = before
+        return whole[:, :, top : top + outer[0], left : left + outer[1]] + bias[:, None, None]
+
+    return grow
+
+
 @pytest.mark.parametrize("n_outer", [1, 4, transposed_conv.MAX_CHANNELS + 1])
 @pytest.mark.parametrize(("outer", "kernel", "stride", "before", "after"), GEOMETRIES)
 def test_products_are_convolutions_and_so_are_their_gradients(
@@ -46,15 +58,9 @@ def test_products_are_convolutions_and_so_are_their_gradients(
     found = results_of(lambda x, w: matmul_conv.shrink(x, w, stride, before, inner), x, weight)
     assert_same(found, wanted)
 
-    def grow(x, weight, bias):
-        whole = F.conv_transpose2d(x, weight, stride=stride)
-        whole = F.pad(whole, (0, outer[1], 0, outer[0]))
-        top, left = before
-        return whole[:, :, top : top + outer[0], left : left + outer[1]] + bias[:, None, None]
-
     y = torch.randn(FRAMES, INNER, *inner, generator=rng, dtype=torch.float64)
     bias = torch.randn(n_outer, generator=rng, dtype=torch.float64)
-    wanted = results_of(grow, y, weight, bias)
+    wanted = results_of(grow_as_pytorch(stride, before, outer), y, weight, bias)
     found = results_of(
         lambda x, w, b: matmul_conv.grow(x, w, stride, before, outer) + b[:, None, None],
         *(y, weight, bias),
@@ -90,14 +96,8 @@ def test_convolutions_of_blocks_are_those_of_pixels_and_so_are_their_gradients(
     )
     assert_same(found, wanted)
 
-    def grow(x, weight, bias):
-        whole = F.conv_transpose2d(x, weight, stride=stride)
-        whole = F.pad(whole, (0, outer[1], 0, outer[0]))
-        top, left = before
-        return whole[:, :, top : top + outer[0], left : left + outer[1]] + bias[:, None, None]
-
     y = torch.randn(FRAMES, INNER, *inner, generator=rng, dtype=torch.float64)
-    wanted = results_of(grow, y, weight, biases[1])
+    wanted = results_of(grow_as_pytorch(stride, before, outer), y, weight, biases[1])
     found = results_of(
         lambda x, w, b: block_conv.grow(x, w, b, stride, before, outer, n_together),
         *(y, weight, biases[1]),

@@ -5,7 +5,6 @@ The file is long because the study takes longer to make than all that is tested 
 
 import io
 import json
-import math
 import os
 import re
 import subprocess
@@ -14,52 +13,26 @@ from dataclasses import replace
 import mlflow
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from psvae_tune.cli.commands import main
-from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import StudyError, TrackingError, UserError
-from psvae_tune.metrics.pareto import hypervolume
-from psvae_tune.results.choices import override
 from psvae_tune.results.figures.parameter_figures import (
-    draw_importance,
     draw_panels,
     draw_parallel,
 )
 from psvae_tune.results.figures.study_figures import (
     draw_front,
-    draw_progress,
-    hypervolumes,
 )
-from psvae_tune.results.figures.style import ORANGE, to_png
+from psvae_tune.results.figures.style import ORANGE
 from psvae_tune.results.logged_study import LoggedStudy, open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
 from psvae_tune.results.report_data import explain_choice, make_study_figures
-from psvae_tune.results.study_measures import measure_importance, measure_progress
-from psvae_tune.results.trial_record import TrialRecord
-from tests.support.logged_studies import log_study, with_space
+from psvae_tune.results.study_measures import measure_progress
+from tests.support.logged_studies import call, data_of, log_study, with_space
 from tests.support.pictures import colour_at, open_picture, to_pixel
-
-
-def call(*arguments):
-    # MLflow notes the store it was last pointed at in the environment; a user's is clean.
-    return CliRunner(env={"MLFLOW_TRACKING_URI": None}).invoke(main, list(map(str, arguments)))
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recordings") / "<b>mouse & co.h5"
-    write_demo(path, n_clips=20, clip_length=8, size=16)
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("studies")
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +42,6 @@ def study(folder, recording):
         "rng_seed_model": {"grid_search": [0, 1]},
     }
     return log_study(folder, recording, "study", with_space(space))
-
-
-def data_of(report: str) -> dict:
-    return json.loads(re.search(r'id="data">(.*?)</script>', report, re.DOTALL)[1])
 
 
 def test_a_study_comes_back_from_mlflow_alone(study):
@@ -178,34 +147,6 @@ def test_parallel_coordinates_show_a_line_a_trial(study):
         assert line.get_linestyle() == ("-" if is_solid else "--")
 
 
-def test_importance_shows_the_shares():
-    figure = draw_importance({"best/a": {"x": 0.25, "y": 0.75}, "best/b": {"x": 1.0}})
-    shown = {
-        axes.get_title(loc="left"): dict(
-            zip(
-                (text.get_text() for text in axes.get_yticklabels()),
-                (bar.get_width() for bar in axes.patches),
-                strict=True,
-            )
-        )
-        for axes in figure.axes
-    }
-    assert shown == {"best/a": {"x": 0.25, "y": 0.75}, "best/b": {"x": 1.0}}
-
-
-def test_progress_shows_the_best_so_far():
-    points = np.array([[0.3, 0.1], [0.4, 0.5], [0.2, 0.4]])
-    figure = draw_progress([3, 6, 9], points, ("frame_mse", "label_r2"))
-    mse, r2, volume = figure.axes
-    for axes, best, column in ((mse, [0.3, 0.3, 0.2], 0), (r2, [0.1, 0.5, 0.5], 1)):
-        line, trials = axes.lines
-        assert [*line.get_xdata()] == [*trials.get_xdata()] == [3, 6, 9]
-        assert [*line.get_ydata()] == best
-        assert [*trials.get_ydata()] == [*points[:, column]]
-    expected = hypervolumes(points * [1, -1])
-    assert volume.lines[0].get_ydata() == pytest.approx(expected)
-
-
 def test_progress_counts_the_epochs_of_all_trials_until_each_ended(study):
     keys = ["best/frame_mse", "best/label_r2"]
     epochs, points = measure_progress(study, keys)
@@ -215,43 +156,6 @@ def test_progress_counts_the_epochs_of_all_trials_until_each_ended(study):
         end = losses[trial.run_id][-1][0]
         assert n_epochs == sum(time <= end for items in losses.values() for time, _, _ in items)
         assert point.tolist() == [trial.metrics[key] for key in keys]
-
-
-def test_trials_without_a_front_are_drawn():
-    metrics = {"best/frame_mse": 0.1, "best/label_r2": math.nan}
-    trials = [TrialRecord(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
-    labels = {trial.run_id: trial.name for trial in trials}
-    png = to_png(draw_front(trials, [], ("frame_mse", "label_r2"), labels, []))
-    assert Image.open(io.BytesIO(png)).format == "PNG"
-
-
-@pytest.mark.parametrize("n_values", [2, 6, 1000])
-def test_the_hypervolume_so_far_is_that_of_all_points_so_far(n_values):
-    costs = np.random.default_rng(0).integers(0, n_values, (60, 2)).astype(float)
-    low, high = costs.min(axis=0), costs.max(axis=0)
-    unit, reference = (costs - low) / (high - low), np.ones(2)
-    wanted = [hypervolume(unit[: i + 1], reference) for i in range(len(unit))]
-    assert hypervolumes(costs) == pytest.approx(wanted, abs=1e-6)
-
-
-def test_what_decides_a_metric_is_important():
-    def trial(alpha, seed):
-        params = {"alpha": alpha, "seed": seed}
-        return TrialRecord("", "", "", "", "", "", params, {"best/x": alpha}, False)
-
-    trials = [trial(alpha, seed) for alpha in (1, 2, 3, 4) for seed in (0, 1, 2)]
-    shares = measure_importance(trials, ["alpha", "seed"], ["best/x"])["best/x"]
-    assert shares["alpha"] > 0.95
-    assert sum(shares.values()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("varied", [["alpha"], ["alpha", "seed"]])
-def test_where_one_hyperparameter_varies_none_is_more_important(varied):
-    trials = [
-        TrialRecord("", "", "", "", "", "", {"alpha": alpha, "seed": 0}, {"best/x": alpha}, False)
-        for alpha in (1, 2, 3, 4)
-    ]
-    assert measure_importance(trials, varied, ["best/x"]) == {}
 
 
 def test_the_report_holds_every_trial_and_nothing_from_elsewhere(study):
@@ -277,27 +181,6 @@ def test_publishing_fills_the_run_of_the_study(study):
     assert "**Take ps_vae.alpha = " in run.data.tags["mlflow.note.content"]
     marked = client.search_runs([study.target.experiment_id], "tags.`psvae_tune.pareto` = 'true'")
     assert {run.info.run_id for run in marked} == {trial.run_id for trial in study.front()}
-
-
-@pytest.mark.slow
-def test_a_person_may_choose_otherwise_and_history_is_kept(folder, recording):
-    study = log_study(folder, recording, "override", with_space({
-        "ps_vae.alpha": {"grid_search": [10, 1000]}
-    }))  # fmt: skip
-    first = study.chosen
-    (other,) = (trial for trial in study.trials if trial != first)
-    changed = override(study, other, "ada", "<i>cleaner</i> `whisker`")
-    assert changed.chosen.run_id == other.run_id
-    again = override(changed, changed.find_trial(first.run_id), "bob", "")
-    assert [item["by"] for item in again.choices] == ["rule", "ada", "bob"]
-    assert [item["run_id"] for item in again.choices] == [
-        first.run_id,
-        other.run_id,
-        first.run_id,
-    ]
-    report = make_report(changed, {})
-    assert "Chosen by ada" in report
-    assert "<i>cleaner" not in report
 
 
 @pytest.mark.slow
@@ -356,16 +239,6 @@ def test_studies_beside_each_other(study, folder, recording, tmp_path):
     assert call("report", "plain", "--output", folder).exit_code == 0
 
 
-@pytest.mark.slow
-def test_failed_and_stopped_trials_among_good_ones(folder, recording):
-    study = log_study(folder, recording, "mixed", n_cut=1, n_failed=1)
-    assert len(study.finished) == 1
-    report = make_report(study, dict(make_study_figures(study)))
-    assert "3 trials: 1 finished, 1 stopped early, 1 failed." in report
-    with pytest.raises(StudyError, match="has not finished, got no longer finite"):
-        override(study, study.trials[2], "ada", "")
-
-
 def test_a_study_without_a_finished_trial_is_an_error_and_no_empty_report(folder, recording):
     study = log_study(folder, recording, "none", n_cut=2, n_failed=1)
     for action in (publish, lambda item: make_report(item, {})):
@@ -374,14 +247,6 @@ def test_a_study_without_a_finished_trial_is_an_error_and_no_empty_report(folder
     result = call("report", "none", "--output", folder)
     assert result.exit_code == 1
     assert "3 trials: 2 stopped early, 1 failed" in result.output
-
-
-@pytest.mark.slow
-def test_one_unsupervised_latent_and_none(folder, recording):
-    raw = with_space({"n_ae_latents": {"grid_search": [4, 5]}}, **{"ps_vae.alpha": 10})
-    study = log_study(folder, recording, "few", raw)
-    report = make_report(study, dict(make_study_figures(study)))
-    assert {row["params"]["n_ae_latents"] for row in data_of(report)["trials"]} == {4, 5}
 
 
 def test_runs_of_other_tools_are_left_alone(study):
