@@ -16,6 +16,7 @@ from psvae_tune.config.stage_settings import (
     EPOCHS,
     PossibleSettings,
     max_anneal_epochs,
+    max_trial_epochs,
     possible_settings,
 )
 from psvae_tune.config.study_file import parse_set_options
@@ -129,7 +130,8 @@ def _describe_stopping(
         ]
         yield f"  shorter first: at most {', then '.join(rounds)}"
     if stage.scheduler is not None:
-        found = sorted({_list_rungs(stage, start) for start in _list_starts(base, possible)})
+        starts = [base] if stage.start_from else _list_starts(base, possible)
+        found = sorted({_list_rungs(stage, start) for start in starts})
         asha = stage.scheduler.asha
         kept = f"the best 1 in {asha.reduction_factor:g}, the front" if asha else "the median"
         yield f"  stopped early: {' or '.join(_describe_rungs(stage, epochs) for epochs in found)}"
@@ -148,7 +150,7 @@ def _list_rungs(stage: Stage, base: TrialConfig) -> tuple[int, ...]:
     """Return the epochs at which the trials of a stage are compared, or the first of them."""
     assert stage.scheduler is not None
     n_anneal_epochs = max_anneal_epochs(stage, base)
-    n_epochs = base.training.max_n_epochs
+    n_epochs = max_trial_epochs(stage, base)
     if stage.scheduler.asha is not None:
         return tuple(rungs(stage.scheduler.asha, n_anneal_epochs, n_epochs))
     return (first_rung(stage.scheduler.grace_period, n_anneal_epochs, n_epochs),)
@@ -168,7 +170,11 @@ def _describe_budget(stage: Stage) -> str:
         parts.append(pluralise(stage.num_epochs, "epoch"))
     if stage.time_budget_h is not None:
         parts.append(f"{stage.time_budget_h:g} h")
-    return " or ".join(parts)
+    text = " or ".join(parts)
+    if stage.epochs is None:
+        return text
+    origin = "the choice before" if stage.start_from == "chosen" else "the nearest trial"
+    return f"{text}, each {pluralise(stage.epochs, 'epoch')} on from {origin}"
 
 
 def _describe_domain(domain: Domain) -> str:

@@ -10,6 +10,7 @@ import click
 from psvae_tune.api.studies import load_study
 from psvae_tune.cli import epilogs, options
 from psvae_tune.config.study_file import parse_set_options
+from psvae_tune.config.wording import name_trial
 from psvae_tune.errors import ConfigError
 from psvae_tune.files import locate
 from psvae_tune.study.plan import StudyPlan
@@ -171,7 +172,9 @@ def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
     shown = {key: metrics[key] for key in ("test/frame_mse", "test/label_r2") if key in metrics}
     shown |= {key: metrics[key] for key in last.stage.objectives if key in metrics}
     click.echo("")
-    click.echo("pick       " + " ".join(item.selection.chosen.name for item in outcome.stages))
+    varied = dict.fromkeys(name for item in outcome.stages for name in item.stage.space)
+    pick = {name: last.selection.chosen.params[name] for name in varied}
+    click.echo(f"pick       {name_trial(pick)}")
     logged = outcome.logged
     if logged is not None and (stands := logged.override) is not None:
         reason = stands["reason"] or "no reason given"

@@ -18,6 +18,7 @@ Epochs = Annotated[int, Field(ge=0)]
 MAX_LATENTS = 1000
 """Largest number of latents; a larger one is taken for a slip."""
 
+TermsOfWeights = dict[str, tuple[str, ...]]
 Capability = Literal[
     "background",
     "decomposition",
@@ -59,6 +60,8 @@ class ModelConfig(Settings):
     """Whether labels must have mean 0, because the model has no bias for them."""
     needs_sessions: ClassVar[bool] = False
     """Whether a study needs several sessions."""
+    weighted_terms: ClassVar[TermsOfWeights] = {}
+    """Terms of the objective that have each weight, by the published name of the weight."""
     anneal_settings: ClassVar[tuple[str, ...]] = ()
     """Names of the settings that are numbers of epochs over which weights rise to their values."""
 
@@ -76,6 +79,12 @@ class ModelConfig(Settings):
     def warm_ups(self) -> tuple[WarmUp, ...]:
         """The weights that may grow from a start to their values."""
         return ()
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of `weighted_terms` by their published names."""
+        settings = self.model_dump(by_alias=True)
+        return {name: settings[name] for name in self.weighted_terms}
 
     @property
     def n_anneal_epochs(self) -> int:
@@ -136,15 +145,14 @@ class CondAEMSPConfig(ModelConfig):
     capabilities = frozenset({"labels_hat", "projection"})
     needs_labels = True
     needs_centred_labels = True
+    weighted_terms: ClassVar[TermsOfWeights] = {"msp.alpha": ("label_mse", "projection")}
     anneal_settings = ("msp.alpha_anneal_epochs",)
 
     @property
     def warm_ups(self) -> tuple[WarmUp, ...]:
         """The growth of α."""
-        terms = ("label_mse", "projection")
-        return (
-            WarmUp("msp.alpha", terms, self.alpha, self.alpha_start, self.alpha_anneal_epochs),
-        )
+        name, given = "msp.alpha", (self.alpha, self.alpha_start, self.alpha_anneal_epochs)
+        return (WarmUp(name, self.weighted_terms[name], *given),)
 
 
 class VAEConfig(ModelConfig):
@@ -157,6 +165,7 @@ class VAEConfig(ModelConfig):
     """Number of epochs over which the weight of the KL rises to its value."""
 
     capabilities = frozenset({"posterior", "kl"})
+    weighted_terms: ClassVar[TermsOfWeights] = {"vae.beta": ("kl",)}
     anneal_settings = ("vae.beta_anneal_epochs",)
 
     @property
@@ -184,6 +193,7 @@ class BetaTCVAEConfig(ModelConfig):
     """Number of epochs over which the decomposed KL is switched on."""
 
     capabilities = frozenset({"posterior", "decomposition"})
+    weighted_terms: ClassVar[TermsOfWeights] = {"beta_tcvae.beta": ("tc",)}
     anneal_settings = ("beta_tcvae.beta_anneal_epochs",)
 
     @property
@@ -209,6 +219,10 @@ class PSVAEConfig(ModelConfig):
 
     capabilities = frozenset({"posterior", "decomposition", "labels_hat"})
     needs_labels = True
+    weighted_terms: ClassVar[TermsOfWeights] = {
+        "ps_vae.alpha": ("labels_nll",),
+        "ps_vae.beta": ("tc",),
+    }
     anneal_settings: ClassVar[tuple[str, ...]] = (
         "ps_vae.anneal_epochs",
         "ps_vae.alpha_anneal_epochs",
@@ -222,8 +236,8 @@ class PSVAEConfig(ModelConfig):
     @property
     def warm_ups(self) -> tuple[WarmUp, ...]:
         """The growth of α."""
-        given = self.alpha, self.alpha_start, self.alpha_anneal_epochs
-        return (WarmUp("ps_vae.alpha", ("labels_nll",), *given),)
+        name, given = "ps_vae.alpha", (self.alpha, self.alpha_start, self.alpha_anneal_epochs)
+        return (WarmUp(name, self.weighted_terms[name], *given),)
 
     @property
     def label_weight(self) -> float:
@@ -248,13 +262,17 @@ class MSPSVAEConfig(PSVAEConfig):
 
     capabilities = PSVAEConfig.capabilities | {"background"}
     needs_sessions = True
+    weighted_terms: ClassVar[TermsOfWeights] = {
+        **PSVAEConfig.weighted_terms,
+        "ps_vae.delta": ("triplet",),
+    }
     anneal_settings = (*PSVAEConfig.anneal_settings, "ps_vae.delta_anneal_epochs")
 
     @property
     def warm_ups(self) -> tuple[WarmUp, ...]:
         """The growth of α and of δ."""
-        given = self.delta, self.delta_start, self.delta_anneal_epochs
-        return (*super().warm_ups, WarmUp("ps_vae.delta", ("triplet",), *given))
+        name, given = "ps_vae.delta", (self.delta, self.delta_start, self.delta_anneal_epochs)
+        return (*super().warm_ups, WarmUp(name, self.weighted_terms[name], *given))
 
     @property
     def n_sessions_in_batch(self) -> int:

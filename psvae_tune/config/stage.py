@@ -16,6 +16,7 @@ from psvae_tune.errors import nearest
 
 Algorithm = Literal["grid", "random", "optuna"]
 Sampler = Literal["tpe", "nsga2", "gp"]
+StartFrom = Literal["chosen", "neighbour"]
 
 BUDGETS = ("num_trials", "num_epochs", "time_budget_h")
 """Settings that limit a stage; algorithms that sample need at least one of them."""
@@ -50,6 +51,14 @@ class Stage(Settings):
     """Scheduler that stops trials early; None for none."""
     fidelity: Fidelity | None = None
     """Cheap trials that the stage begins with; None if every trial trains in full."""
+    start_from: StartFrom | None = None
+    """Trial whose last state each trial goes on from: the one that the stage before chose, or the
+    nearest finished one of this stage and that. None for new initial weights."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Number of epochs of a trial with ``start_from``."""
+    ramp_epochs: Annotated[int, Field(ge=0)] | None = None
+    """Number of those epochs over which the weights of the loss change from those of the trial
+    that is gone on from; None for a third."""
     select: SelectionRule
     """Rule that chooses one trial when the stage has ended."""
 
@@ -122,6 +131,30 @@ class Stage(Settings):
         return self
 
     @model_validator(mode="after")
+    def _start_fits(self) -> Self:
+        if self.start_from is None:
+            for name in ("epochs", "ramp_epochs"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"`{name}` is for trials with `start_from`")
+            return self
+        if self.epochs is None:
+            raise ValueError("`start_from` needs `epochs`, the length of its trials")
+        if self.n_ramp_epochs > self.epochs:
+            raise ValueError(
+                f"ramp_epochs: must be at most the {self.epochs} epochs, got {self.ramp_epochs}"
+            )
+        if self.fidelity is not None:
+            raise ValueError(
+                "`fidelity` shortens trainings from new weights; leave it or `start_from` out"
+            )
+        if self.start_from == "neighbour" and self.scheduler is not None:
+            raise ValueError(
+                "`scheduler` stops trials that others would start from; leave it out, or use "
+                "`start_from: chosen`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _points_are_in_the_space(self) -> Self:
         for point in self.points_to_evaluate:
             for name, value in point.items():
@@ -137,6 +170,14 @@ class Stage(Settings):
                         f"{self.space[name].to_yaml()}"
                     )
         return self
+
+    @property
+    def n_ramp_epochs(self) -> int:
+        """Number of epochs over which weights change from those of another trial; 0 for none."""
+        if self.start_from is None:
+            return 0
+        assert self.epochs is not None
+        return self.epochs // 3 if self.ramp_epochs is None else self.ramp_epochs
 
     @property
     def requirements(self) -> dict[str, Bound]:

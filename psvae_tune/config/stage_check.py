@@ -48,9 +48,23 @@ def check_stage(
     space = {name: possible.get(name, ()) for name in stage.space}
     for problem in check_rule(stage.select, base.model, space):
         yield f"{place}.select: {problem}"
+    yield from _start_problems(stage, place, base)
     yield from _stopping_problems(stage, place)
     yield from _grace_problems(stage, place, base, possible)
     yield from _budget_problems(stage, place, possible)
+
+
+def _start_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str]:
+    """Yield what a trial that goes on from another cannot have otherwise than that one."""
+    if stage.start_from is None:
+        return
+    weights = base.model.weighted_terms
+    for name in stage.space:
+        if name in base.hyperparameters and name not in weights:
+            yield (
+                f"{place}.space.{name}: cannot vary with `start_from`, whose trials go on from "
+                f"another one; only weights of the loss can ({and_list(weights or ['none here'])})"
+            )
 
 
 def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) -> Iterator[str]:
@@ -175,8 +189,10 @@ def _grace_problems(
     if stage.scheduler is None or stage.scheduler.grace_period == "anneal_end":
         return
     grace = stage.scheduler.grace_period
-    for name in base.model.anneal_settings:
-        annealing = max(possible[name])
+    lengths = {name: max(possible[name]) for name in base.model.anneal_settings}
+    if stage.start_from is not None:
+        lengths = {"ramp_epochs": stage.n_ramp_epochs}
+    for name, annealing in lengths.items():
         if grace < annealing:
             yield (
                 f"{place}.scheduler: grace_period must be at least {name} ({annealing}), "

@@ -25,7 +25,8 @@ def possible_settings(stages: Sequence[Stage], base: TrialConfig) -> Iterator[Po
     for stage in stages:
         for name, domain in stage.space.items():
             possible[name] = _settings(name, domain, base) or possible.get(name, ())
-        yield dict(possible)
+        own = {EPOCHS: (stage.epochs,)} if stage.start_from else {}
+        yield possible | own
 
 
 def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:
@@ -39,12 +40,16 @@ def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:
 
 def max_trial_epochs(stage: Stage, base: TrialConfig) -> int:
     """Return the number of epochs of the longest trial of a stage."""
+    if stage.epochs is not None:
+        return stage.epochs
     domain = stage.space.get(EPOCHS)
     return int(max(domain.extremes)) if domain else base.training.max_n_epochs
 
 
 def max_anneal_epochs(stage: Stage, base: TrialConfig) -> int:
     """Return the number of epochs of the longest annealing of a stage."""
+    if stage.start_from is not None:
+        return stage.n_ramp_epochs
     lengths = [
         max(stage.space[name].extremes) if name in stage.space else base.params[name]
         for name in base.model.anneal_settings

@@ -169,6 +169,12 @@ def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
         for place, item in placed
         if (stage := parse_settings(Stage, item, place, problems)) is not None
     ]
+    first = placed[0][1]
+    if isinstance(first, Mapping) and first.get("start_from") is not None:
+        problems.append(
+            f"{placed[0][0]}.start_from: there is no stage before, whose choice it could go on "
+            f"from, got {first['start_from']!r}"
+        )
     names = [stage.name for stage, _ in stages]
     problems += [
         f"search.stages: names must differ, got `{name}` {names.count(name)} times"

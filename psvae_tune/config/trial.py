@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from psvae_tune.config.continuation import Continuation
 from psvae_tune.config.metric_catalog import end_problem, metric_problem
 from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig, Positive, Seed
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
+from psvae_tune.config.warm_up import WarmUp
 from psvae_tune.errors import ConfigError, nearest
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -90,16 +92,44 @@ class TrialConfig(Settings):
     """Settings of the optimisation."""
     data: DataConfig
     """Settings of the recordings."""
+    continuation: Continuation | None = None
+    """The trial that the training goes on from; None if it begins with new weights."""
 
     @property
     def params(self) -> dict[str, Any]:
         """All settings by their published names; nested ones are JSON texts."""
-        dumped = self.model_dump(mode="json", by_alias=True)
-        flat = {name: value for section in dumped.values() for name, value in section.items()}
+        sections = self.sections
+        flat = {name: value for section in sections.values() for name, value in section.items()}
+        flat |= self.continuation.params if self.continuation else {}
         return {
             name: json.dumps(value) if isinstance(value, dict | list) else value
             for name, value in flat.items()
         }
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The sections ``model``, ``training`` and ``data``, as they stand in a file."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"continuation"})
+
+    @property
+    def warm_ups(self) -> tuple[WarmUp, ...]:
+        """The weights that change in the first epochs of the training."""
+        if self.continuation is None:
+            return tuple(item for item in self.model.warm_ups if item.start is not None)
+        old, n_epochs = self.continuation.weights, self.continuation.n_ramp_epochs
+        return tuple(
+            WarmUp(name, self.model.weighted_terms[name], weight, old[name], n_epochs)
+            for name, weight in self.model.weights.items()
+            # There is no geometric way from 0 or to 0.
+            if n_epochs and weight != old[name] and weight * old[name]
+        )
+
+    @property
+    def n_anneal_epochs(self) -> int:
+        """Number of epochs until all weights have their values; 0 if they have them at once."""
+        if self.continuation is not None:
+            return self.continuation.n_ramp_epochs
+        return self.model.n_anneal_epochs
 
     @property
     def hyperparameters(self) -> list[str]:
@@ -157,10 +187,22 @@ class TrialConfig(Settings):
         ConfigError
             If a name is unknown or a value invalid.
         """
-        raw = self.model_dump(mode="json", by_alias=True)
+        raw = self.sections
         for name, value in params.items():
             raw[self.section_of(name)][name] = value
-        return parse_trial_config(raw, "trial settings")
+        changed = parse_trial_config(raw, "trial settings")
+        return changed.model_copy(update={"continuation": self.continuation})
+
+    def continued(self, continuation: Continuation) -> "TrialConfig":
+        """Return these settings for a training that goes on from another trial.
+
+        Nothing is annealed in it but by the ramp from the old weights.
+        """
+        epochs = {"max_n_epochs": continuation.n_epochs, "min_n_epochs": 0}
+        starts = {item.settings[0]: None for item in self.model.warm_ups}
+        at_once = dict.fromkeys(self.model.anneal_settings, 0)
+        changed = self.with_params({**epochs, **starts, **at_once})
+        return changed.model_copy(update={"continuation": continuation})
 
 
 def parse_trial_config(raw: Mapping[str, Any], where: str) -> TrialConfig:

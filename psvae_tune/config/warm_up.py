@@ -1,4 +1,4 @@
-"""The growth of the weight of a term at the beginning of a training."""
+"""The way of the weight of a term to its value at the beginning of a training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """The weight of some terms grows geometrically from a start to its value.
+    """The weight of some terms changes geometrically from a start to its value.
 
     A large weight from the first step on leaves the other terms little to learn with.
     """

@@ -189,7 +189,7 @@ def import_version(
     )
     run = TrialRun.open(target, spec)
     try:
-        run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
+        run.log_text(yaml.safe_dump(config.sections), "config.yaml")
         metrics = keep_model(model, 0, data, device, run)
     except BaseException:
         close_trial(target, trial_id, "FAILED", "could not be scored")

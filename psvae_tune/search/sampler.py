@@ -27,6 +27,7 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.config.stage_settings import max_trial_epochs
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
+from psvae_tune.search.weight_path import nearest
 
 # A budget of fits allows dozens of trials, for which Optuna's own numbers are too large.
 POPULATION_SIZE = 12
@@ -119,6 +120,10 @@ class _Snapshot:
         return [spec for spec in self.specs if spec.trial_id not in self.ends]
 
     @property
+    def finished(self) -> set[str]:
+        return {trial_id for trial_id, end in self.ends.items() if end.is_finished}
+
+    @property
     def n_repeats(self) -> int:
         """Number of suggestions since the last one that was new."""
         news = [number for number, item in enumerate(self.suggestions) if not item.is_repeat]
@@ -144,9 +149,25 @@ class StageSampler:
     def _snapshot(self) -> _Snapshot:
         suggestions = [item for item in self.journal.suggestions() if self._is_of_space(item)]
         for item in suggestions[len(self._specs) :]:
-            self._specs.append(self.context.spec(item.params))
+            self._specs.append(self.context.spec(item.params, self._find(item.parent)))
         specs = {spec.trial_id: spec for spec in self._specs}
         return _Snapshot(suggestions, list(specs.values()), self.journal.trial_ends())
+
+    def _find(self, trial_id: str | None) -> TrialSpec | None:
+        """Return the trial of an identity among those that others go on from."""
+        known = [spec for spec in (self.context.chosen, *self._specs) if spec is not None]
+        return next((spec for spec in known if spec.trial_id == trial_id), None)
+
+    def _parent(self, params: Mapping[str, Any], seen: _Snapshot) -> TrialSpec | None:
+        """Return the trial that one with some hyperparameters is to go on from."""
+        chosen, context = self.context.chosen, self.context
+        if self.stage.start_from is None or chosen is None:
+            return None
+        if self.stage.start_from == "chosen":
+            return chosen
+        known = [chosen, *(s for s in seen.specs if s.trial_id in seen.finished)]
+        weights = [context.weights(spec.params) for spec in known]
+        return known[nearest(context.weights(params), weights)]
 
     def _is_of_space(self, item: Suggestion) -> bool:
         """Return whether a suggestion is of this space, which earlier versions did not note."""
@@ -192,9 +213,13 @@ class StageSampler:
         """
         while self._budget(seen := self._snapshot()) == "left":
             params, system = self._suggest(seen)
-            spec = self.context.spec(params)
+            parent = self._parent(params, seen)
+            spec = self.context.spec(params, parent)
             is_repeat = spec.trial_id in {other.trial_id for other in seen.specs}
-            self.journal.note_suggestion(Suggestion(params, spec.trial_id, is_repeat, system))
+            came_from = None if parent is None else parent.trial_id
+            self.journal.note_suggestion(
+                Suggestion(params, spec.trial_id, is_repeat, system, came_from)
+            )
             if not is_repeat and spec.trial_id not in seen.ends:
                 return spec
         return None

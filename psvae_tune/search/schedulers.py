@@ -11,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from psvae_tune.config.scheduler import first_rung, rungs
 from psvae_tune.config.stage import Stage
-from psvae_tune.config.stage_settings import max_anneal_epochs
+from psvae_tune.config.stage_settings import max_anneal_epochs, max_trial_epochs
 from psvae_tune.metrics.pareto import best_first, non_dominated
 from psvae_tune.search.progress import TrialReport, from_result
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED
@@ -271,7 +271,7 @@ def make_scheduler(context: StageContext, journal: StageJournal) -> TrialSchedul
     if stage.scheduler is None:
         return None
     n_anneal_epochs = max_anneal_epochs(stage, context.base)
-    n_epochs = context.base.training.max_n_epochs
+    n_epochs = max_trial_epochs(stage, context.base)
     given = (stage, StageStand(context), journal.standings(), journal.note_standing, n_epochs)
     if (median := stage.scheduler.median_stopping) is not None:
         grace = first_rung(median.grace_period, n_anneal_epochs, n_epochs)

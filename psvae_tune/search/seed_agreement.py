@@ -67,7 +67,7 @@ def _measure_agreement(
     specs: Sequence[TrialSpec], sessions: Sequence[Session], context: StageContext
 ) -> UDR | None:
     """Return the agreement of fits of the same settings; None where there are too few frames."""
-    data = prepare_data(sessions, context.base.with_params(specs[0].params))
+    data = prepare_data(sessions, context.config(specs[0]))
     latents, active = [], []
     with TemporaryDirectory() as folder:
         for spec in specs:

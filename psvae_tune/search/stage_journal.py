@@ -23,6 +23,8 @@ class Suggestion:
     """Whether this stage had suggested the same trial before."""
     system: dict[str, Any] = field(default_factory=dict)
     """Notes that the sampler makes for itself."""
+    parent: str | None = None
+    """Identity of the trial that it goes on from; None if it begins with new weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class StageJournal:
             params=suggestion.params,
             is_repeat=suggestion.is_repeat,
             system=suggestion.system,
+            parent=suggestion.parent,
         )
 
     def note_standing(self, trial_id: str, epoch: int, standing: Standing) -> None:
@@ -173,6 +176,10 @@ class StageJournal:
             elif event["event"] == "ask" and is_own:
                 self._suggestions.append(
                     Suggestion(
-                        event["params"], event["trial"], event["is_repeat"], event["system"]
+                        event["params"],
+                        event["trial"],
+                        event["is_repeat"],
+                        event["system"],
+                        event.get("parent"),
                     )
                 )

@@ -24,6 +24,7 @@ from psvae_tune.results.keep_model import (
 from psvae_tune.search.epoch_log import EpochClocks, EpochLog
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.trial_spec import CONTEXT, StageContext, TrialSpec
+from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.tags import DEVICE, N_THREADS, PRECISION, TORCH
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
@@ -34,7 +35,7 @@ from psvae_tune.training.batches import (
     prepare_data,
 )
 from psvae_tune.training.checkpoint import dump_state, load_state
-from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, start
+from psvae_tune.training.fit import EpochReport, TrainState, best_model, fit, restart, start
 from psvae_tune.training.precision import measure_seconds, pick_dtype
 
 logger = logging.getLogger(__name__)
@@ -61,11 +62,11 @@ def run_trial(
         If a checkpoint cannot be written; it is raised one epoch later, because the checkpoint
         is written while that epoch is trained.
     """
-    config = context.base.with_params(spec.params)
+    config = context.config(spec)
     _check_identity(spec, config, sessions)
     data = cache_on_device(prepare_data(sessions, config), device, device_cache_bytes(device))
     checkpoint = context.folder.checkpoint(spec.trial_id)
-    state = resume_or_start(checkpoint, config, data, device)
+    state = resume_or_start(checkpoint, config, data, device, context.folder)
     run_spec = _describe_run(spec, config, sessions, data, context, device)
     speeds = _measure_speeds(config, device)
     log = EpochLog(partial(_open_run, run_spec, speeds, config, context))
@@ -98,6 +99,8 @@ def run_trial(
         )
         yield TrialReport(spec.trial_id, state.epoch, {}, failure=str(full))
         return
+    if context.keeps_states and context.rung is None:
+        write_bytes(context.folder.last_state(spec.trial_id), dump_state(state))
     # The kept model is that of the best epoch, and these are its metrics.
     n_epochs = state.epoch if state.best is None else state.best.epoch
     best = keep_model(best_model(state), n_epochs, data, device, log.run, context.movies)
@@ -122,17 +125,47 @@ def _check_identity(spec: TrialSpec, config: TrialConfig, sessions: Sequence[Ses
 
 
 def resume_or_start(
-    checkpoint: Location, config: TrialConfig, data: PreparedData, device: torch.device
+    checkpoint: Location,
+    config: TrialConfig,
+    data: PreparedData,
+    device: torch.device,
+    folder: StudyFolder,
 ) -> TrainState:
-    """Return the state of a fit from its checkpoint; its start if there is no usable one."""
-    state = start(config, data, device)
+    """Return the state of a fit from its checkpoint; its start if there is no usable one.
+
+    Raises
+    ------
+    StorageError
+        If it starts from another trial, whose last state cannot be read.
+    """
+    state = _start(config, data, device, folder)
     if checkpoint.exists():
         try:
             load_state(state, checkpoint.read_bytes())
         except (StorageError, OSError) as error:
             # From the start it will have the same numbers, only later.
             logger.warning("%s: %s; its trial begins anew", checkpoint, error)
-            return start(config, data, device)
+            return _start(config, data, device, folder)
+    return state
+
+
+def _start(
+    config: TrialConfig, data: PreparedData, device: torch.device, folder: StudyFolder
+) -> TrainState:
+    """Return new initial weights, or those at the end of the trial that is gone on from."""
+    state = start(config, data, device)
+    if config.continuation is None:
+        return state
+    path = folder.last_state(config.continuation.parent)
+    try:
+        load_state(state, path.read_bytes())
+    except (StorageError, OSError) as error:
+        raise StorageError(
+            str(path),
+            f"must hold the last state of the trial that this one goes on from: {error}",
+            hint="run the study anew under another name",
+        ) from error
+    restart(state)
     return state
 
 
@@ -152,6 +185,7 @@ def _describe_run(
         config.params | scaled_weights(config, data),
         [describe_session(session) for session in sessions],
         context.rung,
+        " > ".join(spec.path) or None,
         _describe_machine(config, device),
     )
 
@@ -164,7 +198,7 @@ def _open_run(
     run.open(spec)
     if speeds:
         run.log([EpochMetrics.now(0, speeds)])
-    run.log_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True)), "config.yaml")
+    run.log_text(yaml.safe_dump(config.sections), "config.yaml")
     return run
 
 

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from psvae_tune.config.continuation import Continuation
 from psvae_tune.config.stage import BUDGETS, Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
@@ -33,15 +34,21 @@ class TrialSpec:
     trial_id: str
     """Identity of the trial; see `TrialConfig.trial_id`."""
     name: str
+    continuation: Continuation | None = None
+    """The trial that it goes on from; None if it begins with new initial weights."""
+    path: tuple[str, ...] = ()
+    """Names of that trial and of those before it, the first one first."""
 
     def to_ray(self) -> dict[str, Any]:
         """Return the specification as Ray Tune's configuration of a trial."""
-        return {SPEC: asdict(self)}
+        dumped = self.continuation and self.continuation.model_dump()
+        return {SPEC: {**asdict(self), "continuation": dumped}}
 
     @classmethod
     def from_ray(cls, config: Mapping[str, Any]) -> Self:
         """Return the specification that `to_ray` made a configuration of."""
-        return cls(**config[SPEC])
+        raw = config[SPEC]["continuation"]
+        return cls(**{**config[SPEC], "continuation": raw and Continuation(**raw)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,10 @@ class StageContext:
     """A digest of the contents of each recording."""
     n_labels: int
     movies: "MovieFormat" = "mp4"
+    chosen: TrialSpec | None = None
+    """The trial that the stage before chose; None in the first stage."""
+    keeps_states: bool = False
+    """Whether another trial may go on from the last state of a trial of this stage."""
     rung: str | None = None
     """For trainings on a shorter schedule, their length as a part of the full one: ``1/3``."""
 
@@ -73,20 +84,55 @@ class StageContext:
         """
         # Without defaults, so that a setting that a later version adds changes nothing.
         stage = self.stage.model_dump(mode="json", exclude=set(BUDGETS), exclude_defaults=True)
-        base = self.base.trial_id(self.digests, but=self.stage.space)
-        text = json.dumps([stage, base], sort_keys=True)
+        base = [self.base.trial_id(self.digests, but=self.stage.space)]
+        if self.stage.start_from is not None and self.chosen is not None:
+            base.append(self.chosen.trial_id)
+        text = json.dumps([stage, *base], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def spec(self, params: Mapping[str, Any]) -> TrialSpec:
+    def spec(self, params: Mapping[str, Any], parent: TrialSpec | None = None) -> TrialSpec:
         """Return the specification of the trial with some hyperparameters.
+
+        A trial that would go on from another one without a change of weights is that one.
+
+        Parameters
+        ----------
+        params
+            The hyperparameters.
+        parent
+            The trial to go on from, in a stage with ``start_from``; None for `chosen`.
 
         Raises
         ------
         ConfigError
             If the model refuses them.
         """
-        trial_id = self.base.with_params(params).trial_id(self.digests)
-        return TrialSpec(dict(params), trial_id, name_trial(params, self.rung))
+        name, continuation, path = name_trial(params, self.rung), None, tuple[str, ...]()
+        if self.stage.start_from is not None:
+            parent = parent or self.chosen
+            assert parent is not None
+            assert self.stage.epochs is not None
+            old = self.weights(parent.params)
+            if old == self.weights(params):
+                return replace(parent, params=dict(params), name=name)
+            continuation = Continuation(
+                parent=parent.trial_id,
+                weights=old,
+                n_epochs=self.stage.epochs,
+                n_ramp_epochs=self.stage.n_ramp_epochs,
+            )
+            path = (*parent.path, parent.name)
+        spec = TrialSpec(dict(params), "", name, continuation, path)
+        return replace(spec, trial_id=self.config(spec).trial_id(self.digests))
+
+    def config(self, spec: TrialSpec) -> TrialConfig:
+        """Return the settings of a trial."""
+        config = self.base.with_params(spec.params)
+        return config if spec.continuation is None else config.continued(spec.continuation)
+
+    def weights(self, params: Mapping[str, Any]) -> dict[str, float]:
+        """Return the weights of the loss of a trial with some hyperparameters."""
+        return self.base.with_params(params).model.weights
 
     def specs(self, drawn: Iterable[Mapping[str, Any]]) -> list[TrialSpec]:
         """Return the specifications of the different trials among some hyperparameters."""
@@ -114,7 +160,7 @@ class StageContext:
                 trial_id=spec.trial_id,
                 name=spec.name,
                 params={
-                    **self.base.with_params(spec.params).params,
+                    **self.config(spec).params,
                     N_UNSUPERVISED: self.count_unsupervised(spec.params),
                 },
                 metrics=ends[spec.trial_id].best_metrics,

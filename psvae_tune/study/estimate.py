@@ -177,7 +177,8 @@ def _epochs_to_train(step: _Step) -> list[int]:
     names = list(step.own)
     known: set[tuple[Any, ...]] = set()
     for i, other in enumerate(step.before):
-        if other.finishes_all and _has_its_start(step, other, step.before[i + 1 :]):
+        starts_new = not (step.stage.start_from or other.stage.start_from)
+        if starts_new and other.finishes_all and _has_its_start(step, other, step.before[i + 1 :]):
             known |= set(
                 itertools.product(
                     *(step.own[name] & other.surely_finished(name) for name in names)
@@ -188,8 +189,10 @@ def _epochs_to_train(step: _Step) -> list[int]:
         point: dict(zip(names, point, strict=True)).get(EPOCHS, step.longest) for point in left
     }
     # The choice that the stage starts from is finished, too, and may be any of these points.
+    # A trial with new initial weights is another one than a trial that went on.
+    is_of_kind = step.before and (step.stage.start_from or not step.before[-1].stage.start_from)
     can_start_at = [
-        point for point in itertools.product(*(step.start[name] for name in names)) if step.before
+        point for point in itertools.product(*(step.start[name] for name in names)) if is_of_kind
     ]
     if can_start_at and all(point in epochs for point in can_start_at):
         del epochs[min(can_start_at, key=epochs.__getitem__)]

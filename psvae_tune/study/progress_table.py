@@ -186,11 +186,16 @@ class StudyTable:
                 f"{row.metrics[key]:.4g}" if key in row.metrics else ""
                 for key in self._stage.objectives
             ]
-            table.add_row(name, f"{row.epoch}/{self.max_n_epochs}", *values)
+            table.add_row(name, f"{row.epoch}/{self._trial_epochs()}", *values)
         return table
 
     def _total(self) -> int | str:
         return "?" if self._n_trials is None else self._n_trials
+
+    def _trial_epochs(self) -> int:
+        """Return the number of epochs of a trial at most."""
+        own = self._stage and self._stage.epochs
+        return own or self.max_n_epochs
 
     def _time_left(self) -> str:
         """Estimate from the epochs done so far, as if every trial trained to the end."""
@@ -199,6 +204,6 @@ class StudyTable:
             return "?"
         ended = sum(row.state != "running" for row in self._rows.values())
         running = sum(row.epoch for row in self._rows.values() if row.state == "running")
-        n_left = (self._n_trials - self._n_before - ended) * self.max_n_epochs - running
+        n_left = (self._n_trials - self._n_before - ended) * self._trial_epochs() - running
         seconds = int((time.monotonic() - self._start) / n_done * max(n_left, 0))
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -155,8 +155,9 @@ def _keep_outcome(
     folder = location.folder
     folder.save_selection({item.stage.name: item.selection.to_dict() for item in stages})
     try:
-        # They are of trials that were stopped early, which no later stage can ask for any more.
+        # No later stage can ask for those of trials that were stopped early, or go on from others.
         remove_folder(folder.checkpoints)
+        remove_folder(folder.last_states)
     except Exception as error:  # file systems behind URLs raise what their libraries raise
         logger.warning("checkpoints were left behind: %s", reason_of(error))
     write_bytes(folder.unlogged, b"")

@@ -23,6 +23,7 @@ from psvae_tune.search.successive_halving import epoch_divisors, select_survivor
 from psvae_tune.search.trial_groups import TrialGroup
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.search.tuner import RunContext, train
+from psvae_tune.search.weight_path import fronts, walk
 from psvae_tune.study.location import StudyLocation
 from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.trial_result import TrialResult
@@ -71,8 +72,8 @@ def _decide_stages(
 
     Side effects: adds the outcome of every stage to ``outcomes``.
     """
-    base = study.base
-    for stage in study.stages:
+    base, chosen = study.base, None
+    for stage, later in zip(study.stages, _later_stages(study), strict=True):
         context = StageContext(
             stage,
             base,
@@ -81,6 +82,8 @@ def _decide_stages(
             digests=tuple(session.digest for session in sessions),
             n_labels=sessions[0].header.n_labels,
             movies=study.tracking.movies,
+            chosen=chosen,
+            keeps_states=stage.start_from == "neighbour" or any(s.start_from for s in later),
         )
         journal = StageJournal(location.folder, stage.name, context.settings_id)
         specs, dropped = yield from _StageRunner(context, run, journal).train_all()
@@ -93,6 +96,11 @@ def _decide_stages(
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
         chosen = next(spec for spec in specs if spec.trial_id == selection.chosen.trial_id)
         base = base.with_params(chosen.params)
+
+
+def _later_stages(study: Study) -> list[Sequence[Stage]]:
+    """Return the stages after each stage."""
+    return [study.stages[i + 1 :] for i in range(len(study.stages))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,8 @@ class _StageRunner:
         if stage.fidelity is not None:
             specs, dropped = yield from self._halve(self._draw())
             yield from self._train_specs(specs)
+        elif stage.algorithm == "grid" and stage.start_from == "neighbour":
+            specs = yield from self._train_path()
         elif stage.algorithm == "grid":
             specs = self.context.specs(stage.grid())
             yield from self._train_specs(specs)
@@ -184,14 +194,50 @@ class _StageRunner:
         StudyInterrupted
             If some of them have not ended.
         """
-        todo = self._without_end(specs)
-        n_done = len(specs) - len(todo)
+        n_done = len(specs) - len(self._without_end(specs))
         stage, rung = self.context.stage, self.context.rung
         self.run.observer.stage_started(stage, len(specs), n_done, rung)
-        if todo:
+        yield from self._train_group(specs, 0, len(specs))
+
+    def _train_group(
+        self, specs: Sequence[TrialSpec], n_before: int, n_all: int
+    ) -> Iterator[TrialGroup]:
+        """Train trials that may run beside each other, of a stage with others before and after."""
+        if todo := self._without_end(specs):
             yield self.run.group(todo, self.context, self.journal)
         if left := self._without_end(specs):
-            self._stop_interrupted(left, f"{len(specs) - len(left)} of {len(specs)} trials")
+            n_ended = n_before + len(specs) - len(left)
+            self._stop_interrupted(left, f"{n_ended} of {n_all} trials")
+
+    def _train_path(self) -> Generator[TrialGroup, None, list[TrialSpec]]:
+        """Train a grid from the trial that was chosen before, each point from the nearest one.
+
+        The points that can start beside each other do. A point whose own start has failed goes on
+        from where that one was to go on from.
+        """
+        context, stage = self.context, self.context.stage
+        points = stage.grid()
+        assert context.chosen is not None
+        root = context.weights(context.chosen.params)
+        steps = walk([context.weights(point) for point in points], root)
+        origins, trials = dict(steps), dict[int | None, TrialSpec]({None: context.chosen})
+        groups, n_before, is_announced = fronts(steps), 0, False
+        for front in groups:
+            ends = self.journal.trial_ends()
+            for point in front:
+                origin = origins[point]
+                while origin is not None and not ends[trials[origin].trial_id].is_finished:
+                    origin = origins[origin]
+                trials[point] = context.spec(points[point], trials[origin])
+            specs = [trials[point] for point in front]
+            n_left = len(self._without_end(specs))
+            if not is_announced and (n_left or front is groups[-1]):
+                n_done = n_before + len(specs) - n_left
+                self.run.observer.stage_started(stage, len(points), n_done)
+                is_announced = True
+            yield from self._train_group(specs, n_before, len(points))
+            n_before += len(specs)
+        return [trials[i] for i in range(len(points))]
 
     def _without_end(self, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
         ends = self.journal.trial_ends()

@@ -210,6 +210,15 @@ class StudyFolder:
         """Folder with the last checkpoints of unfinished trials."""
         return self.root / "checkpoints"
 
+    def last_state(self, trial_id: str) -> Location:
+        """Return the file with the state of a trial after its last epoch."""
+        return self.last_states / f"{trial_id}.pt"
+
+    @property
+    def last_states(self) -> Location:
+        """Folder with the last states of trials that others may go on from."""
+        return self.root / "last_states"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from running the study until this one leaves the block or ends.

@@ -23,7 +23,7 @@ from psvae_tune.tracking.mlflow_private import (
     keep_files,
     metric_key,
 )
-from psvae_tune.tracking.tags import KIND, RUNG, STAGE, STOP_REASON, STUDY, TRIAL, WORKER
+from psvae_tune.tracking.tags import KIND, PATH, RUNG, STAGE, STOP_REASON, STUDY, TRIAL, WORKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class TrialRunSpec:
     """Fields of MLflow's dataset of each recording."""
     rung: str | None = None
     """Length of a training on a shorter schedule, as a share of the full one: ``1/3``."""
+    path: str | None = None
+    """Trials that it goes on from: ``alpha=50 > alpha=100``."""
     machine: Mapping[str, str] = field(default_factory=dict)
     """Tags of what trains it. Those of a run that goes on elsewhere are replaced."""
 
@@ -88,6 +90,7 @@ class TrialRun:
                 TRIAL: spec.trial_id,
                 WORKER: worker,
                 **({RUNG: spec.rung} if spec.rung else {}),
+                **({PATH: spec.path} if spec.path else {}),
                 **spec.machine,
             }
             run = client.create_run(target.experiment_id, tags=tags, run_name=spec.name)

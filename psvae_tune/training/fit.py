@@ -87,6 +87,14 @@ def start(config: TrialConfig, data: PreparedData, device: torch.device) -> Trai
     return TrainState(model, optimizer, device)
 
 
+def restart(state: TrainState) -> None:
+    """Let a further training begin with the weights and the optimiser of one that has ended.
+
+    Side effects: forgets the epochs and the best of them.
+    """
+    state.epoch, state.best, state.n_without_improvement = 0, None, 0
+
+
 def fit(
     state: TrainState, data: PreparedData, config: TrialConfig, *, may_compile: bool = True
 ) -> Iterator[EpochReport]:
@@ -108,7 +116,8 @@ def fit(
     """
     recorder = make_recorder(state.device) if may_record(config) else None
     length = _length_to_compile(data, config) if may_compile and _can_compile(state) else None
-    step = TrainingStep(state.model, state.optimizer, state.device, recorder, length)
+    given = (state.model, state.optimizer, state.device, recorder, length)
+    step = TrainingStep(*given, warm_ups=config.warm_ups)
     calls = BatchCalls(state.model, state.device, recorder)
     try:
         while state.epoch < config.training.max_n_epochs and not _has_converged(state, config):
@@ -152,7 +161,7 @@ def _length_to_compile(data: PreparedData, config: TrialConfig) -> int | None:
 
 
 def _is_validated(epoch: int, config: TrialConfig) -> bool:
-    last = (config.training.max_n_epochs, config.model.n_anneal_epochs)
+    last = (config.training.max_n_epochs, config.n_anneal_epochs)
     return epoch % config.training.val_check_interval == 0 or epoch in last
 
 
@@ -206,7 +215,7 @@ def _weighted_mean(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
 
 def _note_best(state: TrainState, metrics: dict[str, float], config: TrialConfig) -> bool:
     """Keep the weights if this epoch is the best one. Side effects: updates ``state``."""
-    if state.epoch < config.model.n_anneal_epochs:
+    if state.epoch < config.n_anneal_epochs:
         return False
     key = config.training.best_epoch_metric
     factor = sign(goal_of(key))

@@ -1,10 +1,12 @@
 """One optimisation step on a batch."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
 
+from psvae_tune.config.warm_up import WarmUp
 from psvae_tune.errors import GpuMemoryError
 from psvae_tune.models.batch import Batch, Ramp, Terms
 from psvae_tune.models.layers.networks import ConvNet
@@ -48,6 +50,8 @@ class TrainingStep:
     compiled_length
         Number of frames of the batches for which the networks and the objective are compiled, if
         that succeeds; None to compile nothing.
+    warm_ups
+        The weights that change in the first epochs.
     """
 
     names: tuple[str, ...] = ()
@@ -61,18 +65,15 @@ class TrainingStep:
         device: torch.device,
         recorder: CudaRecorder | None = None,
         compiled_length: int | None = None,
+        warm_ups: Sequence[WarmUp] = (),
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._device = device
         self._recorder = recorder
         self._ramp = _Scalar(device)
-        self._factors = {
-            name: _Scalar(device)
-            for item in model.config.warm_ups
-            if item.start is not None
-            for name in item.terms
-        }
+        self._warm_ups = warm_ups
+        self._factors = {name: _Scalar(device) for item in warm_ups for name in item.terms}
         self._compiled_length = compiled_length
         self._has_compiled = False
         if compiled_length is not None:
@@ -98,12 +99,10 @@ class TrainingStep:
         """
         self._model.train()
         self._step.rng.manual_seed(seed)
-        config = self._model.config
-        self._ramp.set(ramp(epoch, config.kl_anneal_epochs))
-        for item in config.warm_ups:
+        self._ramp.set(ramp(epoch, self._model.config.kl_anneal_epochs))
+        for item in self._warm_ups:
             for name in item.terms:
-                if name in self._factors:
-                    self._factors[name].set(item.factor(epoch))
+                self._factors[name].set(item.factor(epoch))
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take a step on a batch as it is stored, and return its values in the order of `names`.

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 from psvae_tune.config.metric_catalog import NOT_ABOVE_ONE, NOT_NEGATIVE
 from psvae_tune.config.wording import name_trial
-from psvae_tune.errors import ClusterError
+from psvae_tune.errors import ClusterError, StorageError
 from psvae_tune.models.model_file import load_model
-from psvae_tune.search.trainable import run_trial
-from psvae_tune.search.trial_spec import StageContext
+from psvae_tune.search.trainable import resume_or_start, run_trial
+from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.mlflow_private import metric_key
-from psvae_tune.tracking.tags import DEVICE, N_THREADS, PRECISION, TORCH, TRIAL
+from psvae_tune.tracking.tags import DEVICE, N_THREADS, PATH, PRECISION, TORCH, TRIAL
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state
@@ -261,3 +261,82 @@ def test_a_validation_that_does_not_fit_into_memory_fails_the_trial_with_a_sente
     (report,) = trial(make_context())
     assert "validation: does not fit into the memory of the GPU in epoch 1" in report.failure
     assert "gpus_per_trial" in report.failure
+
+
+def going_on(make_context, **stage):
+    """Return the context of a stage that goes on from a trial, which has been trained."""
+    context = replace(make_context(), keeps_states=True)
+    parent = context.spec({"ps_vae.alpha": 10})
+    assert trial(context, {"ps_vae.alpha": 10})[-1].is_finished
+    stage = make_stage(**{"start_from": "chosen", "epochs": 4, "ramp_epochs": 2, **stage})
+    return replace(context, stage=stage, chosen=parent)
+
+
+def test_a_trial_goes_on_from_the_last_state_of_another_and_its_run_says_so(make_context):
+    context = going_on(make_context)
+    spec = context.spec({"ps_vae.alpha": 20})
+    config, data = context.config(spec), prepare_data([make_session()], context.base)
+    state = resume_or_start(context.folder.root / "none", config, data, CPU, context.folder)
+    there = start(context.base, data, CPU)
+    load_state(there, context.folder.last_state(context.chosen.trial_id).read_bytes())
+    assert there.epoch == 4
+    assert (state.epoch, state.best) == (0, None)
+    weights = there.model.state_dict()
+    for name, value in state.model.state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+    old, new = there.optimizer.state_dict()["state"], state.optimizer.state_dict()["state"]
+    assert all(torch.equal(old[i]["exp_avg"], new[i]["exp_avg"]) for i in old)
+
+    *epochs, last = trial(context, {"ps_vae.alpha": 20})
+    assert [report.epoch for report in epochs] == [1, 2, 3, 4]
+    assert last.best_metrics["val/frame_mse"] == min(
+        report.best_metrics["val/frame_mse"] for report in epochs[1:]
+    )
+    client = mlflow.MlflowClient(context.target.uri)
+    run = client.get_run(context.target.find_run(TRIAL, spec.trial_id))
+    assert run.data.tags[PATH] == "alpha=10"
+    assert run.data.params["continued_from"] == context.chosen.trial_id
+    assert run.data.params["max_n_epochs"] == "4"
+
+
+def test_a_trial_without_a_change_of_weights_is_the_one_that_it_would_go_on_from(make_context):
+    context = going_on(make_context)
+    same, other = context.spec({"ps_vae.alpha": 10}), context.spec({"ps_vae.alpha": 20})
+    assert same == context.chosen
+    assert context.spec({"ps_vae.alpha": 20}, other) == other
+    assert context.spec({"ps_vae.alpha": 40}, other).path == ("alpha=10", "alpha=20")
+    assert TrialSpec.from_ray(other.to_ray()) == other
+
+
+def test_a_trial_that_goes_on_and_is_cut_off_ends_with_the_numbers_of_one_that_was_not(
+    make_context,
+):
+    stages = [going_on(make_context)]
+    again = make_context("again", training={"checkpoint_every": 1})
+    stages.append(replace(stages[0], folder=again.folder, target=again.target, base=again.base))
+    again.folder.last_states.mkdir(parents=True)
+    kept = stages[0].folder.last_state(stages[0].chosen.trial_id).read_bytes()
+    again.folder.last_state(stages[0].chosen.trial_id).write_bytes(kept)
+    whole = trial(stages[0], {"ps_vae.alpha": 20})
+    trial(stages[1], {"ps_vae.alpha": 20}, n=2)
+    rest = trial(stages[1], {"ps_vae.alpha": 20})
+    assert len(rest) < len(whole)
+    assert rest[-1].best_metrics == whole[-1].best_metrics
+
+
+@pytest.mark.parametrize("content", [None, b"", b"0" * 1000])
+def test_a_trial_whose_start_was_lost_says_which_file_is_missing(make_context, content):
+    context = going_on(make_context)
+    path = context.folder.last_state(context.chosen.trial_id)
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(StorageError, match=f"{path}: must hold the last state of the trial"):
+        trial(context, {"ps_vae.alpha": 20})
+
+
+def test_last_states_are_kept_only_where_a_trial_may_be_gone_on_from(make_context):
+    context = make_context()
+    trial(context)
+    assert not context.folder.last_states.exists()

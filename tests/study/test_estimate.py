@@ -47,6 +47,21 @@ def test_the_guide_trains_nine_fits_of_forty_eight(root):
     assert found.n_epochs == (2 + 2 + 1) * 50
 
 
+def test_trials_that_go_on_have_lengths_of_their_own_and_count_as_others():
+    goals = {"objectives": {"val/frame_mse": "min"}}
+    space = {"ps_vae.alpha": {"grid_search": [10, 20, 40]}}
+    start = {"name": "start", "space": {"ps_vae.alpha": {"grid_search": [10]}}, **goals}
+    path = {"name": "path", "space": space, "start_from": "neighbour", "epochs": 6, **goals}
+    fresh = {"name": "fresh", "space": space, **goals}
+    n = FILE["training"]["max_n_epochs"]
+    # The point of the first stage is not trained again; a fresh fit of another point is.
+    assert estimate({"stages": [start, path]}).n_epochs == n + 2 * 6
+    assert estimate({"stages": [start, path, fresh]}).n_epochs == n + 2 * 6 + 2 * n
+    joint = {**path, "algorithm": "optuna", "num_trials": 5}
+    joint["space"] = {"ps_vae.alpha": {"uniform": [1, 9]}}
+    assert estimate({"stages": [start, joint]}).n_epochs == n + 5 * 6
+
+
 def test_random_draws_that_repeat_each_other_may_cost_more():
     """Nine draws of eight values are eight trials at most, which have one round fewer."""
     space = {"ps_vae.alpha": {"choice": list(range(1, 9))}}
