@@ -1,8 +1,10 @@
 """Settings of the models, one class for each.
 
-Published names, which may hold a dot (``ps_vae.alpha``), are aliases of the fields.
+Published names, which may hold a dot (``ps_vae.alpha``), are aliases of the fields. The file is
+long because the settings of all models are compared side by side.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -98,7 +100,15 @@ class ModelConfig(Settings):
 
     @property
     def label_weight(self) -> float | None:
-        """Weight of the log-likelihood of the labels; None for models without one."""
+        """Weight of the log-likelihood of the labels if σ² were 1; None for models without one."""
+        return None
+
+    @property
+    def least_variance(self) -> float | None:
+        """Principal variance of the frames that a latent must exceed; None where none must.
+
+        It is that of a linear model; see `psvae_tune.metrics.capacity`.
+        """
         return None
 
     def count_supervised(self, n_labels: int) -> int:
@@ -155,7 +165,39 @@ class CondAEMSPConfig(ModelConfig):
         return (WarmUp(name, self.weighted_terms[name], *given),)
 
 
-class VAEConfig(ModelConfig):
+class VariationalConfig(ModelConfig):
+    """Settings that every variational model has."""
+
+    decoder_variance: float | Literal["auto"] = 1.0
+    """Variance σ² of a pixel around the decoded frame; ``auto`` takes it from the training frames
+    before the fit."""
+
+    @field_validator("decoder_variance", mode="before")
+    @classmethod
+    def _is_variance(cls, value: Any) -> Any:
+        if value == "auto":
+            return value
+        try:
+            variance = float(value)
+        except (TypeError, ValueError):
+            variance = math.nan
+        if not 0 < variance < math.inf:
+            raise ValueError("must be a number above 0, or `auto`")
+        return variance
+
+    @property
+    def variance(self) -> float:
+        """The ``decoder_variance`` as a number, which ``auto`` must have become."""
+        assert isinstance(self.decoder_variance, float)
+        return self.decoder_variance
+
+    @property
+    def least_variance(self) -> float:
+        """Principal variance of the frames that a latent must exceed."""
+        return self.variance
+
+
+class VAEConfig(VariationalConfig):
     """Settings of the variational autoencoder with a weight on the KL."""
 
     model_class: Literal["vae"]
@@ -173,6 +215,11 @@ class VAEConfig(ModelConfig):
         """Number of epochs over which the weight of the KL rises."""
         return self.beta_anneal_epochs
 
+    @property
+    def least_variance(self) -> float:
+        """Principal variance of the frames that a latent must exceed; β weighs the whole KL."""
+        return self.beta * self.variance
+
 
 class CondVAEConfig(VAEConfig):
     """Settings of the conditional variational autoencoder, whose decoder sees the labels."""
@@ -183,7 +230,7 @@ class CondVAEConfig(VAEConfig):
     needs_labels = True
 
 
-class BetaTCVAEConfig(ModelConfig):
+class BetaTCVAEConfig(VariationalConfig):
     """Settings of the variational autoencoder with a weight on the total correlation."""
 
     model_class: Literal["beta-tcvae"]
@@ -202,7 +249,7 @@ class BetaTCVAEConfig(ModelConfig):
         return self.beta_anneal_epochs
 
 
-class PSVAEConfig(ModelConfig):
+class PSVAEConfig(VariationalConfig):
     """Settings of the partitioned-subspace VAE."""
 
     model_class: Literal["ps-vae"]
@@ -241,8 +288,8 @@ class PSVAEConfig(ModelConfig):
 
     @property
     def label_weight(self) -> float:
-        """Weight of the log-likelihood of the labels."""
-        return self.alpha
+        """Weight α·σ² that the log-likelihood of the labels would have if σ² were 1."""
+        return self.alpha * self.variance
 
 
 class MSPSVAEConfig(PSVAEConfig):

@@ -69,6 +69,8 @@ def _start_problems(stage: Stage, place: str, base: TrialConfig) -> Iterator[str
 
 def _value_problems(name: str, domain: Domain, place: str, base: TrialConfig) -> Iterator[str]:
     """Yield the problems of the model with the values of one hyperparameter."""
+    if name == "decoder_variance" and "auto" in domain.values:
+        yield f"{place}.space.{name}: `auto` is one number, which stands in `model`, got 'auto'"
     for value in domain.examples:
         try:
             base.with_params({name: value})

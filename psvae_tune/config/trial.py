@@ -166,6 +166,9 @@ class TrialConfig(Settings):
         off = {
             name for item in self.model.warm_ups if item.start is None for name in item.settings
         }
+        # The published variance is what all models had before it could be another.
+        if self.params.get("decoder_variance") == 1:
+            off.add("decoder_variance")
         settings = {
             name: value
             for name, value in self.params.items()

@@ -52,10 +52,14 @@ def mean_squared_error(target: Tensor, prediction: Tensor, mask: Tensor | None =
     return valid.square().sum() / mask.sum().clamp_min(1)
 
 
-def gaussian_nll(target: Tensor, prediction: Tensor, mask: Tensor | None = None) -> Tensor:
-    r"""Return the negative log-likelihood of a frame under Gaussians of unit variance.
+def gaussian_nll(
+    target: Tensor, prediction: Tensor, mask: Tensor | None = None, variance: float = 1.0
+) -> Tensor:
+    r"""Return the negative log-likelihood of a frame under Gaussians of one variance.
 
-    .. math:: \frac{n}{|V|} \sum_{i \in V} \frac{(t_i - \hat t_i)^2 + \log 2\pi}{2}
+    .. math::
+        \frac{n}{|V|} \sum_{i \in V}
+        \frac{(t_i - \hat t_i)^2 / \sigma^2 + \log 2\pi\sigma^2}{2}
 
     with n entries a frame. The mean over the valid entries counts for all n, so a masked
     fraction does not change the weight of the term.
@@ -66,6 +70,8 @@ def gaussian_nll(target: Tensor, prediction: Tensor, mask: Tensor | None = None)
         (frame, ...).
     mask
         (frame, ...), 0 where an entry does not count; None where all count.
+    variance
+        σ², in squared units of an entry.
 
     Returns
     -------
@@ -73,7 +79,8 @@ def gaussian_nll(target: Tensor, prediction: Tensor, mask: Tensor | None = None)
         Scalar, summed over the entries of a frame and averaged over frames.
     """
     n_entries = target[0].numel()
-    return 0.5 * n_entries * (mean_squared_error(target, prediction, mask) + LOG_2PI)
+    error = mean_squared_error(target, prediction, mask)
+    return 0.5 * n_entries * (error / variance + (LOG_2PI + math.log(variance)))
 
 
 def kl_to_std_normal(mean: Tensor, logvar: Tensor) -> Tensor:

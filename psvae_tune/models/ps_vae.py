@@ -56,7 +56,7 @@ class PSVAE(Model):
         )
         labels_nll = gaussian_nll(batch.labels, prediction.labels, batch.label_mask)
         return {
-            "frames_nll": frames_nll(batch, prediction),
+            "frames_nll": frames_nll(batch, prediction, self.config.variance),
             "labels_nll": Term(self.config.alpha, labels_nll),
             "supervised_kl": Term(1, kl_to_std_normal(means.supervised, logvars.supervised)),
             **kl_rows(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from psvae_tune.config.model import ModelConfig
+from psvae_tune.config.model import ModelConfig, VariationalConfig
 from psvae_tune.errors import ConfigError
 from psvae_tune.models.ae import AE, CondAE
 from psvae_tune.models.batch import DataShape
@@ -72,5 +72,7 @@ def _misfits(config: ModelConfig, shape: DataShape) -> Iterator[str]:
             f"n_sessions_per_batch must be at most the {shape.n_sessions} sessions there are, "
             f"got {config.n_sessions_in_batch}"
         )
+    if isinstance(config, VariationalConfig) and config.decoder_variance == "auto":
+        yield "decoder_variance must be a number when a model is built, got 'auto'"
     if config.fit_sess_io_layers and not NETS[config.model_type].has_session_layers:
         yield f"fit_sess_io_layers needs convolutions, got model_type `{config.model_type}`"

@@ -24,7 +24,7 @@ class VAE(Model):
         """Return the likelihood of the frames and the KL."""
         assert prediction.logvar is not None
         return {
-            "frames_nll": frames_nll(batch, prediction),
+            "frames_nll": frames_nll(batch, prediction, self.config.variance),
             "kl": Term(
                 self.config.beta,
                 kl_to_std_normal(prediction.mean, prediction.logvar),
@@ -51,14 +51,14 @@ class BetaTCVAE(Model):
         """Return the likelihood of the frames and the parts of the KL."""
         assert prediction.logvar is not None
         return {
-            "frames_nll": frames_nll(batch, prediction),
+            "frames_nll": frames_nll(batch, prediction, self.config.variance),
             **kl_rows(z, prediction.mean, prediction.logvar, self.config.beta),
         }
 
 
-def frames_nll(batch: Batch, prediction: Prediction) -> Term:
-    """Return the term of the likelihood of the frames."""
-    return Term(1, gaussian_nll(batch.frames, prediction.frames, batch.frame_mask))
+def frames_nll(batch: Batch, prediction: Prediction, variance: float) -> Term:
+    """Return the term of the likelihood of the frames, whose pixels have a variance."""
+    return Term(1, gaussian_nll(batch.frames, prediction.frames, batch.frame_mask, variance))
 
 
 def kl_rows(z: Tensor, mean: Tensor, logvar: Tensor, beta: float) -> dict[str, Term]:

@@ -100,12 +100,12 @@ def describe_session(session: Session) -> dict[str, str]:
 
 
 def scaled_weights(config: TrialConfig, data: PreparedData) -> dict[str, float]:
-    r"""Return the weight on the labels in a form that compares between resolutions.
+    r"""Return the weight on the labels in a form that compares between recordings.
 
-    .. math:: \alpha\, n_{labels} / n_{pixels}
+    .. math:: \alpha\, \sigma^2\, n_{labels} / n_{pixels}
     """
-    shape = data.shape
-    if config.model.label_weight is None:
+    shape, model = data.shape, config.model
+    if model.label_weight is None:
         return {}
     n_pixels = shape.n_channels * shape.height * shape.width
-    return {"alpha_normalised": config.model.label_weight * shape.n_labels / n_pixels}
+    return {"alpha_normalised": model.label_weight * shape.n_labels / n_pixels}

@@ -129,10 +129,16 @@ def test_kl_is_that_of_torch() -> None:
     assert kl_to_std_normal(torch.zeros(3, 2), torch.zeros(3, 2)) == 0
 
 
-def test_gaussian_nll_is_that_of_torch() -> None:
+@pytest.mark.parametrize("variance", [1.0, 0.04, 9.0])
+def test_gaussian_nll_is_that_of_torch(variance: float) -> None:
     target, prediction = normal(2, 5, 1, 3, 4)
-    expected = -Normal(prediction, 1.0).log_prob(target).sum(dim=(1, 2, 3)).mean()
-    torch.testing.assert_close(gaussian_nll(target, prediction), expected)
+    log_density = Normal(prediction, math.sqrt(variance)).log_prob(target)
+    expected = -log_density.sum(dim=(1, 2, 3)).mean()
+    torch.testing.assert_close(gaussian_nll(target, prediction, variance=variance), expected)
+
+
+def test_unit_variance_is_the_published_likelihood() -> None:
+    target, prediction = normal(2, 5, 1, 3, 4)
     torch.testing.assert_close(
         gaussian_nll(target, prediction),
         0.5 * 12 * (mean_squared_error(target, prediction) + LOG_2PI),

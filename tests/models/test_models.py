@@ -62,6 +62,24 @@ def test_rows_of_the_objective(variant: str, model: Model) -> None:
     torch.testing.assert_close(terms.loss.detach(), loss)
 
 
+def test_the_decoder_variance_is_that_of_the_frames_alone(variant: str, model: Model) -> None:
+    """A prediction that is scored twice differs by the errors of the valid pixels only."""
+    if not model.is_variational:
+        assert not hasattr(model.config, "decoder_variance")
+        return
+    mask = (torch.rand(make_batch().frames.shape, generator=make_rng()) > 0.3).float()
+    batch = replace(make_batch(), frame_mask=mask)
+    other = build_model(make_config(**VARIANTS[variant], decoder_variance=0.25), SHAPE)
+    first, second = (each.terms(batch, 1.0, make_rng()).values() for each in (model, other))
+    predicted = other.terms(batch, 1.0, make_rng()).prediction.frames
+    log_density = torch.distributions.Normal(predicted, 0.5).log_prob(batch.frames)
+    n_pixels = batch.frames[0].numel()
+    expected = -n_pixels * log_density[mask > 0].mean()
+    torch.testing.assert_close(second.pop("frames_nll"), expected.detach())
+    del first["frames_nll"]
+    torch.testing.assert_close(first, second)
+
+
 def test_gradients_reach_every_parameter_and_never_the_rotation(model: Model) -> None:
     model.terms(make_batch(), 1.0, make_rng()).loss.backward()
     without = [
