@@ -37,7 +37,7 @@ for axis, frame in zip(axes, frames):
 def test_a_study_from_a_notebook(root: Path, tmp_path: Path):
     n_lines = sum(cell.count("\n") + 1 for cell in CELLS[:-1])
     assert n_lines < 25
-    file = root / "search_spaces" / "ps_vae.yaml"
+    file = root / "search_spaces" / "ps_vae_published.yaml"
     sources = [f"FILE = {str(file)!r}", *CELLS]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     notebook = nbformat.v4.new_notebook(cells=cells)

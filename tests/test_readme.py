@@ -189,7 +189,7 @@ def test_the_python_example_runs(readme, root, tmp_path):
     }
     file.write_text(shorten(text, changes))
     checks = """
-    assert len(result.trials()) == 4
+    assert 4 <= len(result.trials()) <= 5
     assert any("ps_vae.alpha" in reason for reason in result.explain())
     assert model.transform(session).shape == (1600, 6)
     assert model.predict_labels(session).shape == (1600, 4)

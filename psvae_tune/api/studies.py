@@ -57,7 +57,7 @@ def load_study(
     ...     "search_spaces/ps_vae.yaml", data=["demo"], settings={"training.max_n_epochs": 60}
     ... )
     >>> [stage.name for stage in study.study.stages]
-    ['alpha', 'beta', 'seeds']
+    ['start', 'alpha', 'beta', 'seeds']
     """
     from psvae_tune.config.study_file import apply_settings, read_study_file
     from psvae_tune.files import is_url, locate

@@ -1,13 +1,12 @@
 """Does early stopping change what a stage chooses, and how well do epochs order the end?
 
-    python -m tests.benchmarks.early_stopping FOLDER [--seeds 10] [--files ae ps_vae ...]
+    python -m tests.benchmarks.early_stopping FOLDER [--seeds 10] [--files ae vae ...]
 
 Trains every trial of the shipped grids in full, once a seed, and keeps its metrics of every epoch.
-Of a space that Optuna samples, the trials are its given points and random ones. Then replays each
-stage with `asha`, whose first rung lies at several parts of the training, and with
-`median_stopping`, two trials at a time in random orders, and with ``fidelity: schedule``, whose
-shorter trainings are trained as well. All decisions are made by the code that a study uses. A
-later stage starts from what the one before chose without early stopping; stages that
+Then replays each stage with `asha`, whose first rung lies at several parts of the training, and
+with `median_stopping`, two trials at a time in random orders, and with ``fidelity: schedule``,
+whose shorter trainings are trained as well. All decisions are made by the code that a study uses.
+A later stage starts from what the one before chose without early stopping; stages that
 choose by ``udr`` are left out. Fits lie in FOLDER and are not trained again, so the benchmark can
 be interrupted. One thread; ten seeds of a file take ten minutes to an hour.
 
@@ -38,10 +37,9 @@ from psvae_tune.config.study_file import read_study_file
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
 from psvae_tune.data.session import Session
 from psvae_tune.search.progress import TrialReport, to_result
-from psvae_tune.search.sampler import StageSampler
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha, StageStand
 from psvae_tune.search.selection.select import select
-from psvae_tune.search.stage_journal import StageJournal, TrialEnd
+from psvae_tune.search.stage_journal import TrialEnd
 from psvae_tune.search.successive_halving import epoch_divisors, select_survivors
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.study.load_sessions import read_sessions
@@ -55,13 +53,19 @@ from psvae_tune.training.fit import best_model, fit, start
 from tests.support.command import ROOT
 
 CPU = torch.device("cpu")
-GRIDS = ("ae", "cond_ae", "cond_ae_msp", "vae", "cond_vae", "beta_tcvae", "ps_vae", "msps_vae")
-SAMPLED = ("ps_vae_optuna",)
+GRIDS = (
+    "ae",
+    "cond_ae",
+    "cond_ae_msp",
+    "vae",
+    "cond_vae",
+    "beta_tcvae",
+    "ps_vae_published",
+    "msps_vae",
+)
 FIRST_RUNGS = (1 / 9, 1 / 3, 1 / 2, 2 / 3)
 FACTOR = 3
 N_ORDERS = 5
-N_DRAWN = 16
-"""Trials of a space that Optuna samples: as many full trainings as its budget allows."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def stages(file: str, seed: int, folder: Path) -> Iterator[Stage]:
             n_labels = sessions[0].header.n_labels
             kept = StudyFolder(Path(root))
             context = StageContext(stage, base, kept, nowhere, digests, n_labels)
-            specs = draw(context, seed)
+            specs = context.specs(stage.grid())
             found = Stage(
                 context, sessions, folder, specs, train_all(context, specs, sessions, folder)
             )
@@ -204,21 +208,6 @@ def stages(file: str, seed: int, folder: Path) -> Iterator[Stage]:
             base = base.with_params(
                 next(spec.params for spec in specs if spec.trial_id == chosen.trial_id)
             )
-
-
-def draw(context: StageContext, seed: int) -> list[TrialSpec]:
-    """Return the trials of a stage; of a space that is sampled, some drawn at random."""
-    stage = context.stage
-    if stage.algorithm == "grid":
-        return context.specs(stage.grid())
-    random = {"algorithm": "random", "sampler": None, "seed": seed}
-    budget = {"num_trials": N_DRAWN, "num_epochs": None}
-    context = replace(context, stage=stage.model_copy(update=random | budget))
-    journal = StageJournal(context.folder, stage.name, context.settings_id)
-    sampler = StageSampler(context, journal)
-    while sampler.ask() is not None:
-        pass
-    return sampler.specs()
 
 
 def ways(stage: Stage) -> Iterator[tuple[str, list[tuple[list[TrialSpec], float]]]]:
@@ -260,7 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--files", nargs="+", default=GRIDS + SAMPLED)
+    parser.add_argument("--files", nargs="+", default=GRIDS)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

@@ -117,10 +117,10 @@ def write_recording(folder: Path, n_channels: int, size: int, n_frames: int) -> 
 
 def make_config(**training: Any) -> TrialConfig:
     """Return the shipped PS-VAE with the published network, which never validates."""
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
     raw["model"]["ae_arch_json"] = None
     raw["training"] |= {"max_n_epochs": 10**6, "val_check_interval": 10**6, **training}
-    return parse_study(raw, "ps_vae.yaml", n_labels=N_LABELS).base
+    return parse_study(raw, "ps_vae_published.yaml", n_labels=N_LABELS).base
 
 
 def load(path: Path, config: TrialConfig, n_sessions: int = 1) -> PreparedData:
@@ -244,7 +244,7 @@ def measure_packing(table: Table, folder: Path) -> None:
 def compare_model(table: Table, folder: Path, name: str) -> None:
     """Compare the metrics of recorded steps and validations with those of eager ones."""
     path = write_recording(folder, 1, 32, 50)
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
     model, training = MODELS[name]
     n_sessions, n_epochs = (2 if name == "msps-vae" else 1), -(-N_COMPARED // N_TRAIN)
     found = []
@@ -311,8 +311,8 @@ def measure_precisions(table: Table, folder: Path) -> None:
         table.add(f"{name}, product and convolution", seconds, f"{1000 * seconds:.2f} ms")
     path = folder / "demo.h5"
     write_demo(path)
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
-    base = parse_study(raw, "ps_vae.yaml", n_labels=N_LABELS).base
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
+    base = parse_study(raw, "ps_vae_published.yaml", n_labels=N_LABELS).base
     for name in ("float32", "bfloat16"):
         scores: dict[str, list[float]] = {"val/frame_mse": [], "val/label_r2": []}
         for seed in (0, 1, 2):

@@ -47,9 +47,9 @@ def clock(step: Callable[[], object]) -> float:
 
 def time_step(n_frames: int, size: int, n_unsupervised: int) -> dict[str, float]:
     """Return the seconds of a step, and of its terms over pairs of frames."""
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
     raw["model"] |= {"ae_arch_json": None, "n_ae_latents": N_LABELS + n_unsupervised}
-    config = parse_study(raw, "ps_vae.yaml", N_LABELS).base
+    config = parse_study(raw, "ps_vae_published.yaml", N_LABELS).base
     model = build_model(config.model, DataShape(1, size, size, N_LABELS, 1)).train()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     train_convolutions_in(pick_dtype("auto", CPU), model)

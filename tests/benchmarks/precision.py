@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="by default those of the guide")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
     sessions = [read_session(session_path(args.session), needs_labels=True)]
-    base = parse_study(raw, "ps_vae.yaml", sessions[0].header.n_labels).base
+    base = parse_study(raw, "ps_vae_published.yaml", sessions[0].header.n_labels).base
     params = {"ps_vae.alpha": args.alpha}
     if args.epochs:
         params |= {"max_n_epochs": args.epochs, "ps_vae.anneal_epochs": args.epochs // 2}

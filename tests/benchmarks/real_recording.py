@@ -60,7 +60,7 @@ def baselines(path: Path, n_components: int) -> dict[str, dict[str, float]]:
 def fits(path: Path, n_epochs: int) -> dict[str, dict[str, float]]:
     """Return the test scores of the trials of the guide's first stage."""
     with tempfile.TemporaryDirectory() as folder:
-        call = ["run", ROOT / "search_spaces" / "ps_vae.yaml", "--data", path]
+        call = ["run", ROOT / "search_spaces" / "ps_vae_published.yaml", "--data", path]
         call += ["--output", folder, "--set", f"training.max_n_epochs={n_epochs}"]
         psvae_tune(*call, "--set", f"search.stages=[{STAGE}]")
         client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")

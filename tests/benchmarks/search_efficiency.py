@@ -50,8 +50,6 @@ CPU = torch.device("cpu")
 ALPHAS, BETAS, N_SEEDS = [50, 100, 500, 1000], [1, 5, 10, 20], 3
 ASHA = {"scheduler": {"asha": {"grace_period": "anneal_end", "reduction_factor": 3}}}
 SCHEDULE = {"fidelity": "schedule"}
-# A quarter of the exhaustive grid's epochs, less the two further fits of the stage of seeds.
-N_JOINT_EPOCHS = 500
 # The exit status of a study none of whose trials meets what its rules require.
 NOTHING_TO_CHOOSE = 1
 
@@ -74,8 +72,8 @@ def read_space(name: str) -> dict[str, Any]:
 
 
 def guide(**extra: Any) -> dict[str, Any]:
-    """Return the shipped guide, with early stopping in the stages that choose weights."""
-    raw = read_space("ps_vae.yaml")
+    """Return the published guide, with early stopping in the stages that choose weights."""
+    raw = read_space("ps_vae_published.yaml")
     for stage in raw["search"]["stages"][:2]:
         stage.update(copy.deepcopy(extra))
     return raw
@@ -83,7 +81,7 @@ def guide(**extra: Any) -> dict[str, Any]:
 
 def whole_grid(with_seeds: bool, **extra: Any) -> dict[str, Any]:
     """Return all weights as one stage, chosen as the guide chooses beta."""
-    raw = read_space("ps_vae.yaml")
+    raw = read_space("ps_vae_published.yaml")
     seeds = raw["search"]["stages"][2]
     space = {"ps_vae.alpha": {"grid_search": ALPHAS}, "ps_vae.beta": {"grid_search": BETAS}}
     chosen = raw["search"]["stages"][1]["select"]
@@ -102,19 +100,17 @@ def whole_grid(with_seeds: bool, **extra: Any) -> dict[str, Any]:
 
 
 def joint() -> dict[str, Any]:
-    """Return the shipped joint search, of the two weights alone and within the budget."""
+    """Return the shipped joint search, with the number of latents of the other strategies."""
     raw = read_space("ps_vae_optuna.yaml")
-    stage = raw["search"]["stages"][0]
-    raw["model"]["n_ae_latents"] = stage["space"].pop("n_ae_latents")["choice"][0]
-    for point in stage["points_to_evaluate"]:
-        point.pop("n_ae_latents")
-    stage["num_epochs"] = N_JOINT_EPOCHS
+    values = raw["search"]["stages"][0]["space"]["n_ae_latents"]
+    del values["grid_search"][1:]
     return raw
 
 
 STRATEGIES: dict[str, Callable[[], dict[str, Any]]] = {
     "exhaustive": lambda: whole_grid(True),
     "guide": guide,
+    "path": lambda: read_space("ps_vae.yaml"),
     "guide-asha": lambda: guide(**ASHA),
     "guide-schedule": lambda: guide(**SCHEDULE),
     "grid-asha": lambda: whole_grid(False, **ASHA),
@@ -196,7 +192,11 @@ def read_result(strategy: str, repetition: int, output: OutputFolder, name: str)
     ]
     ends = [e for e in output.study(name).journal.events() if e["event"] == "end"]
     n_epochs = sum({event["trial"]: event["epoch"] for event in ends}.values())
-    fits = tuple(read_fit(trial, study.target, data, *by_split) for trial in study.finished)
+    fits = tuple(
+        read_fit(trial, study.target, data, *by_split)
+        for trial in study.finished
+        if "continued_from" not in trial.params  # a choice is judged by fresh fits
+    )
     return Result(strategy, repetition, n_epochs, fits)
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=50)
     options = parser.parse_args()
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
     stage = {"name": "all", "space": SPACE, "objectives": {"val/frame_mse": "min"}}
     raw["search"]["stages"] = [stage]
     raw["training"]["max_n_epochs"] = options.epochs

@@ -65,11 +65,11 @@ def make_config(precision: str, network: str = "published") -> TrialConfig:
 
     Its network is the ``small`` one of that file, or the ``published`` one.
     """
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
     if network == "published":
         raw["model"]["ae_arch_json"] = None
     raw["training"] |= {"max_n_epochs": 10**6, "val_check_interval": 10**6}
-    base = parse_study(raw, "ps_vae.yaml", n_labels=N_LABELS).base
+    base = parse_study(raw, "ps_vae_published.yaml", n_labels=N_LABELS).base
     return base.with_params({"precision": precision})
 
 

@@ -41,7 +41,7 @@ def write_recording(path: Path, n_clips: int) -> None:
 
 def peak_of_workers(recording: Path, n_concurrent: int, folder: Path) -> list[float]:
     """Return the largest unshared memory that each training worker was seen to take, in bytes."""
-    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
     raw["data"]["sessions"] = [str(recording)]
     raw["resources"] = {"cpus_per_trial": 0.25, "max_concurrent_trials": n_concurrent}
     file = folder / f"{recording.stem}-{n_concurrent}.yaml"

@@ -20,9 +20,10 @@ SHIPPED = [
     "msps_vae",
     "ps_vae",
     "ps_vae_optuna",
+    "ps_vae_published",
     "vae",
 ]
-WITH_ANNEALING = {"beta_tcvae", "cond_vae", "msps_vae", "ps_vae", "ps_vae_optuna", "vae"}
+WITH_ANNEALING = set(SHIPPED) - {"ae", "cond_ae", "cond_ae_msp"}
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,7 @@ def test_shorter_trainings_are_told_with_their_epochs(contents, values, factor, 
 def test_what_a_choice_requires_is_told(contents):
     _, found = describe(contents["ps_vae_optuna"])
     assert found["required"] == [
+        "val/active_units all",
         "val/label_r2 >= 0.8, val/active_units all",
         "val/active_units all",
     ]

@@ -26,7 +26,7 @@ def call(*arguments):
 
 @pytest.fixture
 def file(root):
-    return root / "search_spaces" / "ps_vae.yaml"
+    return root / "search_spaces" / "ps_vae_published.yaml"
 
 
 @pytest.fixture

@@ -40,10 +40,10 @@ def test_stages_cost_what_they_may_train(search, expected):
 
 
 def test_the_guide_trains_nine_fits_of_forty_eight(root):
-    raw = read_study_file(root / "search_spaces" / "ps_vae.yaml")
-    found = estimate_epochs(parse_study(raw, "ps_vae.yaml", 4))
+    raw = read_study_file(root / "search_spaces" / "ps_vae_published.yaml")
+    found = estimate_epochs(parse_study(raw, "published", 4))
     assert found == Estimate((4 + 3 + 2) * 50, 4 * 4 * 3 * 50)
-    found = estimate_epochs(parse_study(raw, "ps_vae.yaml", 4), n_slots=2)
+    found = estimate_epochs(parse_study(raw, "published", 4), n_slots=2)
     assert found.n_epochs == (2 + 2 + 1) * 50
 
 

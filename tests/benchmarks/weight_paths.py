@@ -1,0 +1,438 @@
+"""Do warm weights and paths find what fresh fits find, and for how many epochs?
+
+    python -m tests.benchmarks.weight_paths FOLDER [--repetitions 3] [--processes 1] [--real DATA]
+
+Fits the 4 x 4 grid of alpha and beta from new weights with three seeds, as published and with a
+warm-up of alpha, and walks it from one warm fit: with 3 to 20 epochs a point, with the optimiser
+kept and new, up and down. Holds the fits against the untracked parts of the demo, which are known.
+Then lets each strategy choose by the rules of the shipped guide. With DATA, the folder of the real
+recordings, fits these as well: one weight as published, warm, and along a path.
+
+Each repetition has other splits, other training noise and other seeds. Fits lie in FOLDER and are
+not made again. They use a GPU if there is one, in as many processes as given, and need neither Ray
+nor MLflow. Prints Markdown tables and writes ``weight_paths.json``.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import spearmanr
+
+from psvae_tune.config.continuation import Continuation
+from psvae_tune.config.selection_rule import SelectionRule
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.study import parse_study
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.data.demo import demo_path
+from psvae_tune.data.session_file import read_session
+from psvae_tune.models.encoding import encode
+from psvae_tune.models.model import Model
+from psvae_tune.search.selection.candidates import N_UNSUPERVISED
+from psvae_tune.search.selection.select import select
+from psvae_tune.search.weight_path import walk
+from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.training.batches import PreparedData, cache_on_device, prepare_data
+from psvae_tune.training.checkpoint import dump_state, load_state
+from psvae_tune.training.final_metrics import final_metrics
+from psvae_tune.training.fit import TrainState, best_model, fit, restart, start
+from tests.support.demo_truth import read_truth
+
+ROOT = Path(__file__).resolve().parents[2]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+ALPHAS, BETAS, N_SEEDS = (50, 100, 500, 1000), (1, 5, 10, 20), 3
+GRID = [{"ps_vae.alpha": float(a), "ps_vae.beta": float(b)} for a, b in product(ALPHAS, BETAS)]
+WARM = {"ps_vae.alpha_start": 10, "ps_vae.alpha_anneal_epochs": 40}
+N_FULL = 50
+REAL = {
+    "walking mouse, 64×64": "mirror_mouse/mirror_mouse_64.h5",
+    "fly pair, track 0": "fly_pair/fly_pair_track0_96.h5",
+    "fly, track 0": "flies13/flies13_track0_96.h5",
+}
+REAL_ALPHAS = (60.0, 250.0, 1000.0)
+NETWORKS = {"small": {}, "published": {"ae_arch_json": None}}
+QUALITIES = ("val/frame_mse", "val/label_r2", "test/frame_mse", "test/label_r2", "recovery")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A way through the grid."""
+
+    n_epochs: int
+    keeps_optimiser: bool = True
+    is_down: bool = False
+
+    def __str__(self) -> str:
+        optimiser = "" if self.keeps_optimiser else ", new optimiser"
+        return f"{self.n_epochs} epochs a point{optimiser}{', downwards' if self.is_down else ''}"
+
+
+WALKS = (Walk(10), Walk(3), Walk(5), Walk(20), Walk(10, False), Walk(10, is_down=True))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Fits that one process makes one after another."""
+
+    recording: str
+    """``demo``, or the path of a file."""
+    repetition: int
+    kind: str
+    """``published``, ``warm`` or ``path``."""
+    network: str = "small"
+    seed: int = 0
+    """Which of the seeds of the repetition."""
+    walk: Walk | None = None
+    weights: tuple[tuple[float, float], ...] = ()
+    """Alpha and beta of each fit; of a path, of its first one and of the points."""
+
+    @property
+    def key(self) -> str:
+        """Name of the file of its results."""
+        parts = [Path(self.recording).stem, self.repetition, self.kind, self.network, self.seed]
+        text = "-".join(map(str, [*parts, self.walk or "", *self.weights]))
+        return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)[:180]
+
+
+@cache
+def load(recording: str) -> Any:
+    """Return a recording."""
+    path = demo_path() if recording == "demo" else Path(recording)
+    return read_session(path, needs_labels=True)
+
+
+def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialConfig:
+    """Return the settings of a fit: those of the shipped guide."""
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
+    raw["model"] |= NETWORKS[job.network]
+    raw["search"] = {
+        "space": {"ps_vae.beta": {"grid_search": [1]}},
+        "objectives": {"val/frame_mse": "min"},
+    }
+    raw["data"]["rng_seed_data"] = raw["training"]["rng_seed_train"] = job.repetition
+    raw["model"]["rng_seed_model"] = N_SEEDS * job.repetition + job.seed
+    if job.recording != "demo":
+        raw["training"]["max_n_epochs"] = 60 if job.network == "small" else 150
+        raw["training"]["learning_rate"] = 1e-3 if job.network == "small" else 3e-4
+    base = parse_study(raw, "guide", n_labels=load(job.recording).header.n_labels).base
+    alpha, beta = weights
+    part = base.training.max_n_epochs / N_FULL
+    anneal = round(WARM["ps_vae.alpha_anneal_epochs"] * part)
+    warm = {**WARM, "ps_vae.alpha_anneal_epochs": anneal} if is_warm else {}
+    start_at = {"ps_vae.alpha_start": None, "ps_vae.alpha_anneal_epochs": 0}
+    weights_now = {"ps_vae.alpha": alpha, "ps_vae.beta": beta}
+    return base.with_params(start_at | weights_now | warm)
+
+
+def train(state: TrainState, data: PreparedData, config: TrialConfig) -> dict[str, float]:
+    """Train to the end; return the metrics of the best epoch. Side effects: changes the state."""
+    for _ in fit(state, data, config):
+        pass
+    model = best_model(state)
+    scores = final_metrics(model, data, DEVICE)
+    if data.sessions[0].session is load("demo"):
+        scores["recovery"] = recovery(model, data)
+    return scores
+
+
+def recovery(model: Model, data: PreparedData) -> float:
+    """Return how well the best matching of latents finds the untracked parts on test clips."""
+    session, truth = load("demo"), read_truth(demo_path())[1]
+    rows = np.concatenate(
+        [np.arange(len(truth))[session.clip(clip)] for _, clip in data.clips("test")]
+    )
+    latents = encode(model, data.iterate("test", DEVICE)).latents
+    mean = np.asarray(latents)[:, model.partition.unsupervised]
+    n = mean.shape[1]
+    table = np.nan_to_num(np.abs(np.corrcoef(mean.T, truth[rows].T)[:n, n:]))
+    return float(table[linear_sum_assignment(table, maximize=True)].mean())
+
+
+def go_on(kept: bytes, state: TrainState, keeps_optimiser: bool) -> None:
+    """Put a state where another one ended. Side effects: changes the state."""
+    fresh = state.optimizer.state_dict()
+    load_state(state, kept)
+    if not keeps_optimiser:
+        state.optimizer.load_state_dict(fresh)
+    restart(state)
+
+
+def run(job: Job, folder: Path) -> dict[str, Any]:
+    """Make the fits of a job, unless they are in the folder; return their metrics."""
+    file = folder / f"{job.key}.json"
+    if file.exists():
+        return dict(json.loads(file.read_text()))
+    torch.set_num_threads(1)
+    first = make_config(job, job.weights[0], is_warm=job.kind != "published")
+    data = cache_on_device(prepare_data([load(job.recording)], first), DEVICE, 10**10)
+    state = start(first, data, DEVICE)
+    found = {"first": train(state, data, first)}
+    if job.walk is not None:
+        found |= follow(job, job.walk, data, first, dump_state(state))
+    file.write_text(json.dumps(found))
+    print(file.name, file=sys.stderr, flush=True)
+    return found
+
+
+def follow(
+    job: Job, way: Walk, data: PreparedData, first: TrialConfig, kept: bytes
+) -> dict[str, dict[str, float]]:
+    """Walk through the points of a path from the state of its first fit."""
+    found, states = {}, {None: kept}
+    points = [{"ps_vae.alpha": alpha, "ps_vae.beta": beta} for alpha, beta in job.weights[1:]]
+    for point, origin in walk(points, first.model.weights):
+        old = first.model.weights if origin is None else points[origin]
+        there = Continuation(
+            parent="", weights=old, n_epochs=way.n_epochs, n_ramp_epochs=way.n_epochs // 3
+        )
+        config = first.with_params(points[point]).continued(there)
+        state = start(config, data, DEVICE)
+        go_on(states[origin], state, way.keeps_optimiser)
+        found[json.dumps(points[point])] = train(state, data, config)
+        states[point] = dump_state(state)
+    return found
+
+
+def demo_jobs(n_repetitions: int) -> Iterator[Job]:
+    """Yield the fits of the demo."""
+    pairs = [(point["ps_vae.alpha"], point["ps_vae.beta"]) for point in GRID]
+    for repetition in range(n_repetitions):
+        for way in WALKS:
+            first = pairs[-1] if way.is_down else pairs[0]
+            rest = tuple(pair for pair in pairs if pair != first)
+            yield Job("demo", repetition, "path", walk=way, weights=(first, *rest))
+        for kind, seed, pair in product(("warm", "published"), range(N_SEEDS), pairs):
+            yield Job("demo", repetition, kind, seed=seed, weights=(pair,))
+
+
+def real_jobs(data: Path) -> Iterator[Job]:
+    """Yield the fits of the real recordings: two seeds at beta 1."""
+    for network, file, repetition in product(NETWORKS, REAL.values(), range(2)):
+        given = {"recording": str(data / file), "repetition": repetition, "network": network}
+        weights = tuple((alpha, 1.0) for alpha in REAL_ALPHAS)
+        yield Job(**given, kind="path", walk=Walk(20), weights=weights)
+        for kind, pair in product(("published", "warm"), (weights[0], weights[-1])):
+            yield Job(**given, kind=kind, weights=(pair,))
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """Return a mean ± its standard error."""
+    if not values:
+        return "–"
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{np.mean(values):.3g} ± {error:.1g}"
+
+
+Cells = Mapping[str, Mapping[str, float]]
+"""Metrics by weights."""
+
+
+def average(fits: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of every metric that all fits have."""
+    shared = set.intersection(*map(set, fits))
+    return {key: float(np.mean([one[key] for one in fits])) for key in shared}
+
+
+def fresh_cells(results: Mapping[Job, Any], repetition: int, kind: str) -> dict[str, Any]:
+    """Return the fits from new weights, each a list over seeds, by weights."""
+    cells: dict[str, list[Any]] = {}
+    for job, found in results.items():
+        if (job.recording, job.repetition, job.kind) == ("demo", repetition, kind):
+            alpha, beta = job.weights[0]
+            point = json.dumps({"ps_vae.alpha": alpha, "ps_vae.beta": beta})
+            cells.setdefault(point, []).append(found["first"])
+    return cells
+
+
+def path_cells(results: Mapping[Job, Any], repetition: int, way: Walk) -> dict[str, Any]:
+    """Return the fits of a path by weights."""
+    job = next(
+        j for j in results if (j.recording, j.repetition, j.walk) == ("demo", repetition, way)
+    )
+    alpha, beta = job.weights[0]
+    found = dict(results[job])
+    return {json.dumps({"ps_vae.alpha": alpha, "ps_vae.beta": beta}): found.pop("first"), **found}
+
+
+def choose(cells: Cells, rule: SelectionRule, objectives: Mapping[str, Any]) -> str | None:
+    """Return the weights that a rule of the guide takes; None if none meets it."""
+    trials = [
+        TrialResult(point, point, {**json.loads(point), N_UNSUPERVISED: 2}, metrics, True)
+        for point, metrics in cells.items()
+    ]
+    try:
+        return select(trials, rule, objectives).chosen.trial_id
+    except Exception:  # nothing meets what is required
+        return None
+
+
+def stages() -> list[Stage]:
+    """Return the stages of the published guide that choose alpha and beta."""
+    name = "ps_vae_published.yaml"
+    raw = yaml.safe_load((ROOT / "search_spaces" / name).read_text())
+    return list(parse_study(raw, name, n_labels=4).stages[:2])
+
+
+def guide(cells: Cells) -> tuple[str | None, int]:
+    """Return what the guide chooses stage by stage, and the number of fits that it makes."""
+    alpha_stage, beta_stage = stages()
+    first = {p: m for p, m in cells.items() if json.loads(p)["ps_vae.beta"] == 1}
+    chosen = choose(first, alpha_stage.select, alpha_stage.objectives)
+    if chosen is None:
+        return None, len(first)
+    alpha = json.loads(chosen)["ps_vae.alpha"]
+    second = {p: m for p, m in cells.items() if json.loads(p)["ps_vae.alpha"] == alpha}
+    end = choose(second, beta_stage.select, beta_stage.objectives)
+    return end, len(first) + len(second) - 1
+
+
+def whole_grid(cells: Cells) -> str | None:
+    """Return what the rule for beta chooses among all fits with good labels."""
+    beta_stage = stages()[1]
+    required = beta_stage.select.model_dump(mode="json", exclude_defaults=True)
+    required["require"] = {**required.get("require", {}), "val/label_r2": ">= 0.8"}
+    return choose(cells, SelectionRule.model_validate(required), beta_stage.objectives)
+
+
+def strategies(results: Mapping[Job, Any], repetition: int) -> Iterator[dict[str, Any]]:
+    """Yield what each strategy chooses, its epochs, and the scores of three fresh fits of it."""
+    fresh = {kind: fresh_cells(results, repetition, kind) for kind in ("published", "warm")}
+    n_grid, n_refits = len(GRID) * N_SEEDS * N_FULL, N_SEEDS * N_FULL
+    for kind, cells in fresh.items():
+        mean = {point: average(fits) for point, fits in cells.items()}
+        one = {point: fits[0] for point, fits in cells.items()}
+        yield row(f"grid, {kind}", whole_grid(mean), n_grid, fresh[kind])
+        chosen, n_fits = guide(one)
+        yield row(f"guide, {kind}", chosen, (n_fits + N_SEEDS - 1) * N_FULL, fresh[kind])
+    for way in WALKS:
+        cells = path_cells(results, repetition, way)
+        chosen, n_fits = guide(cells)
+        n_epochs = N_FULL + (n_fits - 1) * way.n_epochs + n_refits
+        yield row(f"guide, {way}", chosen, n_epochs, fresh["warm"])
+        n_epochs = N_FULL + (len(GRID) - 1) * way.n_epochs + n_refits
+        yield row(f"whole grid, {way}", whole_grid(cells), n_epochs, fresh["warm"])
+    best = {point: average(fits) for point, fits in fresh["warm"].items()}
+    truth = max(best, key=lambda point: best[point]["recovery"])
+    yield row("the truth, warm", truth, n_grid, fresh["warm"])
+
+
+def row(name: str, chosen: str | None, n_epochs: int, fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line of the table of strategies."""
+    scores = average(fresh[chosen]) if chosen else {}
+    return {"strategy": name, "chosen": chosen, "n_epochs": n_epochs, "scores": scores}
+
+
+def print_strategies(results: Mapping[Job, Any], n_repetitions: int) -> list[dict[str, Any]]:
+    """Print what the strategies found."""
+    rows = [found for r in range(n_repetitions) for found in strategies(results, r)]
+    print(f"| strategy | epochs | of the grid | α, β chosen | {' | '.join(QUALITIES)} |")
+    print("|---" * (4 + len(QUALITIES)) + "|")
+    n_grid = len(GRID) * N_SEEDS * N_FULL
+    for name in dict.fromkeys(found["strategy"] for found in rows):
+        own = [found for found in rows if found["strategy"] == name]
+        chosen = "; ".join(
+            "{:g}, {:g}".format(*json.loads(f["chosen"]).values()) if f["chosen"] else "none"
+            for f in own
+        )
+        n_epochs = np.mean([found["n_epochs"] for found in own])
+        scores = [
+            mean_and_error([f["scores"][key] for f in own if key in f["scores"]])
+            for key in QUALITIES
+        ]
+        share = f"{100 * n_epochs / n_grid:.1f} %"
+        print(f"| {name} | {n_epochs:.0f} | {share} | {chosen} | {' | '.join(scores)} |")
+    return rows
+
+
+def print_ranks(results: Mapping[Job, Any], n_repetitions: int) -> None:
+    """Print how fits of paths, and those of single seeds, order the grid as fresh fits do."""
+    names = [*QUALITIES, "val/latent_correlation"]
+    print(f"\n| rank correlation over the grid | {' | '.join(names)} |")
+    print("|---" * (1 + len(names)) + "|")
+    found: dict[str, list[list[float]]] = {}
+    for repetition in range(n_repetitions):
+        fresh = fresh_cells(results, repetition, "warm")
+        mean = {point: average(fits) for point, fits in fresh.items()}
+        others: dict[str, Cells] = {
+            "one fresh fit, warm, with the other two": {p: fits[0] for p, fits in fresh.items()},
+            "fresh fits as published": {
+                point: average(fits)
+                for point, fits in fresh_cells(results, repetition, "published").items()
+            },
+        }
+        others |= {str(way): path_cells(results, repetition, way) for way in WALKS}
+        for name, cells in others.items():
+            rest = mean
+            if name.startswith("one fresh"):
+                rest = {point: average(fits[1:]) for point, fits in fresh.items()}
+            found.setdefault(name, []).append([correlate(cells, rest, key) for key in names])
+    for name, rows in found.items():
+        print(f"| {name} | {' | '.join(map(mean_and_error, zip(*rows, strict=True)))} |")
+
+
+def correlate(cells: Cells, others: Cells, key: str) -> float:
+    """Return the rank correlation of a metric over the weights that have it twice."""
+    points = [p for p in cells if key in cells[p] and key in others[p]]
+    return float(spearmanr(*([c[p][key] for p in points] for c in (cells, others))).statistic)
+
+
+def print_real(results: Mapping[Job, Any]) -> None:
+    """Print the fits of the real recordings."""
+    names = ["test/frame_mse", "test/label_r2", "val/frame_mse", "val/label_r2"]
+    names += ["val/latent_correlation", "val/active_units"]
+    print(f"\n| recording | network | α | how | {' | '.join(names)} |")
+    print("|---" * (4 + len(names)) + "|")
+    lines: dict[tuple[str, ...], list[Mapping[str, float]]] = {}
+    titles = {Path(file).stem: title for title, file in REAL.items()}
+    for job, found in results.items():
+        if job.recording == "demo":
+            continue
+        title = titles[Path(job.recording).stem]
+        head = (title, job.network)
+        if job.walk is None:
+            alpha = f"{job.weights[0][0]:g}"
+            lines.setdefault((*head, alpha, job.kind), []).append(found["first"])
+        else:
+            alpha, last = f"{job.weights[-1][0]:g}", list(found.values())[-1]
+            lines.setdefault((*head, alpha, f"path of {job.walk}"), []).append(last)
+    for line in sorted(lines):
+        fits = lines[line]
+        scores = [mean_and_error([f[key] for f in fits if key in f]) for key in names]
+        print(f"| {' | '.join([*line, *scores])} |")
+
+
+def main() -> None:
+    """Fit, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--real", type=Path)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    jobs = list(demo_jobs(options.repetitions))
+    jobs = [*(real_jobs(options.real) if options.real else ()), *jobs]
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        futures = [pool.submit(run, job, options.folder) for job in jobs]
+        results = {job: future.result() for job, future in zip(jobs, futures, strict=True)}
+    rows = print_strategies(results, options.repetitions)
+    print_ranks(results, options.repetitions)
+    print_real(results)
+    kept = [{"job": asdict(job), "found": found} for job, found in results.items()]
+    Path("weight_paths.json").write_text(json.dumps({"strategies": rows, "fits": kept}))
+
+
+if __name__ == "__main__":
+    main()
