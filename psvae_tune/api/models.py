@@ -113,6 +113,11 @@ def fit(
 
     from psvae_tune.config.study import resolve_counts
     from psvae_tune.config.trial import DataConfig, TrainingConfig, parse_trial_config
+    from psvae_tune.data.frame_capacity import (
+        measure_sessions,
+        needs_decoder_variance,
+        set_decoder_variance,
+    )
     from psvae_tune.data.label_scaler import LabelScaler
     from psvae_tune.data.session import Session
     from psvae_tune.models.model_file import SavedModel
@@ -135,6 +140,9 @@ def fit(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(device)
+    if needs_decoder_variance(settings):
+        capacity = measure_sessions(sessions, settings)
+        settings = set_decoder_variance(settings, capacity, sessions[0].header.n_labels)
     data = prepare_data(sessions, settings)
     state = start(settings, data, device)
     rows = {}

@@ -25,6 +25,7 @@ from psvae_tune.config.wording import and_list, pluralise
 from psvae_tune.errors import ConfigError
 from psvae_tune.study.estimate import Estimate, count_rounds, estimate_epochs
 from psvae_tune.study.plan import StudyPlan
+from psvae_tune.study.study_capacity import measure_plan
 
 
 @click.command(epilog=epilogs.CHECK)
@@ -43,11 +44,16 @@ def check(
 ) -> None:
     """Check a search-space file, and print the plan of its study.
 
-    The recordings are opened, too; nothing is trained.
+    The recordings are opened, and some of their frames read; nothing is trained.
     """
     plan = load_study(file, data=sessions, settings=parse_set_options(settings))
-    for line in describe_plan(plan):
+    found = measure_plan(plan)
+    for line in describe_plan(found.plan):
         click.echo(line)
+    for line in found.lines:
+        click.echo(f"capacity   {line}")
+    for warning in found.warnings:
+        click.echo(f"warning    {warning}")
     if has_probe:
         for line in _describe_cost(plan):
             click.echo(line)

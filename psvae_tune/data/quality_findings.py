@@ -1,4 +1,7 @@
-"""Judge the measures of a session: each finding has its number and the nearest fix."""
+"""Judge the measures of a session: each finding has its number and the nearest fix.
+
+The file is long because all rules stand side by side.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.quality_measures import Measures
+from psvae_tune.errors import DataError
 
 MAX_MASKED = 0.5
 """Share of masked values above which a label has little to teach."""
@@ -29,6 +33,8 @@ ALIKE = 0.2
 """Correlation, or R², below which two things count as unrelated."""
 MIN_FRAMES = 1000
 """Frames below which models tend to overfit."""
+N_UNSUPERVISED = 2
+"""Unsupervised latents of the published fits of single sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +253,25 @@ def _clip_length(measures: Measures) -> Iterator[Finding]:
         yield Finding("good", "leakage between splits", text)
 
 
+def _capacity(measures: Measures) -> Iterator[Finding]:
+    found = measures.capacity
+    if isinstance(found, DataError):
+        yield Finding("look", "capacity", f"{found.where} {found.problems[0]}", found.hint or "")
+        return
+    n_left = found.count_active(1.0)
+    text = (
+        f"{int((found.frames > 1).sum())} components of the frames have a variance above 1, "
+        f"{n_left} of what {measures.header.n_labels} labels leave"
+    )
+    if n_left >= N_UNSUPERVISED:
+        yield Finding("good", "capacity", text)
+    else:
+        fix = (
+            f"decoder_variance {found.choose_variance(N_UNSUPERVISED):.2g} keeps 2 latents active"
+        )
+        yield Finding("look", "capacity", text, fix)
+
+
 def memory_of(curve: NDArray[np.float64]) -> int:
     """Return the number of frames after which an autocorrelation is below 1/e."""
     below = np.flatnonzero(curve < 1 / np.e)
@@ -284,4 +309,5 @@ _RULES: tuple[Callable[[Measures], Iterator[Finding]], ...] = (
     _lag,
     _clip_length,
     _scale,
+    _capacity,
 )

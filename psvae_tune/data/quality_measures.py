@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
+from psvae_tune.data.frame_capacity import measure_recording
 from psvae_tune.data.memory_limits import check_memory
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.session_header import holds_times, inspect_session
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, count_bytes, open_hdf5, rehearse_texts
 from psvae_tune.errors import DataError
+from psvae_tune.metrics.capacity import Capacity
 
 N_SHOWN = 12
 """Number of frames on a contact sheet."""
@@ -62,6 +64,8 @@ class Measures:
     """(frame,), seconds; None where the file holds none."""
     lag: LagCurve | None
     """None where there are no labels, or fewer than two clips."""
+    capacity: Capacity | DataError
+    """Principal variances of the frames; an error where they have none."""
     sample: Sample
 
     @property
@@ -148,6 +152,7 @@ def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], N
         n_cameras=n_cameras,
         times=_read_times(file, header),
         lag=_measure_lag(scan.features, labels, valid),
+        capacity=_measure_capacity(header),
         sample=Sample(np.stack(scan.sample), tuple(scan.shown.tolist())),
     )
 
@@ -220,6 +225,13 @@ def _read_times(file: h5py.File, header: SessionHeader) -> NDArray[np.float64] |
     times = np.concatenate([file["times"][name][()] for name in header.clip_names])
     times = times.astype(np.float64)
     return times if np.isfinite(times).all() else None
+
+
+def _measure_capacity(header: SessionHeader) -> Capacity | DataError:
+    try:
+        return measure_recording(header)
+    except DataError as error:
+        return error
 
 
 def _measure_lag(

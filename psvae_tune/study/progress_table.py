@@ -104,6 +104,13 @@ class StudyTable:
         if self._reading:
             self._reading.update(self._reading.task_ids[0], completed=n_frames)
 
+    def capacity_measured(self, lines: Sequence[str], warnings: Sequence[str]) -> None:
+        """Say how many latents can be active."""
+        for line in lines:
+            self._print(f"capacity   {line}")
+        for warning in warnings:
+            self._print(f"warning    {warning}")
+
     def stage_started(
         self, stage: Stage, n_trials: int | None, n_done: int, rung: str | None = None
     ) -> None:

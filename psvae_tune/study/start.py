@@ -18,6 +18,7 @@ from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.location import join, open_location
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.study.resume_check import check_unchanged
+from psvae_tune.study.study_capacity import measure_plan
 from psvae_tune.tracking.folders import OutputFolder
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class RunObserver(StudyObserver, Protocol):
 
     def frames_read(self, n_frames: int) -> None:
         """``n_frames`` of all recordings have been read so far."""
+
+    def capacity_measured(self, lines: Sequence[str], warnings: Sequence[str]) -> None:
+        """It is known how many unsupervised latents the frames keep active."""
 
 
 class SilentObserver(RunObserver):
@@ -87,7 +91,7 @@ def start_study(
         nodes, streamed = join(address, plan, output, location)
         report_ready(nodes.describe(plan.study.resources))
         observer.cluster_joined(nodes, plan.study.resources)
-    sessions = _read(plan, streamed, observer)
+    plan, sessions = _read(plan, streamed, observer)
     with (
         explain_interruption(location.folder),
         sigterm_as_sigint(),
@@ -115,7 +119,7 @@ def start_inline(
     The parameters are those of `start_study`. Yields a report after every validation.
     """
     location = open_location(plan, output, name, tracking_uri)
-    sessions = _read(plan, choose_streamed(plan), observer)
+    plan, sessions = _read(plan, choose_streamed(plan), observer)
     from psvae_tune.study.run import run_inline  # takes seconds, like the one above
 
     with explain_interruption(location.folder), location.folder.lock():
@@ -123,9 +127,15 @@ def start_inline(
         yield from run_inline(plan, sessions, location)
 
 
-def _read(plan: StudyPlan, streamed: Sequence[str], observer: RunObserver) -> list[Session]:
+def _read(
+    plan: StudyPlan, streamed: Sequence[str], observer: RunObserver
+) -> tuple[StudyPlan, list[Session]]:
+    """Read the recordings; return them, and the plan with what is taken from their frames."""
     observer.reading_started(sum(header.n_frames for header in plan.headers), streamed)
-    return read_sessions(plan, streamed, observer.frames_read)
+    sessions = read_sessions(plan, streamed, observer.frames_read)
+    found = measure_plan(plan, sessions)
+    observer.capacity_measured(found.lines, found.warnings)
+    return found.plan, sessions
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from psvae_tune.study.check_buildable import check_buildable
 from psvae_tune.study.estimate import estimate_epochs
 from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.plan import StudyPlan
+from psvae_tune.study.study_capacity import measure_plan
 from psvae_tune.training.cost import measure_cost
 
 
@@ -35,6 +36,7 @@ def measure_study(plan: StudyPlan) -> StudyCost:
         If a recording cannot be used, or a model cannot be built for it.
     """
     sessions = read_sessions(plan, choose_streamed(plan))
+    plan = measure_plan(plan, sessions).plan
     check_buildable(plan.study, sessions)
     resources = plan.study.resources
     trial = measure_cost(sessions, plan.study.base, max(1, int(resources.cpus_per_trial)))
