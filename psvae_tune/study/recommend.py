@@ -17,19 +17,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psvae_tune.cluster.nodes import count_cpus
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import pluralise
-from psvae_tune.data.quality_findings import ALIKE, REDUNDANT, memory_of, redundant_pairs
+from psvae_tune.data.quality_findings import (
+    ALIKE,
+    N_UNSUPERVISED,
+    REDUNDANT,
+    memory_of,
+    redundant_pairs,
+)
 from psvae_tune.data.quality_measures import Measures, measure_session
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.files import is_url
+from psvae_tune.metrics.capacity import STRONG, Capacity
 from psvae_tune.study.estimate import estimate_epochs
 from psvae_tune.study.plan import make_plan
 from psvae_tune.study.study_cost import measure_study
 from psvae_tune.training.precision import measure_seconds, pick_dtype
 
 NORMALISED_ALPHAS = (0.01, 0.03, 0.1, 0.3)
-"""Values of α · n_labels / n_pixels; the published fits of one session have 0.09 to 0.15."""
+"""Values of α·σ² · n_labels / n_pixels; the published fits of one session have 0.09 to 0.15."""
+MAX_UNSUPERVISED = 4
+"""Largest number of unsupervised latents; the traversals of more are hard to tell apart."""
 N_UPDATES = 8000
 """Number of updates of the weights that a fit should have."""
 MIN_EPOCHS, MAX_EPOCHS = 100, 500
@@ -112,6 +121,12 @@ class Values:
     """Number of pairs of labels that say the same."""
     n_pixels: int
     """Number of pixels of a frame, all channels together."""
+    components: tuple[float, ...]
+    """Strongest principal variances of what the labels leave of the frames."""
+    n_unsupervised: int
+    decoder_variance: float
+    variances: tuple[float, ...]
+    """Values of the decoder variance that validation frames choose from."""
     alphas: tuple[float, ...]
     n_epochs: int
     val_check_interval: int
@@ -121,6 +136,16 @@ class Values:
     """An architecture for small frames; None for the published one."""
     hours: float | None = None
     """Hours that the number of epochs was cut for; None if it was not cut."""
+
+    @property
+    def strengths(self) -> str:
+        """The components with two digits, as a list."""
+        return ", ".join(f"{value:.2g}" for value in self.components)
+
+    @property
+    def n_active_at_one(self) -> int:
+        """Number of unsupervised latents that could be active at the published variance."""
+        return sum(value > 1 for value in self.components[: self.n_unsupervised])
 
     @property
     def n_updates(self) -> int:
@@ -171,7 +196,9 @@ def recommend_study(
 
 def choose_values(measures: Measures) -> Values:
     """Return the values that suit a recording."""
-    header = measures.header
+    header, capacity = measures.header, measures.capacity
+    if isinstance(capacity, DataError):
+        raise DataError(header.path, capacity.problems, capacity.hint)
     curve = measures.autocorrelation()
     correlation, memory = 0.0, 1
     if curve is not None:
@@ -183,6 +210,8 @@ def choose_values(measures: Measures) -> Values:
     n_epochs = round(N_UPDATES / n_train_clips / 50) * 50
     n_epochs = min(max(n_epochs, MIN_EPOCHS), MAX_EPOCHS)
     n_pixels = math.prod(header.frame_shape)
+    n_unsupervised = count_unsupervised(capacity)
+    variance = _round(capacity.choose_variance(n_unsupervised))
     return Values(
         path=header.path if is_url(header.path) else os.path.abspath(header.path),
         trial_splits=trial_splits,
@@ -191,12 +220,35 @@ def choose_values(measures: Measures) -> Values:
         memory=memory,
         n_redundant=len(redundant_pairs(measures)),
         n_pixels=n_pixels,
-        alphas=tuple(float(f"{a * n_pixels / header.n_labels:.1g}") for a in NORMALISED_ALPHAS),
+        components=tuple(capacity.residual[: n_unsupervised + 1].tolist()),
+        n_unsupervised=n_unsupervised,
+        decoder_variance=variance,
+        variances=tuple(dict.fromkeys((variance, _round(math.sqrt(variance))))),
+        alphas=tuple(
+            _round(alpha * n_pixels / header.n_labels / variance) for alpha in NORMALISED_ALPHAS
+        ),
         n_epochs=n_epochs,
         val_check_interval=max(1, n_epochs // 100),
         n_train_clips=n_train_clips,
         network=SMALL_NETWORK if max(header.height, header.width) <= SMALL else None,
     )
+
+
+def count_unsupervised(capacity: Capacity) -> int:
+    """Return how many unsupervised latents suit a recording.
+
+    They are as many as components that keep nine tenths of their variance at the published σ² of
+    1, but 2 at least, as in published fits, unless the second is no stronger than noise.
+    """
+    strong = capacity.count_active(STRONG)
+    n_latents = min(max(strong, N_UNSUPERVISED), MAX_UNSUPERVISED)
+    while n_latents > 1 and not capacity.stands_out(n_latents):
+        n_latents -= 1
+    return n_latents
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.1g}")
 
 
 def render(

@@ -1,15 +1,18 @@
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from psvae_tune.cli.commands import main
 from psvae_tune.data.demo import write_demo
+from psvae_tune.data.frame_capacity import measure_recording
 from psvae_tune.data.session_file import read_session, write_session
 from psvae_tune.data.session_header import read_header
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.study.recommend import Cost, recommend_study
+from psvae_tune.metrics.capacity import Capacity
+from psvae_tune.study.recommend import Cost, count_unsupervised, recommend_study
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +32,73 @@ def test_what_is_recommended_passes_check_as_it_is(text, tmp_path):
     file.write_text(text)
     result = CliRunner().invoke(main, ["check", str(file)])
     assert result.exit_code == 0, result.output
-    assert "ps-vae: up to 11 trials" in result.output
+    assert "ps-vae: up to 13 trials" in result.output
 
 
 def test_alphas_follow_the_size_of_frames_and_the_number_of_labels(text, demo):
     header = read_header(demo, needs_labels=True)
-    alphas = yaml.safe_load(text)["search"]["stages"][0]["space"]["ps_vae.alpha"]["grid_search"]
-    normalised = [alpha * header.n_labels / (32 * 32) for alpha in alphas]
+    study = yaml.safe_load(text)
+    variance = study["model"]["decoder_variance"]
+    alphas = study["search"]["stages"][1]["space"]["ps_vae.alpha"]["grid_search"]
+    normalised = [alpha * variance * header.n_labels / (32 * 32) for alpha in alphas]
     assert min(normalised) < 0.09
     assert max(normalised) > 0.15
     assert any(0.07 < value < 0.16 for value in normalised)
 
 
 def test_every_choice_has_its_reason_and_the_cost_is_told(text):
-    assert "# Cost: up to 9 fits" in text
+    assert "# Cost: up to 10 fits" in text
     for name in ("n_ae_latents", "ps_vae.alpha: {", "max_n_epochs", "gpus_per_trial"):
         lines = text.splitlines()
         row = next(i for i, line in enumerate(lines) if line.strip().startswith(name))
         assert lines[row - 1].strip().startswith("#"), name
+
+
+def test_the_variance_lets_the_wanted_components_live(text, demo, tmp_path):
+    header = read_header(demo, needs_labels=True)
+    study = yaml.safe_load(text)
+    found = measure_recording(header)
+    n_latents = int(study["model"]["n_ae_latents"].partition("+")[2])
+    variance = study["model"]["decoder_variance"]
+    assert found.residual[n_latents - 1] == pytest.approx(10 * variance, rel=0.5)
+    variances = study["search"]["stages"][0]["space"]["decoder_variance"]["grid_search"]
+    assert variances[0] == variance < variances[1] < 1
+    # The same scene at a tenth of the contrast has a hundredth of the variance.
+    session = read_session(demo, needs_labels=True)
+    pale = tmp_path / "pale.h5"
+    frames = np.rint(100 + session.frames / 10.0).astype(np.uint8)
+    write_session(
+        pale,
+        frames,
+        header.clip_lengths,
+        label_names=header.label_names,
+        labels=session.labels,
+        label_masks=session.label_masks,
+    )
+    paler = yaml.safe_load(recommend_study(str(pale)))
+    assert paler["model"]["decoder_variance"] < variance / 10
+    assert paler["model"]["ps_vae.alpha"] > 10 * study["model"]["ps_vae.alpha"]
+
+
+def capacity(residual, n_pixels=1000, noise=0.0):
+    residual = np.array(residual, float)
+    total = residual.sum() + noise * n_pixels
+    return Capacity(residual, residual, total, total, n_pixels)
+
+
+@pytest.mark.parametrize(
+    ("residual", "noise", "n_latents"),
+    [
+        ([50, 3, 1], 0, 2),
+        ([50, 30, 11, 3, 1], 0, 3),
+        ([50, 40, 30, 20, 11, 10.5], 0, 4),
+        ([0.9, 0.8], 0.004, 2),
+        ([5, 0.03], 0.004, 1),
+        ([0.01, 0.01], 0.004, 1),
+    ],
+)
+def test_latents_are_as_many_as_strong_components_and_none_codes_noise(residual, noise, n_latents):
+    assert count_unsupervised(capacity(residual, noise=noise)) == n_latents
 
 
 def test_short_recordings_get_more_epochs_than_long_ones(text, tmp_path):
@@ -75,7 +127,7 @@ def test_hours_are_those_of_this_machine(text, demo, tmp_path, hours):
         assert epochs[0] == epochs[1]
     else:
         assert result.exit_code == 2
-        assert "hours are too few for 9 fits of 100 epochs" in result.output
+        assert "hours are too few for 10 fits of 100 epochs" in result.output
         assert not file.exists()
 
 
