@@ -1,6 +1,10 @@
 """Measure how many latents the training frames of recordings keep active."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from psvae_tune.config.model import VariationalConfig
 from psvae_tune.config.trial import TrialConfig
@@ -26,13 +30,13 @@ def measure_sessions(sessions: Sequence[Session], config: TrialConfig) -> Capaci
         If the frames have no capacity, or cannot be read; see `measure_capacity`.
     """
     clips = list(_list_training_clips([session.header for session in sessions], config))
-    return _measure(sample_sessions(sessions, clips), config)
+    return _measure_for(config, sample_sessions(sessions, clips))
 
 
 def measure_files(headers: Sequence[SessionHeader], config: TrialConfig) -> Capacity:
     """Measure the training frames of recordings in their files; see `measure_sessions`."""
     clips = list(_list_training_clips(headers, config))
-    return _measure(sample_files(headers, clips), config)
+    return _measure_for(config, sample_files(headers, clips))
 
 
 def measure_recording(header: SessionHeader) -> Capacity:
@@ -44,9 +48,7 @@ def measure_recording(header: SessionHeader) -> Capacity:
         As by `measure_sessions`.
     """
     sample = sample_files([header], [range(header.n_clips)])
-    return measure_capacity(
-        sample.frames, sample.clips, sample.labels, sample.frame_mask, sample.label_mask
-    )
+    return _measure(sample, sees_labels=True, has_background=False)
 
 
 def set_decoder_variance(config: TrialConfig, capacity: Capacity, n_labels: int) -> TrialConfig:
@@ -74,16 +76,37 @@ def needs_decoder_variance(config: TrialConfig) -> bool:
     return isinstance(model, VariationalConfig) and model.decoder_variance == "auto"
 
 
-def _measure(sample: FrameSample, config: TrialConfig) -> Capacity:
+def _measure_for(config: TrialConfig, sample: FrameSample) -> Capacity:
     model = config.model
+    has_background = model.count_background() > 0
+    return _measure(sample, sees_labels=model.needs_labels, has_background=has_background)
+
+
+def _measure(sample: FrameSample, *, sees_labels: bool, has_background: bool) -> Capacity:
+    labels = None
+    if sees_labels and sample.labels is not None and sample.label_mask is not None:
+        labels = np.zeros(sample.labels.shape)
+        for session in np.unique(sample.session_index):
+            rows = sample.session_index == session
+            labels[rows] = _standardise(sample.labels[rows], sample.label_mask[rows])
     return measure_capacity(
         sample.frames,
         sample.clips,
-        sample.labels if model.needs_labels else None,
+        labels,
         sample.frame_mask,
         sample.label_mask,
-        sample.session_index if model.count_background() else None,
+        sample.session_index if has_background else None,
     )
+
+
+def _standardise(labels: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return labels with mean 0 and variance 1 where they are valid, 0 where not or constant."""
+    counts = np.maximum(mask.sum(axis=0), 1)
+    values = np.where(mask, labels, 0).astype(np.float64)
+    centred = np.where(mask, values - values.sum(axis=0) / counts, 0)
+    spread = np.sqrt((centred**2).sum(axis=0) / counts)
+    varies = spread > 1e-10 * np.abs(values).max(axis=0, initial=0)
+    return np.where(varies, centred / np.where(varies, spread, 1), 0)
 
 
 def _list_training_clips(

@@ -16,7 +16,7 @@ from psvae_tune.errors import DataError
 
 MAX_FRAMES = 1000
 """Number of frames of all recordings together."""
-MAX_PIXELS = 2**26
+MAX_PIXELS = 2**25
 """Number of pixels of these frames."""
 MAX_CLIPS = 100
 """Number of clips of all recordings together that are read."""
@@ -33,8 +33,8 @@ class FrameSample:
     """(frame, channel, height, width); uint8, or floats in [0, 1]."""
     clips: NDArray[np.intp]
     """(frame,), the clip of each; no two recordings share a number."""
-    labels: NDArray[np.float64] | None
-    """(frame, label), standardised within each recording; 0 where masked."""
+    labels: NDArray[np.floating] | None
+    """(frame, label), as the recordings hold them; masked ones mean nothing."""
     label_mask: NDArray[np.bool_] | None
     """(frame, label)."""
     frame_mask: NDArray[np.bool_] | None
@@ -106,7 +106,6 @@ def _sample(
     labels, mask = arrays.get("labels"), arrays.get("labels_masks")
     if labels is not None:
         mask = np.isfinite(labels) if mask is None else (mask > 0) & np.isfinite(labels)
-        labels = _standardise(labels, mask)
     hidden = arrays.get("masks")
     return FrameSample(
         arrays["images"],
@@ -121,16 +120,6 @@ def _sample(
 def _space_evenly(n: int, n_chosen: int) -> NDArray[np.intp]:
     """Return at most so many of the numbers below ``n``, at equal distances."""
     return np.unique(np.linspace(0, n - 1, min(n, n_chosen)).astype(np.intp))
-
-
-def _standardise(labels: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return labels with mean 0 and variance 1 where they are valid, 0 where not or constant."""
-    counts = np.maximum(mask.sum(axis=0), 1)
-    values = np.where(mask, labels, 0).astype(np.float64)
-    centred = np.where(mask, values - values.sum(axis=0) / counts, 0)
-    spread = np.sqrt((centred**2).sum(axis=0) / counts)
-    varies = spread > 1e-10 * np.abs(values).max(axis=0, initial=0)
-    return np.where(varies, centred / np.where(varies, spread, 1), 0)
 
 
 def _take_clip(session: Session, number: int) -> dict[str, NDArray[Any]]:

@@ -20,15 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from psvae_tune.errors import DataError
 from psvae_tune.metrics.arrays import Array, Floats, Mask, valid_entries
+from psvae_tune.metrics.ridge import predict_by_kernel
 
 MAX_COMPONENTS = 100
 """Number of components beyond which the rest counts as noise, of which labels explain nothing."""
 STRONG = 10.0
 """λ / σ² of a component of which nine tenths survive."""
-MAX_FOLDS = 5
-"""Number of parts, of whole clips, that are left out in turn."""
-PENALTIES = np.logspace(-4, 3, 8)
-"""Ridge penalties to choose from, as multiples of the mean eigenvalue of the kernel."""
 _FARTHEST = 4.0  # standard deviations of a label; what is farther away is a slip of a tracker
 
 
@@ -136,7 +133,9 @@ def _measure(
     n_pixels = pixels.shape[1]
     if labels is None or not labels.shape[1]:
         return Capacity(variances, variances, total, total, n_pixels)
-    residual = scores - _predict_held_out(_label_features(labels, label_mask), scores, clips)
+    if len(np.unique(clips)) == 1:
+        raise DataError("frames", "need two clips or more, of which one is left out, got 1")
+    residual = scores - predict_by_kernel(_label_kernel(labels, label_mask), scores, clips)
     values = np.linalg.eigvalsh(residual.T @ residual)[::-1] * scale
     explained = float((scores**2).sum() - (residual**2).sum()) * scale
     return Capacity(variances, np.maximum(values, 0), total, total - explained, n_pixels)
@@ -175,64 +174,14 @@ def _principal_scores(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(pixels @ axes[:, kept])
 
 
-def _label_features(labels: Floats, label_mask: Mask | None) -> NDArray[np.float64]:
-    """Return the labels, 0 where masked, and columns that say where."""
+def _label_kernel(labels: Floats, label_mask: Mask | None) -> NDArray[np.float64]:
+    """Return a Gaussian kernel of the labels and of where they are masked, (frame, frame).
+
+    It is as wide as two frames are apart whose labels all differ by one standard deviation.
+    """
     valid = valid_entries(labels, label_mask)
     z = np.clip(np.where(valid, labels, 0).astype(np.float64), -_FARTHEST, _FARTHEST)
-    return np.concatenate([z, ~valid[:, (~valid).any(axis=0)]], axis=1)
-
-
-def _predict_held_out(
-    features: NDArray[np.float64], targets: NDArray[np.float64], clips: NDArray[np.integer]
-) -> NDArray[np.float64]:
-    """Predict the frames of each clip from those of others.
-
-    The kernel is Gaussian and as wide as two frames are apart whose labels all differ by one
-    standard deviation. The penalty is the one that predicts each target best.
-    """
-    folds = np.unique(clips, return_inverse=True)[1] % MAX_FOLDS
-    if folds.max() == 0:
-        raise DataError("frames", "need two clips or more, of which one is left out, got 1")
-    squares = (features**2).sum(axis=1)
-    distances = squares[:, None] + squares - 2 * features @ features.T
-    kernel = np.exp(-np.maximum(distances, 0) / (2 * features.shape[1]))
-    predicted = np.zeros((len(PENALTIES), *targets.shape))
-    for fold in range(folds.max() + 1):
-        left_out = folds == fold
-        predicted[:, left_out] = _predict_by_penalty(
-            kernel[np.ix_(~left_out, ~left_out)],
-            kernel[np.ix_(left_out, ~left_out)],
-            targets[~left_out],
-        )
-    best = ((predicted - targets) ** 2).sum(axis=1).argmin(axis=0)
-    return np.asarray(np.take_along_axis(predicted, best[None, None], axis=0)[0])
-
-
-def _predict_by_penalty(
-    kernel: NDArray[np.float64], kernel_new: NDArray[np.float64], targets: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the prediction of kernel ridge regression for each penalty.
-
-    Parameters
-    ----------
-    kernel
-        (frame, frame) of those that are fitted.
-    kernel_new
-        (new frame, frame).
-    targets
-        (frame, target). Their mean is not shrunk, because the kernel is centred.
-
-    Returns
-    -------
-    NDArray
-        (penalty, new frame, target)
-    """
-    column, mean = kernel.mean(axis=0), targets.mean(axis=0)
-    centred = kernel - column - column[:, None] + column.mean()
-    new = kernel_new - kernel_new.mean(axis=1, keepdims=True) - column + column.mean()
-    values, axes = np.linalg.eigh(centred)
-    along, weights = new @ axes, axes.T @ (targets - mean)
-    unit = max(values.mean(), 1e-12)
-    return np.stack(
-        [(along / (np.maximum(values, 0) + p * unit)) @ weights + mean for p in PENALTIES]
-    )
+    columns = np.concatenate([z, ~valid[:, (~valid).any(axis=0)]], axis=1)
+    squares = (columns**2).sum(axis=1)
+    distances = squares[:, None] + squares - 2 * columns @ columns.T
+    return np.asarray(np.exp(-np.maximum(distances, 0) / (2 * columns.shape[1])))

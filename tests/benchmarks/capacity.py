@@ -6,9 +6,9 @@
 Prints a Markdown table with a row a recording of the shared data: the strongest principal
 variances of the frames and of what the labels leave of them, and the unsupervised latents that are
 predicted to be active at variance 1 and at the recommended one. With ``--fit``, the recommended
-settings are fitted at each of these variances and of ``--variances``, on a GPU if there is one, and
-the active latents of the validation frames stand beside those predicted. Writes every number to a
-JSON file after each fit; a fit that stands there already is not repeated.
+settings are fitted at each of these variances and of ``--variances``, on a GPU if there is one,
+and the active latents of the validation frames stand beside those predicted. Writes every number
+to a JSON file after each fit; a fit that stands there already is not repeated.
 """
 
 import argparse
