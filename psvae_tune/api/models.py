@@ -111,8 +111,10 @@ def fit(
     import torch
     from pandas import DataFrame
 
+    from psvae_tune.config.hidden_labels import HIDDEN, find_labels
     from psvae_tune.config.study import resolve_counts
-    from psvae_tune.config.trial import DataConfig, TrainingConfig, parse_trial_config
+    from psvae_tune.config.training import DataConfig, TrainingConfig
+    from psvae_tune.config.trial import parse_trial_config
     from psvae_tune.data.frame_capacity import (
         measure_sessions,
         needs_decoder_variance,
@@ -135,6 +137,8 @@ def fit(
     for key, value in config.items():
         in_training, in_data = key in TrainingConfig.model_fields, key in DataConfig.model_fields
         raw["training" if in_training else "data" if in_data else "model"][key] = value
+    names = sessions[0].header.label_names
+    raw["data"][HIDDEN] = find_labels(raw["data"].get(HIDDEN, []), names, HIDDEN)
     raw["data"]["sessions"] = [session.header.path for session in sessions]
     settings = parse_trial_config(resolve_counts(raw, sessions[0].header.n_labels), "config")
     if device == "auto":

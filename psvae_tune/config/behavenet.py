@@ -16,7 +16,8 @@ from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.session_list import FIELDS, FILE_NAME, read_sessions_csv
 from psvae_tune.config.settings import setting_names
 from psvae_tune.config.study import parse_study
-from psvae_tune.config.trial import TrainingConfig, TrialConfig
+from psvae_tune.config.training import TrainingConfig
+from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import ConfigError
 
 # Matches a string, which may hold a text like a comment, or a comment.

@@ -4,13 +4,11 @@ The weighted loss is absent on purpose: it contains the weights that are searche
 could win by its weights alone.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from psvae_tune.config.model import Capability, ModelConfig
-from psvae_tune.config.wording import and_list, pluralise
-from psvae_tune.errors import ConfigError, nearest
+from psvae_tune.config.model import Capability
+from psvae_tune.errors import ConfigError
 
 Goal = Literal["min", "max"]
 
@@ -64,6 +62,18 @@ METRICS: dict[str, Metric] = {
     "session_accuracy_b": _end(
         "max", "session classified from the background latents, at least chance", "background"
     ),
+    "hidden_correlation": _end(
+        "max",
+        "correlation of a hidden label with the unsupervised latent that has the largest on "
+        "training frames, mean over labels",
+        "hidden_labels",
+    ),
+    "hidden_r2": _end("max", "ridge R2 of the hidden labels, mean over labels", "hidden_labels"),
+    "hidden_gain": _end(
+        "max",
+        "R2 of the hidden labels that the unsupervised latents add to the labels that are seen",
+        "hidden_labels",
+    ),
     "mig": _end("max", "mutual information gap of the labels", "recorded_labels"),
     "sap": _end("max", "separated attribute predictability", "recorded_labels"),
     "dci_disentanglement": _end("max", "each latent matters to one label", "recorded_labels"),
@@ -100,6 +110,8 @@ NOT_ABOVE_ONE = frozenset(
         "leak_r2",
         "session_accuracy_u",
         "session_accuracy_b",
+        "hidden_correlation",
+        "hidden_r2",
         "mig",
         "sap",
         "dci_disentanglement",
@@ -122,7 +134,13 @@ LEAST_ACTIVE = {
     "traversal_concentration": 1,
 }
 """Smallest number of active unsupervised latents with which a fit has a metric."""
-LEAST_UNSUPERVISED = LEAST_ACTIVE | {"leak_r2": 1, "session_accuracy_u": 1}
+LEAST_UNSUPERVISED = LEAST_ACTIVE | {
+    "leak_r2": 1,
+    "session_accuracy_u": 1,
+    "hidden_correlation": 1,
+    "hidden_r2": 1,
+    "hidden_gain": 1,
+}
 """Smallest number of unsupervised latents with which a metric exists; 0 for all others.
 
 A fit of which none is active leaks nothing: its ``leak_r2`` is 0, and its ``session_accuracy_u``
@@ -142,6 +160,7 @@ LEAST_LATENTS = {
 CAPABILITIES: dict[Capability, str] = {
     "background": "background latents",
     "decomposition": "decomposed KL",
+    "hidden_labels": "hidden labels",
     "kl": "undivided KL",
     "labels_hat": "predicted labels",
     "posterior": "posterior",
@@ -150,7 +169,9 @@ CAPABILITIES: dict[Capability, str] = {
     "sessions": "several sessions",
 }
 """Name of each capability in an error."""
-OFFERED_BY_DATA: frozenset[Capability] = frozenset({"recorded_labels", "sessions"})
+OFFERED_BY_DATA: frozenset[Capability] = frozenset(
+    {"hidden_labels", "recorded_labels", "sessions"}
+)
 """Capabilities of recordings; all others are capabilities of a model."""
 
 STAGE_METRICS: dict[str, Metric] = {
@@ -190,93 +211,3 @@ def goal_of(key: str) -> Goal:
 def sign(goal: Goal) -> int:
     """Return the factor that turns a goal into minimisation: 1 for ``min``, -1 for ``max``."""
     return 1 if goal == "min" else -1
-
-
-def metric_problem(key: str, model: ModelConfig, *, of_stage: bool = False) -> str | None:
-    """Return why nothing may be chosen by a metric; None if it may.
-
-    A choice reads the validation split alone. A test split that chose would be no test any more,
-    and a trial that has ended has no metrics of the training split.
-
-    Parameters
-    ----------
-    key
-        Metric with its split, for example ``val/frame_mse``.
-    model
-        Model of the trials; its capabilities decide which metrics there are.
-    of_stage
-        Whether `STAGE_METRICS` are allowed, too.
-    """
-    metric = find_metric(key)
-    if metric is None or (key in STAGE_METRICS and not of_stage):
-        return _unknown_metric(key, of_stage)
-    if missing := metric.requires - model.capabilities - OFFERED_BY_DATA:
-        return f"`{model.model_class}` has no {_name(missing)}, got {key!r}"
-    split, _, name = key.partition("/")
-    if key not in STAGE_METRICS and split != "val":
-        return f"only validation metrics may choose, got {key!r}; use `val/{name}`"
-    return None
-
-
-def _unknown_metric(key: str, of_stage: bool) -> str:
-    if key.partition("/")[2] == "loss":
-        return f"the weighted loss cannot be compared, it contains its own weights, got {key!r}"
-    near = nearest(key, STAGE_METRICS) if of_stage and "/" not in key else None
-    near = near or nearest(key, (f"val/{metric}" for metric in METRICS))
-    return f"not a known metric, got {key!r}" + (f"; did you mean `{near}`?" if near else "")
-
-
-def recording_problem(
-    key: str, model: ModelConfig, n_sessions: int, n_labels: int, n_unsupervised: int
-) -> str | None:
-    """Return why recordings cannot give a metric of a model; None if they can.
-
-    Parameters
-    ----------
-    key
-        Metric in which `metric_problem` finds no problem.
-    model
-        Model of the trials.
-    n_sessions, n_labels
-        Number of sessions of the study, and of labels in each of them.
-    n_unsupervised
-        Largest number of unsupervised latents that a trial may have.
-    """
-    name = key.removeprefix("val/")
-    if n_unsupervised < (needed := LEAST_UNSUPERVISED.get(name, 0)):
-        return (
-            f"needs {pluralise(needed, 'unsupervised latent')}, got {key!r} with "
-            f"{n_unsupervised}; a larger n_ae_latents has more"
-        )
-    n_latents = n_unsupervised + model.count_supervised(n_labels)
-    if n_latents < (needed := LEAST_LATENTS.get(name, 0)):
-        return f"needs {pluralise(needed, 'latent')}, got {key!r} with {n_latents}"
-    if 0 < n_labels < (needed := LEAST_LABELS.get(name, 0)):
-        return f"needs {pluralise(needed, 'label')}, got {key!r} with {n_labels}"
-    metric = find_metric(key)
-    offered: set[Capability] = set(model.capabilities)
-    if n_sessions > 1:
-        offered.add("sessions")
-    if n_labels:
-        offered.add("recorded_labels")
-    missing = metric.requires - offered if metric else frozenset()
-    if not missing:
-        return None
-    return (
-        f"needs {_name(missing)}, got {key!r} with "
-        f"{pluralise(n_sessions, 'session')}, {pluralise(n_labels, 'label')}"
-    )
-
-
-def _name(capabilities: Iterable[Capability]) -> str:
-    return and_list(CAPABILITIES[capability] for capability in sorted(capabilities))
-
-
-def end_problem(key: str) -> str | None:
-    """Return why a metric cannot be compared while trials run; None if it can."""
-    if key in STAGE_METRICS:
-        return f"known only when all trials of a stage have ended, got {key!r}"
-    metric = find_metric(key)
-    if metric and metric.is_at_end:
-        return f"known only when a trial has ended, got {key!r}"
-    return None

@@ -24,6 +24,7 @@ TermsOfWeights = dict[str, tuple[str, ...]]
 Capability = Literal[
     "background",
     "decomposition",
+    "hidden_labels",
     "kl",
     "labels_hat",
     "posterior",

@@ -3,12 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from psvae_tune.config.metric_catalog import (
-    NOT_ABOVE_ONE,
-    NOT_NEGATIVE,
-    is_metric,
-    metric_problem,
-)
+from psvae_tune.config.metric_catalog import NOT_ABOVE_ONE, NOT_NEGATIVE, is_metric
+from psvae_tune.config.metric_check import metric_problem
 from psvae_tune.config.model import ModelConfig
 from psvae_tune.config.selection_rule import SEED_PARAMETER, Bound, SelectionRule
 from psvae_tune.config.wording import and_list, quote

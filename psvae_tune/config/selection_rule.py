@@ -17,11 +17,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
+from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.metric_catalog import Goal, is_metric
 from psvae_tune.config.settings import Settings, parse_settings
 
 SEED_PARAMETER = "rng_seed_model"
 """Hyperparameter whose values are fits of the same settings."""
+REPEATED = (SEED_PARAMETER, HIDDEN)
+"""Hyperparameters whose values repeat one setting: a choice compares means over them."""
 
 _BOUND = re.compile(r"(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 

@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 from psvae_tune.config.domain import Domain
-from psvae_tune.config.metric_catalog import STAGE_METRICS, end_problem, metric_problem
+from psvae_tune.config.metric_catalog import STAGE_METRICS
+from psvae_tune.config.metric_check import end_problem, metric_problem
 from psvae_tune.config.rule_check import check_rule
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage

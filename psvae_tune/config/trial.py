@@ -6,72 +6,18 @@ Values from a YAML file or a sampler become a `TrialConfig` at once; nothing use
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import SerializeAsAny
 
 from psvae_tune.config.continuation import Continuation
-from psvae_tune.config.metric_catalog import end_problem, metric_problem
-from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig, Positive, Seed
+from psvae_tune.config.hidden_labels import HIDDEN
+from psvae_tune.config.metric_check import end_problem, metric_problem
+from psvae_tune.config.model import MODEL_CONFIGS, ModelConfig
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
+from psvae_tune.config.training import DataConfig, TrainingConfig
 from psvae_tune.config.warm_up import WarmUp
 from psvae_tune.errors import ConfigError, nearest
-
-Precision = Literal["auto", "float32", "bfloat16"]
-LabelScaling = Literal["zscore", "center", "none"]
-
-
-class TrainingConfig(Settings):
-    """Settings of the optimisation of a model."""
-
-    learning_rate: Positive = 1e-4
-    """Learning rate of Adam."""
-    max_n_epochs: Annotated[int, Field(ge=1)] = 200
-    """Largest number of epochs of a trial."""
-    min_n_epochs: Annotated[int, Field(ge=0)] = 0
-    """Number of epochs before which ``enable_early_stop`` does not end a trial."""
-    enable_early_stop: bool = False
-    """Whether a trial ends when its best-epoch metric no longer improves."""
-    early_stop_history: Annotated[int, Field(ge=1)] = 10
-    """Number of validations without improvement after which ``enable_early_stop`` ends a trial."""
-    val_check_interval: Annotated[int, Field(ge=1)] = 1
-    """Number of epochs from one validation to the next."""
-    precision: Precision = "auto"
-    """Number format of the convolutions in training.
-
-    ``auto`` measures a product of matrices and a convolution in both formats, and takes bfloat16
-    where it is quicker. Losses, latents, validation and the kept model are always float32.
-    """
-    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Number of frames whose activations are in memory at a time; None for the whole batch.
-
-    The loss is still that of the whole batch. A step takes about a third longer.
-    """
-    cuda_graph: Literal["auto", "off"] = "auto"
-    """Whether a GPU replays steps from CUDA graphs, which changes no number; ``auto`` does where
-    it can."""
-    rng_seed_train: Seed = 0
-    """Seed of the order of the clips, and of the latents that are sampled in training."""
-    train_frac: Positive = 1.0
-    """Fraction of the training clips that is used; a value above 1 is a number of clips."""
-    best_epoch_metric: str = "val/frame_mse"
-    """Metric by which the best epoch of a trial is chosen among those after the annealing."""
-    checkpoint_every: Annotated[int, Field(ge=1)] = 10
-    """Number of epochs from one checkpoint to the next; a crash repeats at most as many."""
-
-
-class DataConfig(Settings):
-    """Recordings of a study, and the use of their clips and labels."""
-
-    sessions: Annotated[tuple[str, ...], Field(min_length=1)] = ("demo",)
-    """Paths or URLs of HDF5 files, or ``demo``."""
-    trial_splits: Annotated[str, Field(pattern=r"^\d+;\d+;\d+;\d+$")] = "8;1;1;0"
-    """Numbers of clips in a block, ``train;val;test;gap``; gaps lie between different splits."""
-    rng_seed_data: Seed = 0
-    """Seed of the assignment of clips to splits, and of the choice of ``train_frac``."""
-    label_scaling: LabelScaling = "zscore"
-    """Scaling of the labels, by statistics of the valid entries of the training clips."""
-
 
 NOT_IN_TRIAL_ID = frozenset({"checkpoint_every", "cuda_graph"})
 """Settings that cannot change the numbers of a trial; all others are part of its identity.
@@ -124,6 +70,10 @@ class TrialConfig(Settings):
             if n_epochs and weight != old[name] and weight * old[name]
         )
 
+    def count_unsupervised(self, n_labels: int) -> int:
+        """Return the number of unsupervised latents, for recordings of so many labels."""
+        return self.model.count_unsupervised(n_labels - len(self.data.hidden_labels))
+
     @property
     def n_anneal_epochs(self) -> int:
         """Number of epochs until all weights have their values; 0 if they have them at once."""
@@ -135,11 +85,13 @@ class TrialConfig(Settings):
     def hyperparameters(self) -> list[str]:
         """Published names of the settings of this model that a stage may vary."""
         names = [*setting_names(type(self.model)), *setting_names(TrainingConfig)]
-        return [name for name in names if name != "model_class"]
+        return [name for name in names if name != "model_class"] + [HIDDEN]
 
     @staticmethod
-    def section_of(name: str) -> Literal["model", "training"]:
+    def section_of(name: str) -> Literal["model", "training", "data"]:
         """Return the section of a search-space file that holds a hyperparameter."""
+        if name == HIDDEN:
+            return "data"
         return "training" if name in TrainingConfig.model_fields else "model"
 
     def setting_of(self, name: str, value: Any) -> Any:
@@ -166,6 +118,8 @@ class TrialConfig(Settings):
         off = {
             name for item in self.model.warm_ups if item.start is None for name in item.settings
         }
+        if not self.data.hidden_labels:
+            off.add(HIDDEN)
         # The published variance is what all models had before it could be another.
         if self.params.get("decoder_variance") == 1:
             off.add("decoder_variance")

@@ -14,14 +14,19 @@ def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
     rung
         Share of the epochs that a shorter trial trains, for example ``1/3``; None for all.
     """
-    short = {"rng_seed_model": "seed", "n_ae_latents": "latents"}
+    short = {"rng_seed_model": "seed", "n_ae_latents": "latents", "hidden_labels": "hidden"}
     name = " ".join(
         f"{short.get(name, name.rpartition('.')[2])}={value:g}"
         if isinstance(value, float)
-        else f"{short.get(name, name.rpartition('.')[2])}={value}"
+        else f"{short.get(name, name.rpartition('.')[2])}={_to_word(value)}"
         for name, value in params.items()
     )
     return f"{name} at {rung} of the epochs" if rung else name
+
+
+def _to_word(value: Any) -> Any:
+    """Return a list of names as one word, ``none`` if it is empty; anything else as it is."""
+    return ",".join(map(str, value)) or "none" if isinstance(value, list | tuple) else value
 
 
 def pluralise(number: float, what: str) -> str:

@@ -1,6 +1,7 @@
 """Measure how many latents the training frames of recordings keep active."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,14 @@ def measure_sessions(sessions: Sequence[Session], config: TrialConfig) -> Capaci
         If the frames have no capacity, or cannot be read; see `measure_capacity`.
     """
     clips = list(_list_training_clips([session.header for session in sessions], config))
-    return _measure_for(config, sample_sessions(sessions, clips))
+    names = sessions[0].header.label_names
+    return _measure_for(config, sample_sessions(sessions, clips), names)
 
 
 def measure_files(headers: Sequence[SessionHeader], config: TrialConfig) -> Capacity:
     """Measure the training frames of recordings in their files; see `measure_sessions`."""
     clips = list(_list_training_clips(headers, config))
-    return _measure_for(config, sample_files(headers, clips))
+    return _measure_for(config, sample_files(headers, clips), headers[0].label_names)
 
 
 def measure_recording(header: SessionHeader) -> Capacity:
@@ -65,7 +67,7 @@ def set_decoder_variance(config: TrialConfig, capacity: Capacity, n_labels: int)
     """
     if not needs_decoder_variance(config):
         return config
-    variance = capacity.choose_variance(config.model.count_unsupervised(n_labels))
+    variance = capacity.choose_variance(config.count_unsupervised(n_labels))
     # As many digits as machines agree on, because it is part of a trial's identity.
     return config.with_params({"decoder_variance": float(f"{variance:.2g}")})
 
@@ -76,8 +78,13 @@ def needs_decoder_variance(config: TrialConfig) -> bool:
     return isinstance(model, VariationalConfig) and model.decoder_variance == "auto"
 
 
-def _measure_for(config: TrialConfig, sample: FrameSample) -> Capacity:
+def _measure_for(config: TrialConfig, sample: FrameSample, label_names: Sequence[str]) -> Capacity:
     model = config.model
+    if sample.labels is not None and sample.label_mask is not None:
+        is_seen = ~np.isin(label_names, config.data.hidden_labels)
+        sample = replace(
+            sample, labels=sample.labels[:, is_seen], label_mask=sample.label_mask[:, is_seen]
+        )
     has_background = model.count_background() > 0
     return _measure(sample, sees_labels=model.needs_labels, has_background=has_background)
 

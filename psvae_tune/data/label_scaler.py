@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.config.trial import LabelScaling
+from psvae_tune.config.training import LabelScaling
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import setting_names
-from psvae_tune.config.trial import DataConfig, TrainingConfig, TrialConfig, parse_trial_config
+from psvae_tune.config.training import DataConfig, TrainingConfig
+from psvae_tune.config.trial import TrialConfig, parse_trial_config
 from psvae_tune.config.wording import name_trial
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import Session

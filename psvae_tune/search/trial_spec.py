@@ -141,7 +141,7 @@ class StageContext:
 
     def count_unsupervised(self, params: Mapping[str, Any]) -> int:
         """Return the number of unsupervised latents of a trial with some hyperparameters."""
-        return self.base.with_params(params).model.count_unsupervised(self.n_labels)
+        return self.base.with_params(params).count_unsupervised(self.n_labels)
 
     def results(
         self, specs: Sequence[TrialSpec], ends: Mapping[str, TrialEnd]

@@ -1,11 +1,13 @@
 """The plan of a study: its settings and the headers of its recordings, checked together."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psvae_tune.config.metric_catalog import recording_problem
-from psvae_tune.config.stage_settings import possible_settings
+from psvae_tune.config.hidden_labels import HIDDEN, resolve_hidden_labels
+from psvae_tune.config.metric_check import recording_problem
+from psvae_tune.config.stage_settings import PossibleSettings, possible_settings
 from psvae_tune.config.study import Study, parse_study, resolve_counts
 from psvae_tune.config.wording import pluralise
 from psvae_tune.data.demo import session_path
@@ -58,7 +60,8 @@ def make_plan(raw: Mapping[str, Any], where: str) -> StudyPlan:
         If a recording cannot be used, or the recordings do not go together.
     """
     headers = _read_headers(raw, where)
-    contents = resolve_counts(raw, headers[0].n_labels)
+    named = resolve_hidden_labels(raw, headers[0].label_names)
+    contents = resolve_counts(named, headers[0].n_labels)
     study = parse_study(contents, where, headers[0].n_labels)
     if problems := list(dict.fromkeys(_recording_problems(study, headers))):
         raise ConfigError(where, problems)
@@ -73,7 +76,7 @@ def _read_headers(raw: Mapping[str, Any], where: str) -> tuple[SessionHeader, ..
     The file is checked first, as far as it can be without them, so that a mistake in the file is
     told even if a recording is missing.
     """
-    base = parse_study(raw, where).base
+    base = parse_study(resolve_hidden_labels(raw, None), where).base
     headers = tuple(
         read_header(session_path(name), needs_labels=base.model.needs_labels)
         for name in base.data.sessions
@@ -129,8 +132,35 @@ def _recording_problems(study: Study, headers: Sequence[SessionHeader]) -> Itera
         for header in headers:
             if not header.has_labels_sc:
                 yield f"model.conditional_encoder: needs `labels_sc`, got none in {header.path}"
+    yield from _hidden_problems(study, first)
     yield from _architecture_problems(study, first)
     yield from _metric_problems(study, first, n_sessions)
+
+
+def _count_hidden(settings: PossibleSettings) -> tuple[int, int]:
+    """Return the smallest and the largest number of labels that are hidden from a trial."""
+    counts = [len(json.loads(names)) for names in settings[HIDDEN]]
+    return min(counts), max(counts)
+
+
+def _hidden_problems(study: Study, first: SessionHeader) -> Iterator[str]:
+    """Yield why labels cannot be hidden from a model."""
+    model = study.base.model
+    possible = possible_settings(study.stages, study.base)
+    for stage, settings in zip(study.stages, possible, strict=True):
+        _, most = _count_hidden(settings)
+        n_seen = first.n_labels - most
+        if not most:
+            continue
+        place = f"search.stages.{stage.name}.{HIDDEN}"
+        if model.needs_labels and not n_seen:
+            yield f"{place}: hides all labels, and `{model.model_class}` needs some, got {most}"
+        n_others = model.count_supervised(n_seen) + model.count_background()
+        if min(settings["n_ae_latents"]) <= n_others:
+            yield (
+                f"{place}: needs an unsupervised latent that could find the hidden labels, got "
+                f"n_ae_latents {min(settings['n_ae_latents'])} for {n_seen} labels that are seen"
+            )
 
 
 def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Iterator[str]:
@@ -140,14 +170,18 @@ def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Ite
     for stage, settings in zip(study.stages, possible, strict=True):
         place = f"search.stages.{stage.name}"
         background = settings.get("n_background", (0,))
-        n_supervised = model.count_supervised(first.n_labels)
+        fewest_hidden, most_hidden = _count_hidden(settings)
+        n_seen = first.n_labels - fewest_hidden
+        n_supervised = model.count_supervised(n_seen)
         fewest = min(settings["n_ae_latents"]) - n_supervised - max(background)
+        n_supervised = model.count_supervised(first.n_labels - most_hidden)
         most = max(settings["n_ae_latents"]) - n_supervised - min(background)
         for key in dict.fromkeys([*stage.objectives, *stage.select.metrics]):
-            if problem := recording_problem(key, model, n_sessions, first.n_labels, most):
+            counts = (n_sessions, n_seen, most, fewest_hidden)
+            if problem := recording_problem(key, model, *counts):
                 yield f"{place}: {problem}"
         # Every trial has a best epoch, but a trial without what the rule reads is set aside.
-        if problem := recording_problem(best_epoch, model, n_sessions, first.n_labels, fewest):
+        if problem := recording_problem(best_epoch, model, n_sessions, n_seen, fewest):
             yield f"training.best_epoch_metric: {problem}"
         active = stage.select.require.get("val/active_units")
         if active and active.limit != "all" and active.shortfall(most, active.limit) > 0:
@@ -171,7 +205,8 @@ def _architecture_problems(study: Study, header: SessionHeader) -> Iterator[str]
     model = study.base.model
     if model.model_type != "conv":
         return
-    n_planes = header.n_labels // 2 if model.conditional_encoder else 0
+    n_seen = header.n_labels - len(study.base.data.hidden_labels)
+    n_planes = n_seen // 2 if model.conditional_encoder else 0
     try:
         network = plan_network(model.ae_arch_json, header.n_channels, n_planes)
         n_latents = max(count for _, count in _values_of(study, "n_ae_latents"))

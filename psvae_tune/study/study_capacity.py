@@ -63,7 +63,7 @@ def measure_plan(plan: StudyPlan, sessions: Sequence[Session] | None = None) -> 
         why = f"{error.where} {error.problems[0]}"
         return PlanWithCapacity(plan, (), (f"nobody knows how many latents can be active: {why}",))
     n_labels = plan.headers[0].n_labels
-    lines = []
+    lines: list[str] = []
     if needs_decoder_variance(study.base):
         base = set_decoder_variance(study.base, capacity, n_labels)
         study = study.model_copy(update={"base": base})
@@ -80,7 +80,8 @@ def _describe(study: Study, capacity: Capacity, n_labels: int) -> Iterator[tuple
     if n_latents < 1:
         return
     sees_labels = study.base.model.needs_labels
-    what = f"beside {pluralise(n_labels, 'label')}" if sees_labels else "of the frames"
+    n_seen = n_labels - len(study.base.data.hidden_labels)
+    what = f"beside {pluralise(n_seen, 'label')}" if sees_labels else "of the frames"
     for variance in dict.fromkeys((max(least), min(least))):
         n_active = min(n_latents, capacity.count_active(variance))
         n_shown = min(n_latents, N_SHOWN)
@@ -111,8 +112,8 @@ def _possible(study: Study, n_labels: int) -> tuple[list[float], int]:
     for settings in possible_settings(study.stages, study.base):
         known = [name for name in names if name in settings]
         for values in itertools.product(*(settings[name] for name in known)):
-            model = study.base.with_params(dict(zip(known, values, strict=True))).model
-            assert model.least_variance is not None
-            least.append(model.least_variance)
-            counts.append(model.count_unsupervised(n_labels))
+            config = study.base.with_params(dict(zip(known, values, strict=True)))
+            assert config.model.least_variance is not None
+            least.append(config.model.least_variance)
+            counts.append(config.count_unsupervised(n_labels))
     return least, max(counts)

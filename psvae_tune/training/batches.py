@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from psvae_tune.config.trial import TrialConfig
+from psvae_tune.data.hidden_labels import HiddenLabels, hide_labels
 from psvae_tune.data.label_scaler import LabelScaler, fit_label_scaler
 from psvae_tune.data.session import Frames, Session, SplitName, Splits
 from psvae_tune.data.splits import split_clips, take_fraction
@@ -31,6 +32,8 @@ class PreparedSession:
     splits: Splits
     labels: np.ndarray[Any, np.dtype[np.float32]] | None
     """(frame, label), standardised."""
+    hidden: HiddenLabels | None = None
+    """Labels that the model does not see."""
     resident: Mapping[str, Tensor] | None = None
     """`arrays` on the device of the model; None if each clip is copied there when it is needed."""
 
@@ -265,10 +268,13 @@ def prepare_data(sessions: Sequence[Session], config: TrialConfig) -> PreparedDa
     ------
     DataError
         If a session has too few clips, or a label that cannot be scaled.
+    ConfigError
+        If a label that is to be hidden does not exist.
     """
     prepared, scalers = [], []
-    for session in sessions:
+    for whole in sessions:
         data, training = config.data, config.training
+        session, hidden = hide_labels(whole, data.hidden_labels)
         splits = split_clips(session.header.n_clips, data.trial_splits, data.rng_seed_data)
         train = take_fraction(splits.train, training.train_frac, data.rng_seed_data)
         splits = Splits(train, splits.val, splits.test)
@@ -279,6 +285,6 @@ def prepare_data(sessions: Sequence[Session], config: TrialConfig) -> PreparedDa
             labels = scaler.transform(session.labels)
             # No value under the mask must reach a model, not even as a distant outlier.
             labels[~session.label_masks] = 0
-        prepared.append(PreparedSession(session, splits, labels))
+        prepared.append(PreparedSession(session, splits, labels, hidden))
     label_scaler = LabelScaler.join(scalers) if scalers else None
     return PreparedData(tuple(prepared), label_scaler, config.model.n_sessions_in_batch)

@@ -37,6 +37,11 @@ class SplitTargets:
     """(frame, label), 0 where the tracker lost the point."""
     session_index: Array
     """(frame,)."""
+    hidden: Array | None
+    """(frame, label): labels that the model does not see, in the user's units; None if there are
+    none."""
+    hidden_mask: Array | None
+    """(frame, label), 0 where the tracker lost the point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,7 @@ def score_clips(seen: Evaluation, clips: Clips) -> dict[str, float | None]:
 def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
     """Return the labels of a split, their mask, and the session of every frame."""
     labels, masks, sessions = [], [], []
+    hidden, hidden_masks = [], []
     for index, clip in data.clips(split):
         item = data.sessions[index]
         rows = item.session.clip(clip)
@@ -157,10 +163,15 @@ def collect_targets(data: PreparedData, split: SplitName) -> SplitTargets:
             labels.append(item.labels[rows])
             mask = item.session.label_masks[rows]
             masks.append(mask if item.session.header.has_label_masks else np.ones_like(mask))
+        if item.hidden is not None:
+            hidden.append(item.hidden.labels[rows])
+            hidden_masks.append(item.hidden.label_masks[rows])
     return SplitTargets(
         np.concatenate(labels) if labels else None,
         np.concatenate(masks) if masks else None,
         np.concatenate(sessions),
+        np.concatenate(hidden) if hidden else None,
+        np.concatenate(hidden_masks) if hidden_masks else None,
     )
 
 

@@ -41,15 +41,18 @@ def final_metrics(model: Model, data: PreparedData, device: torch.device) -> dic
     """
     train = encode(model, data.iterate("train", device))
     train_targets = collect_targets(data, "train")
+    lengths = data.clip_lengths(data.clips("train"))
+    train_clips = np.repeat(np.arange(len(lengths)), lengths)
     found: dict[str, float | None] = {}
     for split in ("val", "test"):
         seen = evaluate(model, data, split, device, train)
-        readouts = fit_readouts(model.partition, train.latents, train_targets, seen)
+        readouts = fit_readouts(model.partition, train.latents, train_targets, train_clips, seen)
         changes = _collect_changes(model, data, split, train.latents, seen.latents, device)
         scores = readouts.score(np.arange(len(seen.clip_lengths)))
         scores["hsic"] = hsic(seen.latents.active)
         scores |= _localise(changes, np.arange(len(changes)))
         scores |= _score_each_label(seen, data.label_names)
+        scores |= _score_each_hidden_label(readouts, data)
         found |= seen.metrics | {f"{split}/{name}": value for name, value in scores.items()}
         if split == "val":
             errors = _estimate_errors(seen, readouts, changes)
@@ -96,6 +99,17 @@ def _score_each_label(seen: Evaluation, label_names: Sequence[str]) -> dict[str,
     return {
         f"label_r2/{name}": float(value) if np.isfinite(value) else None
         for name, value in zip(label_names, r2.per_label, strict=True)
+    }
+
+
+def _score_each_hidden_label(readouts: Readouts, data: PreparedData) -> dict[str, float | None]:
+    """Return the correlation of each hidden label with the latent that has found it."""
+    hidden = data.sessions[0].hidden
+    if readouts.hidden is None or hidden is None:
+        return {}
+    return {
+        f"hidden_correlation/{name}": float(value) if np.isfinite(value) else None
+        for name, value in zip(hidden.names, readouts.hidden.correlations(), strict=True)
     }
 
 

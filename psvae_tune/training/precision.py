@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psvae_tune.config.trial import Precision
+from psvae_tune.config.training import Precision
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MIN_GAIN = 1.2

@@ -14,6 +14,12 @@ from psvae_tune.metrics.disentanglement import (
     predict_by_lasso,
     squared_correlation,
 )
+from psvae_tune.metrics.hidden_labels import (
+    correlate,
+    find_best_latents,
+    mean_r2,
+    predict_quadratic,
+)
 from psvae_tune.metrics.label_prediction import leak_r2, predict_by_ridge
 from psvae_tune.metrics.sampling_error import Clips, frames_of
 from psvae_tune.metrics.session_leakage import predict_sessions, session_accuracy
@@ -54,12 +60,58 @@ class LabelReadout:
 
 
 @dataclass(frozen=True, slots=True)
+class HiddenReadout:
+    """Labels of a split that the model does not see, as its latents tell them."""
+
+    latents: Array
+    """(frame, latent): the active unsupervised latents."""
+    best: Array
+    """(label,): the latent that correlates most with each label over the training frames."""
+    from_latents: Array
+    """(frame, label), read by a ridge regression from these latents."""
+    from_seen: Array
+    """(frame, label), read from the labels that the model sees."""
+    from_both: Array
+    """(frame, label), read from these and the latents together, by the same regression."""
+    labels: Array
+    label_mask: Array
+
+    def score(self, rows: Array) -> dict[str, float | None]:
+        """Return the metrics of hidden labels over some frames of the split.
+
+        Without an active latent nothing is found: they are all 0.
+        """
+        if not self.latents.shape[1]:
+            return {"hidden_correlation": 0.0, "hidden_r2": 0.0, "hidden_gain": 0.0}
+        labels, mask = self.labels[rows], self.label_mask[rows]
+        each = np.abs(correlate(self.latents[rows], self.best, labels, mask))
+        both, seen, found = (
+            mean_r2(labels, values[rows], mask)
+            for values in (self.from_both, self.from_seen, self.from_latents)
+        )
+        varies = np.isfinite(each)
+        return {
+            "hidden_correlation": float(each[varies].mean()) if varies.any() else None,
+            "hidden_r2": found,
+            "hidden_gain": None if both is None or seen is None else both - seen,
+        }
+
+    def correlations(self) -> Array:
+        """Return the correlation of each label with its latent, (label,), over all frames."""
+        if not self.latents.shape[1]:
+            return np.zeros(self.labels.shape[1])
+        return np.abs(correlate(self.latents, self.best, self.labels, self.label_mask))
+
+
+@dataclass(frozen=True, slots=True)
 class Readouts:
     """Labels and sessions that are read from the latents of a split."""
 
     clip_lengths: tuple[int, ...]
     labels: LabelReadout | None
     """None without recorded labels."""
+    hidden: HiddenReadout | None
+    """None without hidden labels."""
     sessions: Mapping[str, Array]
     """(frame,) by block of latents: the session that is read; empty with a single session."""
     session_index: Array
@@ -70,6 +122,8 @@ class Readouts:
         """Return the metrics of some clips of the split, which may repeat."""
         rows = frames_of(clips, self.clip_lengths)
         found = {} if self.labels is None else self.labels.score(rows)
+        if self.hidden is not None:
+            found |= self.hidden.score(rows)
         for block, session_hat in self.sessions.items():
             found[f"session_accuracy_{block[0]}"] = session_accuracy(
                 self.session_index[rows], session_hat[rows], self.n_sessions
@@ -78,7 +132,11 @@ class Readouts:
 
 
 def fit_readouts(
-    partition: Partition, train: Array, train_targets: SplitTargets, seen: Evaluation
+    partition: Partition,
+    train: Array,
+    train_targets: SplitTargets,
+    train_clips: Array,
+    seen: Evaluation,
 ) -> Readouts:
     """Fit regressions and classifiers to the latents of training frames.
 
@@ -93,6 +151,8 @@ def fit_readouts(
         (frame, latent) of the training frames.
     train_targets
         Their labels and sessions.
+    train_clips
+        (frame,): the clip of each of them.
     seen
         The split to score.
     """
@@ -113,7 +173,51 @@ def fit_readouts(
         block: predict_sessions(train[:, used], train_targets.session_index, seen.mean[:, used])
         for block, used in blocks.items()
     }
-    return Readouts(seen.clip_lengths, labels, sessions, seen.targets.session_index, n_sessions)
+    hidden = None
+    if train_targets.hidden is not None and partition.n_unsupervised:
+        hidden = _fit_hidden(
+            train[:, active], train_targets, train_clips, seen.mean[:, active], seen.targets
+        )
+    index = seen.targets.session_index
+    return Readouts(seen.clip_lengths, labels, hidden, sessions, index, n_sessions)
+
+
+def _fit_hidden(
+    train: Array,
+    train_targets: SplitTargets,
+    train_clips: Array,
+    latents: Array,
+    targets: SplitTargets,
+) -> HiddenReadout:
+    labels, mask = train_targets.hidden, train_targets.hidden_mask
+    assert labels is not None
+    assert targets.hidden is not None
+    assert targets.hidden_mask is not None
+    known, new = _seen_columns(train_targets), _seen_columns(targets)
+    from_seen = predict_quadratic(known, labels, train_clips, new, mask)
+    if not train.shape[1]:
+        zeros = np.zeros(targets.hidden.shape)
+        best = np.zeros(labels.shape[1], int)
+        return HiddenReadout(
+            latents, best, zeros, zeros, zeros, targets.hidden, targets.hidden_mask
+        )
+    both, both_new = np.concatenate([known, train], 1), np.concatenate([new, latents], 1)
+    return HiddenReadout(
+        latents,
+        find_best_latents(train, labels, mask),
+        predict_by_ridge(train, labels, latents, mask),
+        from_seen,
+        predict_quadratic(both, labels, train_clips, both_new, mask),
+        targets.hidden,
+        targets.hidden_mask,
+    )
+
+
+def _seen_columns(targets: SplitTargets) -> Array:
+    """Return the labels that the model sees, 0 where masked; a constant where it sees none."""
+    if targets.labels is None or targets.label_mask is None:
+        return np.zeros((len(targets.session_index), 1))
+    return np.where(targets.label_mask, targets.labels, 0)
 
 
 def _fit_labels(

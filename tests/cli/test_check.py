@@ -19,6 +19,7 @@ SHIPPED = [
     "cond_vae",
     "msps_vae",
     "ps_vae",
+    "ps_vae_hidden",
     "ps_vae_optuna",
     "ps_vae_published",
     "vae",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psvae_tune.config.metric_catalog import LEAST_ACTIVE
-from psvae_tune.config.selection_rule import SEED_PARAMETER, Bound
+from psvae_tune.config.selection_rule import REPEATED, Bound
 from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
 from psvae_tune.errors import ConfigError, StudyError
 from psvae_tune.tracking.trial_result import TrialResult
@@ -111,11 +111,13 @@ def gather(trials: Iterable[TrialResult], metrics: Sequence[str]) -> Pool:
             "stopped other trials is not known."
         )
     if len(groups) == 1 and len(usable) > 1:
-        remarks.append(f"All trials differ only in `{SEED_PARAMETER}`, so each is compared alone.")
+        remarks.append(
+            f"All trials differ only in {_repeated(usable)}, so each is compared alone."
+        )
         groups = [[trial] for trial in usable]
     elif len(groups) < len(usable):
         remarks.append(
-            f"Trials that differ only in `{SEED_PARAMETER}` are averaged: {len(usable)} trials "
+            f"Trials that differ only in {_repeated(usable)} are averaged: {len(usable)} trials "
             f"of {len(groups)} settings."
         )
     candidates = tuple(
@@ -212,8 +214,16 @@ def _explain_absence(key: str) -> str:
 
 
 def _setting(trial: TrialResult) -> str:
-    params = {name: value for name, value in trial.params.items() if name != SEED_PARAMETER}
+    # The number of unsupervised latents follows from the other settings.
+    aside = {*REPEATED, N_UNSUPERVISED}
+    params = {name: value for name, value in trial.params.items() if name not in aside}
     return json.dumps(params, sort_keys=True)
+
+
+def _repeated(trials: Sequence[TrialResult]) -> str:
+    """Return the names of the repetitions that trials differ in."""
+    names = [name for name in REPEATED if len({t.params.get(name) for t in trials}) > 1]
+    return and_list(map(quote, names or REPEATED[:1]))
 
 
 def _label(group: list[TrialResult], groups: list[list[TrialResult]]) -> str:
@@ -224,11 +234,12 @@ def _label(group: list[TrialResult], groups: list[list[TrialResult]]) -> str:
     varied = [
         name
         for name in sorted(first)
-        if name not in (SEED_PARAMETER, N_UNSUPERVISED)
+        if name not in (*REPEATED, N_UNSUPERVISED)
         and any(other[0].params.get(name) != first[name] for other in groups)
     ]
     values = " ".join(f"{name.rpartition('.')[2]}={first[name]}" for name in varied)
-    return f"{values} ({len(group)} seeds)"
+    what = "seeds" if _repeated(group) == quote(REPEATED[0]) else "fits"
+    return f"{values} ({len(group)} {what})"
 
 
 def _mean(values: Sequence[float]) -> float:

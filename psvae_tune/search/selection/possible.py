@@ -6,7 +6,8 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.config.metric_catalog import Goal, end_problem, goal_of, is_metric, sign
+from psvae_tune.config.metric_catalog import Goal, goal_of, is_metric, sign
+from psvae_tune.config.metric_check import end_problem
 from psvae_tune.config.selection_rule import SelectionRule, total_shortfall
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.search.selection.candidates import N_UNSUPERVISED

@@ -1,6 +1,7 @@
 """Fits that differ in their seed alone are one setting to a rule."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psvae_tune.errors import StudyError
+from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from tests.support.selections import BEST_R2, BOTH, choose, trial
 
 
@@ -21,6 +23,24 @@ def test_seeds_are_averaged():
     assert (
         "The runner-up is alpha=1 (2 seeds): `val/label_r2` 0.7 against 0.81, a difference of "
         f"0.11, {0.11 / spread:.1f} times the standard deviation over seeds ({spread:.4g})."
+    ) in selection.reasons
+
+
+def test_fits_that_differ_in_what_is_hidden_are_averaged():
+    found = {"1": (0.9, 0.3), "2": (0.7, 0.6)}
+    trials = [
+        replace(
+            one := trial(alpha, r2, 0.1, seed=i),
+            name=f"alpha={alpha} hidden={part}",
+            params={**one.params, "rng_seed_model": 0, "hidden_labels": part, N_UNSUPERVISED: i},
+        )
+        for alpha, values in found.items()
+        for i, (part, r2) in enumerate(zip(['["a"]', '["b", "c"]'], values, strict=True))
+    ]
+    selection = choose(trials, BEST_R2)
+    assert selection.chosen.params["ps_vae.alpha"] == "2"
+    assert (
+        "Trials that differ only in `hidden_labels` are averaged: 4 trials of 2 settings."
     ) in selection.reasons
 
 
