@@ -131,12 +131,21 @@ def reproduce_command(study: LoggedStudy, trial: TrialRecord) -> str:
 def _count_states(study: LoggedStudy) -> str:
     stopped = sum("stopped early" in trial.stop_reason for trial in study.trials)
     failed = sum(trial.status == "FAILED" for trial in study.trials)
+    n_continued = sum(bool(trial.path) for trial in study.finished)
     counts = {"finished": len(study.finished), "stopped early": stopped, "failed": failed}
     left = len(study.trials) - sum(counts.values())
     parts = [
         f"{count} {what}" for what, count in {**counts, "not over": left}.items() if count > 0
     ]
-    return f"{len(study.trials)} trials: {', '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    text = f"{len(study.trials)} trials: {', '.join(parts)}."
+    if n_continued:
+        text += (
+            f" {n_continued} of them went on from others and were trained for longer than those "
+            "with new weights, so their scores do not compare."
+        )
+    return text
 
 
 def _chosen_first(study: LoggedStudy) -> list[TrialRecord]:

@@ -134,9 +134,7 @@ def trial_rows(study: LoggedStudy) -> list[dict[str, Any]]:
             "run_id": trial.run_id,
             "name": study.label(trial),
             "stage": trial.stage,
-            "state": "finished"
-            if trial.is_finished
-            else trial.stop_reason or trial.status.lower(),
+            "state": trial.state,
             "is_finished": trial.is_finished,
             "is_chosen": trial.is_selected,
             "is_front": trial.run_id in front,

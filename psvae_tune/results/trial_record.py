@@ -10,7 +10,7 @@ import numpy as np
 from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal, sign
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.tracking.client import TrackingTarget
-from psvae_tune.tracking.tags import KIND, RUNG, SELECTED, STAGE, STOP_REASON, STUDY, TRIAL
+from psvae_tune.tracking.tags import KIND, PATH, RUNG, SELECTED, STAGE, STOP_REASON, STUDY, TRIAL
 from psvae_tune.tracking.trial_result import TrialResult
 
 MAX_TRIALS = 5000
@@ -36,6 +36,8 @@ class TrialRecord:
     is_selected: bool
     rung: str = ""
     """Fraction of the epochs that a training on a shorter schedule had, such as ``1/3``."""
+    path: str = ""
+    """Trials that it went on from, the first of them first: ``alpha=50 > alpha=100``."""
     artifacts: str = ""
     """URI of the folder that holds the files of the run."""
 
@@ -44,6 +46,13 @@ class TrialRecord:
         """Whether the trial was trained to its end; stopped, short and failed ones were not."""
         # Only a trial that was scored at its end has this number.
         return self.status == "FINISHED" and "best/epoch" in self.metrics and not self.rung
+
+    @property
+    def state(self) -> str:
+        """How the trial ended, and from which other trial it had gone on."""
+        if not self.is_finished:
+            return self.stop_reason or self.status.lower()
+        return f"finished, on from {self.path.rpartition(' > ')[2]}" if self.path else "finished"
 
     def result(self) -> TrialResult:
         """Return the trial as selection rules read it."""
@@ -78,6 +87,7 @@ def read_trials(target: TrackingTarget) -> tuple[TrialRecord, ...]:
             metrics=dict(run.data.metrics),
             is_selected=run.data.tags.get(SELECTED) == "true",
             rung=run.data.tags.get(RUNG, ""),
+            path=run.data.tags.get(PATH, ""),
             artifacts=run.info.artifact_uri,
         )
         for run in runs

@@ -135,3 +135,7 @@ def test_a_study_with_a_path_is_cut_off_and_resumed(tmp_path):
     assert "psvae_tune.path" not in by_stage["fresh"][0].data.tags
     assert by_stage["fresh"][0].data.params["max_n_epochs"] == "8"
     assert not (tmp_path / "out/study/last_states").exists()
+    finish(command(tmp_path, "report", "out/study", "--file", "report.html"))
+    page = (tmp_path / "report.html").read_text()
+    assert "8 trials: 8 finished. 6 of them went on from others" in page
+    assert "finished, on from alpha=" in page
