@@ -36,6 +36,7 @@ from psvae_tune.config.metric_catalog import STAGE_METRICS, is_metric
 from psvae_tune.config.study_file import read_study_file
 from psvae_tune.config.trial import TrialConfig, with_fewer_epochs
 from psvae_tune.data.session import Session
+from psvae_tune.errors import StudyError
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha, StageStand
 from psvae_tune.search.selection.select import select
@@ -186,7 +187,13 @@ def train_all(
 
 
 def stages(file: str, seed: int, folder: Path) -> Iterator[Stage]:
-    """Yield the stages of a shipped file for one seed, each from the choice of the one before."""
+    """Yield the stages of a shipped file for one seed, each from the choice of the one before.
+
+    Raises
+    ------
+    StudyError
+        If a stage has nothing to choose.
+    """
     plan = make_plan(read_study_file(ROOT / f"search_spaces/{file}.yaml"), file)
     sessions = read_sessions(plan, ())
     base = plan.study.base.with_params({"rng_seed_model": seed, "rng_seed_train": seed})
@@ -203,8 +210,8 @@ def stages(file: str, seed: int, folder: Path) -> Iterator[Stage]:
             found = Stage(
                 context, sessions, folder, specs, train_all(context, specs, sessions, folder)
             )
-            yield found
             chosen = found.choose(specs)
+            yield found
             base = base.with_params(
                 next(spec.params for spec in specs if spec.trial_id == chosen.trial_id)
             )
@@ -258,8 +265,11 @@ def main() -> None:
     for file in options.files:
         by_stage: dict[str, list[Stage]] = {}
         for seed in range(options.seeds):
-            for stage in stages(file, seed, options.folder):
-                by_stage.setdefault(stage.context.stage.name, []).append(stage)
+            try:
+                for stage in stages(file, seed, options.folder):
+                    by_stage.setdefault(stage.context.stage.name, []).append(stage)
+            except StudyError as error:  # with full trainings, so there is nothing to compare with
+                print(f"{file}, seed {seed}: {error}", file=sys.stderr)
         for name, seeds in by_stage.items():
             print_stage(f"{file}, {name}", seeds)
 
