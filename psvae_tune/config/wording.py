@@ -1,5 +1,6 @@
 """Word names of trials, numbers and lists for people."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
 
 def _to_word(value: Any) -> Any:
     """Return a list of names as one word, ``none`` if it is empty; anything else as it is."""
+    if isinstance(value, str) and value.startswith("["):
+        value = json.loads(value)  # as settings hold lists
     return ",".join(map(str, value)) or "none" if isinstance(value, list | tuple) else value
 
 
