@@ -99,7 +99,8 @@ def import_session(
     min_likelihood
         Labels of a lower likelihood are masked; by default 0.9, and 0 for SLEAP and LEAP.
     label_offset
-        Row i of the pose files belongs to frame i + offset; by default it is found out.
+        Row i of the pose files, or the row numbered i, belongs to frame i + offset; by default
+        it is found out.
     extra_labels
         CSV files with further labels.
     progress

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Which row of a pose file belongs to which frame:
-  Row i belongs to frame i if there are as many rows as frames, or if the
-  file numbers its rows, as SLEAP does.
+  A row belongs to the frame that stands beside it: in the first column of
+  DeepLabCut's tables, in a column `frame`, in the name of a labelled image
+  (img0017.png), in SLEAP's files. Frames without a row are masked.
+  Rows numbered 0, 1, 2 ... prove nothing. Row i then belongs to frame i if
+  there are as many rows as frames; a blank line is a row.
   Otherwise three assumptions are compared: row i is frame i; the last row
   is the last frame; one file has every second, third ... frame of the other.
   For each, ridge regression predicts the labels from the frames; the one
@@ -35,7 +38,8 @@ What is stored:
   the first label and after the last are left out, unless --frames is given.
   A video that is turned when it is shown is stored as it is shown.
   From a SLEAP project of several videos, the poses of the video with the
-  same file name are taken.
+  same file name are taken; where a person corrected a prediction, the
+  corrected places.
 
 \b
 Examples:
@@ -106,21 +110,23 @@ Examples:
     "--label-offset",
     type=int,
     metavar="N",
-    help="Row i of the pose files is frame i + N; by default found out, see below.",
+    help="Row i of the pose files, or the row numbered i, is frame i + N; by default found out, "
+    "see below.",
 )
 @click.option(
     "--extra-labels",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="CSV file of further labels: named columns and a row for each frame, or one column "
-    "NAME_times of event times in seconds. May be repeated.",
+    help="CSV file of further labels: named columns and a row for each frame, or for those that a "
+    "column `frame` numbers; or one column NAME_times of event times in seconds. May be repeated.",
 )
 @options.verbose
 def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: Any) -> None:
     """Make a session from videos and the pose files of a tracker.
 
     The videos of several cameras become the channels of one session. Pose files may be of
-    DeepLabCut, Lightning Pose, SLEAP, LEAP or DeepPoseKit, or tables with columns such as paw_x.
+    DeepLabCut, Lightning Pose, SLEAP, Facemap, LEAP or DeepPoseKit, or tables with columns such as
+    paw_x.
     """
     from psvae_tune.data.importers.plan import plan_import
     from psvae_tune.data.importers.write import check_output, import_session

@@ -184,6 +184,6 @@ def choose_map(
             ).r2[0]
         )
     order = np.argsort(scores)
-    best, second = scores[order[-1]], scores[order[-2]]
+    best, second = scores[order[-1]], sorted([*scores, 0.0])[-2]
     is_clear = best > 0.2 and best > second + _MIN_DIFFERENCE
     return (maps[int(order[-1])] if is_clear else None), scores

@@ -1,16 +1,22 @@
 """Read labels that are not positions: pupil area, wheel speed, times of licks."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.importers.pose_tables import read_numbers
+from psvae_tune.data.importers.csv_table import open_csv
+from psvae_tune.data.importers.frame_numbers import (
+    Rows,
+    count_rows,
+    find_frame_column,
+    first_frame,
+    numbers_frames,
+    order_rows,
+)
 from psvae_tune.errors import DataError
 
-_NUMBERING = ("", "frame", "index", "time")
 _EVENTS = "_times"
 
 
@@ -28,7 +34,8 @@ class ExtraLabels:
 def read_extra_labels(path: Path, n_frames: int, times: NDArray[np.float64]) -> ExtraLabels:
     """Read labels from a CSV file with a row of names.
 
-    A column holds one number for each frame, or an empty cell. A file of one column whose name
+    A column holds one number for each frame, or an empty cell. A column ``frame`` says which frame
+    a row is; frames without a row have no label. A file of one column whose name
     ends in ``_times`` holds times of events, in seconds since the first frame; its label is the
     number of events in each frame.
 
@@ -44,29 +51,41 @@ def read_extra_labels(path: Path, n_frames: int, times: NDArray[np.float64]) -> 
     Raises
     ------
     DataError
-        If it has not one row for each frame, or no column of numbers.
+        If it has no column of numbers, or neither a row for each frame nor the numbers of frames.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = [cell.strip() for cell in next(csv.reader(file), [])]
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read: {(error.strerror or '').lower()}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(str(path), f"must be a CSV file, got {error}") from error
-    columns = [i for i, name in enumerate(header) if name.lower() not in _NUMBERING]
+    table = open_csv(path)
+    header, below = (*table.head, (), ())[:2]
+    frame = find_frame_column(header, below)
+    columns = [
+        i
+        for i, name in enumerate(header)
+        if i != frame and name.lower() != "time" and not numbers_frames(name)
+    ]
     if not columns:
         raise DataError(str(path), f"must have a row of names, got {', '.join(header)[:80]!r}")
     names = tuple(header[i] for i in columns)
-    values = read_numbers(path, 1, columns)
+    values, cells = table.read(1, columns, [] if frame is None else [frame])
     if len(names) == 1 and names[0].endswith(_EVENTS):
         values = _count_events(path, values[:, 0], times)
         names = (names[0].removesuffix(_EVENTS),)
-    if len(values) != n_frames:
-        raise DataError(
-            str(path), f"must have a row for each of {n_frames} frames, got {len(values)}"
-        )
+    else:
+        numbers = None if frame is None else [cell for (cell,) in cells]
+        values = _by_frame(path, order_rows(path, numbers, values), n_frames)
     masks = np.isfinite(values)
     return ExtraLabels(names, np.where(masks, values, 0), masks)
+
+
+def _by_frame(path: Path, rows: Rows, n_frames: int) -> NDArray[np.float64]:
+    """Return one row for each frame; NaN where a table that numbers its frames has none."""
+    n_rows = count_rows(np.isfinite(rows.values), n_frames)
+    first = 0
+    if rows.is_first_unsure:
+        first = first_frame(path, n_rows, n_frames)
+    if n_rows - first > n_frames or (n_rows < n_frames and not rows.are_numbered):
+        raise DataError(str(path), f"must have a row for each of {n_frames} frames, got {n_rows}")
+    values = rows.values[first:n_rows]
+    missing = np.full((n_frames - len(values), values.shape[1]), np.nan)
+    return np.concatenate([values, missing])
 
 
 def _count_events(

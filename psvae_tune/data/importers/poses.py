@@ -11,6 +11,8 @@ from psvae_tune.errors import DataError, nearest
 
 ALL_TRACKS = "all"
 """Name that stands for every animal of a file."""
+# Above it, the third number of a point is no likelihood, which some trackers overdraw a little.
+_MAX_LIKELIHOOD = 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +33,8 @@ class Poses:
     """Likelihood below which this tracker is usually wrong."""
     are_rows_numbered: bool = False
     """Whether row i is frame i because the file numbers its frames."""
+    is_first_unsure: bool = False
+    """Whether the numbers begin at 1, so that they may count the first frame as 1."""
 
     @property
     def n_rows(self) -> int:
@@ -115,13 +119,14 @@ def make_poses(
     *,
     min_likelihood: float = 0.9,
     are_rows_numbered: bool = False,
+    is_first_unsure: bool = False,
 ) -> Poses:
-    """Return checked poses; a point at (0, 0) counts as missing.
+    """Return checked poses; a point at (0, 0) or (-1, -1) counts as missing.
 
     Raises
     ------
     DataError
-        If there is no position, or a name is repeated.
+        If there is no position, a name is repeated, or the likelihoods are something else.
     """
     places = np.array(positions, dtype=np.float64)
     if not places.size:
@@ -133,10 +138,16 @@ def make_poses(
     ]
     if problems:
         raise DataError(str(path), problems)
-    missing = ~np.isfinite(places).all(axis=-1) | (places == 0).all(axis=-1)
+    missing = ~np.isfinite(places).all(axis=-1)
+    missing |= (places == 0).all(axis=-1) | (places == -1).all(axis=-1)
     places[missing] = np.nan
     if missing.all():
-        raise DataError(str(path), "every position is missing, NaN or (0, 0)")
+        raise DataError(str(path), "every position is missing, NaN, (0, 0) or (-1, -1)")
+    if likelihoods is not None and min_likelihood:
+        usual = float(np.median(np.nan_to_num(likelihoods[~missing])))
+        if usual > _MAX_LIKELIHOOD:
+            problem = f"must hold likelihoods from 0 to 1, got numbers about {usual:g}"
+            raise DataError(str(path), problem, "of a 3-D table, give the one of this camera")
     return Poses(
         path=path,
         kind=kind,
@@ -146,6 +157,7 @@ def make_poses(
         likelihoods=None if likelihoods is None else np.array(likelihoods, dtype=np.float64),
         min_likelihood=min_likelihood,
         are_rows_numbered=are_rows_numbered,
+        is_first_unsure=is_first_unsure,
     )
 
 

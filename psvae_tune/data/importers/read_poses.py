@@ -1,4 +1,4 @@
-"""Read a pose file of any known tracker, chosen by its suffix."""
+"""Read a pose file of any known tracker, chosen by its suffix and its contents."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,12 +25,13 @@ def read_poses(path: Path, video: Path | None = None) -> Poses:
     """
     from psvae_tune.data.importers import pose_hdf5, pose_tables
 
+    read_hdf5 = partial(pose_hdf5.read_hdf5, video=video)
     readers: dict[str, Callable[[Path], Poses]] = {
-        ".csv": pose_tables.read_csv,
+        ".csv": partial(pose_tables.read_csv, video=video),
         ".npy": pose_tables.read_npy,
-        ".h5": pose_hdf5.read_hdf5,
-        ".hdf5": pose_hdf5.read_hdf5,
-        ".slp": partial(pose_hdf5.read_slp, video=video),
+        ".h5": read_hdf5,
+        ".hdf5": read_hdf5,
+        ".slp": read_hdf5,
     }
     if path.suffix.lower() not in readers:
         known = ", ".join(readers)
