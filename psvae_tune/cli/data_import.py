@@ -22,7 +22,8 @@ Which row of a pose file belongs to which frame:
   DeepLabCut's tables, in a column `frame`, in the name of a labelled image
   (img0017.png), in SLEAP's files. Frames without a row are masked.
   Rows numbered 0, 1, 2 ... prove nothing. Row i then belongs to frame i if
-  there are as many rows as frames; a blank line is a row.
+  there are as many rows as frames; a blank line is a row. If there are as
+  many rows as steps in time, frames that the camera dropped have rows.
   Otherwise three assumptions are compared: row i is frame i; the last row
   is the last frame; one file has every second, third ... frame of the other.
   For each, ridge regression predicts the labels from the frames; the one
@@ -37,6 +38,7 @@ What is stored:
   Labels below --min-likelihood or outside --crop are masked. Frames before
   the first label and after the last are left out, unless --frames is given.
   A video that is turned when it is shown is stored as it is shown.
+  A frame that is damaged repeats the one before, and its labels are masked.
   From a SLEAP project of several videos, the poses of the video with the
   same file name are taken; where a person corrected a prediction, the
   corrected places.
@@ -141,12 +143,14 @@ def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: An
     try:
         with ProgressBar(console=console, transient=True) as bar:
             task = bar.add_task("storing frames", total=len(plan.frames))
-            import_session(
+            notes = import_session(
                 plan, output, replaces=overwrite, progress=lambda n: bar.update(task, completed=n)
             )
     except KeyboardInterrupt:
         click.echo("interrupted: the same command continues where this one stopped", err=True)
         sys.exit(1)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     shape = "×".join(str(size) for size in plan.frame_shape)
     n_labels = plan.arrays["labels"].shape[1] if "labels" in plan.arrays else 0
     click.echo(f"session    {output}")

@@ -1,11 +1,11 @@
-"""Read the frames of a video as arrays, cropped, resized and converted to grey or colour.
+"""Describe videos, and which part of them is stored.
 
 Frames are numbered in the order in which they are shown, whatever their time stamps say, because
 trackers number them like that.
 """
 
+import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,8 @@ import av
 import av.error
 import av.filter
 import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -24,13 +26,8 @@ from psvae_tune.errors import DataError
 _UNEVEN = 0.5
 # Degrees from a right angle below which the difference is rounding.
 _MAX_SLANT = 1.0
-# FFmpeg filters that turn a picture clockwise, by degrees.
-_TURNS: dict[int, list[tuple[str, str]]] = {
-    0: [],
-    90: [("transpose", "clock")],
-    180: [("hflip", ""), ("vflip", "")],
-    270: [("transpose", "cclock")],
-}
+# FFmpeg's kinds of side data that PyAV does not know, and fails at.
+_UNKNOWN_KINDS = range(len(Type), 64)
 
 
 class Crop(NamedTuple):
@@ -95,6 +92,11 @@ class VideoInfo:
         return (self.stamps - self.stamps[0]) * float(self.time_base)
 
     @property
+    def steps(self) -> NDArray[np.int64]:
+        """(frame,), the time of each frame in usual steps since the first."""
+        return np.rint(self.times * self.fps).astype(np.int64)
+
+    @property
     def n_uneven(self) -> int:
         """Number of steps in time that differ from the usual one by more than half of it."""
         steps = np.diff(self.times)
@@ -112,11 +114,12 @@ def probe_video(path: Path) -> VideoInfo:
     if path.is_dir():
         raise DataError(str(path), "must be a video, got a folder")
     try:
-        with av.open(str(path)) as container:
-            stream = _video_stream(container, path)
+        with open_video(path) as container:
+            stream = video_stream(container, path)
             packets = [packet for packet in container.demux(stream) if packet.size]
             stamps = [packet.pts for packet in packets if not packet.is_discard]
             n_missing = max(0, stream.frames - len(packets))
+            notes_drops = container.format.name == "avi"
             rate = stream.average_rate or stream.guessed_rate
             width, height = stream.width, stream.height
             time_base = stream.time_base or Fraction(1, 1000)
@@ -141,6 +144,9 @@ def probe_video(path: Path) -> VideoInfo:
     usual = float(np.median(np.diff(known)) * time_base) if is_stamped and len(known) > 1 else 0
     fps = 1 / usual if usual else float(rate or 30)
     n_frames = len(stamps)
+    if notes_drops and usual:  # AVI declares frames that the camera dropped, as empty chunks
+        n_steps = round((known[-1] - known[0]) * time_base / usual) + 1
+        n_missing = max(0, n_missing - (n_steps - n_frames))
     return VideoInfo(
         path, width, height, fps, shown, time_base, n_frames, n_frames + n_missing, turn
     )
@@ -151,18 +157,36 @@ def _read_turn(path: Path) -> int | None:
 
     The rotation stands in the frames. The first ones may be damaged, and are skipped then.
     """
-    with av.open(str(path)) as container:
-        for packet in container.demux(_video_stream(container, path)):
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        for packet in container.demux(stream):
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 continue
             for frame in frames:
                 assert isinstance(frame, av.VideoFrame)
-                side_data: Any = frame.side_data  # its stubs call it texts
+                side_data: Any = _strip(frame, stream).side_data  # its stubs call it texts
                 matrix = side_data.get("DISPLAYMATRIX")
                 return 0 if matrix is None else _angle(struct.unpack("=9i", bytes(matrix)))
     return 0
+
+
+def _strip(frame: av.VideoFrame, stream: VideoStream) -> av.VideoFrame:
+    """Return a frame without the side data that PyAV does not know, such as EXIF of a camera."""
+    graph = av.filter.Graph()
+    last = source = graph.add_buffer(template=stream)
+    for kind in _UNKNOWN_KINDS:
+        step = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(step)
+        last = step
+    sink = graph.add("buffersink")
+    last.link_to(sink)
+    graph.configure()
+    source.push(frame)
+    stripped = sink.pull()
+    assert isinstance(stripped, av.VideoFrame)
+    return stripped
 
 
 def _angle(matrix: tuple[int, ...]) -> int | None:
@@ -174,101 +198,19 @@ def _angle(matrix: tuple[int, ...]) -> int | None:
     return nearest % 360 if is_only_turned else None
 
 
-def iterate_frames(info: VideoInfo, view: View, frames: range) -> Iterator[NDArray[np.uint8]]:
-    """Yield frames of a video, each of shape (channel, height, width).
+def open_video(path: Path) -> InputContainer:
+    """Open a video by its absolute path, because FFmpeg takes ``12:30:00.mp4`` for a URL."""
+    return av.open(os.path.abspath(path))
 
-    Parameters
-    ----------
-    info
-        The video.
-    view
-        Crop, size and colour of the frames.
-    frames
-        Numbers of the frames, ascending.
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Return the video stream of a container.
 
     Raises
     ------
     DataError
-        If the video breaks off before the last of them.
+        If it has none, or one of an unknown codec.
     """
-    if not frames:
-        return
-    wanted = iter(frames)
-    due = next(wanted)
-    try:
-        with av.open(str(info.path)) as container:
-            stream = _video_stream(container, info.path)
-            stream.thread_type = "AUTO"
-            graph = _Graph(stream, info, view)
-            for number, frame in _decode_from(container, stream, info, due):
-                if number < due:
-                    continue
-                if number > due:  # the decoder skipped a frame that it could not read
-                    break
-                yield graph.apply(frame)
-                if number == frames[-1]:
-                    return
-                due = next(wanted)
-    except av.error.FFmpegError as error:
-        raise _broken(info, due, error) from error
-    raise _broken(info, due, None)
-
-
-class _Graph:
-    """FFmpeg's filters for rotation, crop, size and colour, in one pass without a full copy."""
-
-    def __init__(self, stream: VideoStream, info: VideoInfo, view: View) -> None:
-        self._graph = av.filter.Graph()
-        pixels = "rgb24" if view.is_colour else "gray"
-        crop = view.crop
-        steps = [("scale", f"{view.width}:{view.height}:flags=area"), ("format", pixels)]
-        if crop != info.whole:
-            # Colour is converted first, because a crop of coarsely stored colour rounds its edges.
-            cut = f"{crop.width}:{crop.height}:{crop.x}:{crop.y}"
-            steps = [("format", pixels), ("crop", cut), *steps]
-        self._source = last = self._graph.add_buffer(template=stream)
-        for name, arguments in [*_TURNS[info.turn], *steps]:
-            step = self._graph.add(name, arguments)
-            last.link_to(step)
-            last = step
-        self._sink = self._graph.add("buffersink")
-        last.link_to(self._sink)
-        self._graph.configure()
-
-    def apply(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        self._source.push(frame)
-        result = self._sink.pull()
-        assert isinstance(result, av.VideoFrame)
-        array = result.to_ndarray().astype(np.uint8, copy=False)
-        return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-
-
-def _decode_from(
-    container: av.container.InputContainer, stream: VideoStream, info: VideoInfo, start: int
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield numbered frames, from the last key frame at or before ``start``."""
-    if info.stamps is None:
-        yield from enumerate(container.decode(stream))
-        return
-    if start:
-        container.seek(int(info.stamps[start]), stream=stream)
-        first = next(container.decode(stream), None)
-        is_past = first is None or first.pts is None or first.pts > info.stamps[start]
-        if is_past:
-            container.seek(int(info.stamps[0]), stream=stream)
-        else:
-            assert first is not None
-            yield _number(info, first), first
-    for frame in container.decode(stream):
-        yield _number(info, frame), frame
-
-
-def _number(info: VideoInfo, frame: av.VideoFrame) -> int:
-    assert info.stamps is not None
-    return int(np.searchsorted(info.stamps, frame.pts if frame.pts is not None else -1))
-
-
-def _video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
     if not container.streams.video:
         raise DataError(str(path), "holds no video")
     stream = container.streams.video[0]
@@ -282,11 +224,3 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     words = getattr(error, "strerror", None) or str(error)
     hint = "if other players show it: ffmpeg -i VIDEO -c:v libx264 -crf 15 OUTPUT.mp4"
     return DataError(str(path), f"cannot be read as a video: {words.lower()}", hint)
-
-
-def _broken(info: VideoInfo, n_read: int, error: av.error.FFmpegError | None) -> DataError:
-    why = "" if error is None else f": {(error.strerror or str(error)).lower()}"
-    problem = f"breaks off at frame {n_read} of {info.n_declared}{why}"
-    return DataError(
-        str(info.path), problem, f"copy it again, or import what is whole with --frames 0:{n_read}"
-    )

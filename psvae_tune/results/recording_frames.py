@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
-from psvae_tune.data.video import VideoInfo, View, iterate_frames, probe_video
+from psvae_tune.data.video import VideoInfo, View, probe_video
+from psvae_tune.data.video_frames import iterate_frames
 from psvae_tune.errors import DataError
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.encoding import N_FRAMES_AT_ONCE, iter_batches, split_frames
@@ -94,7 +95,7 @@ def _read_video(info: VideoInfo, model: Model) -> Iterator[NDArray[np.uint8]]:
             str(info.path), f"a video has 1 channel, the model was fitted on {shape.n_channels}"
         )
     view = View(info.whole, shape.width, shape.height)
-    frames = iterate_frames(info, view, range(info.n_frames))
+    frames = iterate_frames(info, view, range(info.n_frames), [])
     while chunk := list(islice(frames, N_FRAMES_AT_ONCE)):
         yield np.stack(chunk)
 

@@ -22,7 +22,8 @@ import numpy as np
 from psvae_tune.data.importers.plan import plan_import
 from psvae_tune.data.importers.request import ImportRequest, Source
 from psvae_tune.data.importers.write import import_session
-from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
+from psvae_tune.data.video import Crop, View, probe_video
+from psvae_tune.data.video_frames import iterate_frames
 
 N_REPEATS = 5
 FPS = 30
@@ -45,7 +46,7 @@ def decode_by_filters(path: Path) -> float:
     info = probe_video(path)
     view = View(Crop(info.width, info.height, 0, 0), *SIZE)
     began = time.perf_counter()
-    for _ in iterate_frames(info, view, range(info.n_frames)):
+    for _ in iterate_frames(info, view, range(info.n_frames), []):
         pass
     return time.perf_counter() - began
 

@@ -4,7 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from psvae_tune.data.video import Crop, View, iterate_frames, probe_video
+from psvae_tune.data.video import Crop, View, probe_video
+from psvae_tune.data.video_frames import iterate_frames
 from psvae_tune.errors import DataError
 from tests.support.recordings import (
     HEIGHT,
@@ -30,7 +31,7 @@ def video(frames, tmp_path_factory) -> Path:
 
 
 def read(path: Path, view: View, numbers: range) -> np.ndarray:
-    return np.stack(list(iterate_frames(probe_video(path), view, numbers)))
+    return np.stack(list(iterate_frames(probe_video(path), view, numbers, [])))
 
 
 def test_a_video_is_described(video):
@@ -123,7 +124,7 @@ def test_a_video_that_breaks_off_says_where(tmp_path, frames):
     info = probe_video(broken)
     assert 10 < info.n_frames < info.n_declared == 60
     with pytest.raises(DataError, match=r"breaks off at frame \d+ of 60"):
-        list(iterate_frames(info, View(FULL, 32, 32), range(60)))
+        list(iterate_frames(info, View(FULL, 32, 32), range(60), []))
 
 
 def test_what_is_no_video_is_refused(tmp_path, video):

@@ -132,6 +132,17 @@ def write_project(path):
     sleap_io.Labels(labeled_frames=frames).save(str(path), verbose=False)
 
 
+def write_small_video(path):
+    write_video(path, draw(path_of_square(30)))
+
+
+def write_facemap(path):
+    with h5py.File(path, "w") as file:
+        for name in ("paw", "nose"):
+            for coord in ("x", "y", "likelihood"):
+                file[f"Facemap/{name}/{coord}"] = np.random.default_rng(0).random(6)
+
+
 # What reads it, its name, what writes it, and its part of the inputs of its parser. Texts of no
 # fixed length are read by another process first, which takes a hundred times longer.
 KINDS = {
@@ -142,10 +153,12 @@ KINDS = {
     "DeepLabCut CSV": ("pose file", "pose.csv", write_table_csv, 0.2),
     "DeepLabCut HDF5": ("pose file", "pose.h5", write_fixed, 0.2),
     "DeepLabCut table": ("pose file", "pose.h5", write_table, 0.2),
+    "Facemap": ("pose file", "pose.h5", write_facemap, 0.1),
     "LEAP": ("pose file", "pose.h5", write_leap, 0.25),
     "NumPy": ("pose file", "pose.npy", write_array, 0.15),
     "SLEAP analysis": ("pose file", "pose.h5", write_analysis, 0.02),
     "SLEAP project": ("pose file", "pose.slp", write_project, 0.05),
+    "video": ("video", "video.mp4", write_small_video, 1),
     "model": ("model", "model.pt", write_model, 0.4),
 }
 

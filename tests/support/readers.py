@@ -37,6 +37,16 @@ def read_pose_file(path: Path) -> None:
     read_poses(path, Path("video.mp4")).choose([], [], None)
 
 
+def read_video(path: Path) -> None:
+    """As ``data import`` does."""
+    from psvae_tune.data.video import View, probe_video
+    from psvae_tune.data.video_frames import iterate_frames
+
+    info = probe_video(path)
+    for _ in iterate_frames(info, View(info.whole, 32, 32), range(2, info.n_frames), []):
+        pass
+
+
 def read_model(path: Path) -> None:
     """As ``predict`` does."""
     from psvae_tune.models.model_file import load_model
@@ -54,5 +64,6 @@ READERS = {
     "data check": check_recording,
     "data check --html": picture_recording,
     "pose file": read_pose_file,
+    "video": read_video,
     "model": read_model,
 }

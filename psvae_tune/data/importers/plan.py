@@ -221,5 +221,5 @@ def _note_videos(videos: Sequence[VideoInfo], notes: list[str]) -> None:
             notes.append(
                 f"{info.path.name} has a variable frame rate or dropped frames: "
                 f"{info.n_uneven} of {info.n_frames - 1} steps differ from 1/{info.fps:g} s; rows "
-                "are matched to frames by number, not by time"
+                "are matched to frames by number, unless there is one for every step"
             )

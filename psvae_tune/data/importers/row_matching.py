@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from psvae_tune.data.alignment import RowMap, choose_map, possible_maps, reduce_frames
 from psvae_tune.data.importers.frame_numbers import count_rows, first_frame
 from psvae_tune.data.importers.poses import ChosenPoints, Poses
-from psvae_tune.data.video import VideoInfo, View, iterate_frames
+from psvae_tune.data.video import VideoInfo, View
+from psvae_tune.data.video_frames import iterate_frames
 from psvae_tune.errors import DataError
 
 # Number of frames that are compared with the labels to find out which row belongs to which frame.
@@ -23,7 +24,7 @@ def match_rows(
     """Return the row of each frame, -1 for none.
 
     The numbers that the pose file gives its rows decide; then its length, if it is that of the
-    video; then what the frames show.
+    video, in frames or in time; then what the frames show.
 
     Parameters
     ----------
@@ -56,6 +57,12 @@ def match_rows(
         return _shift(-first, n_rows, n_frames)
     if n_rows == n_frames:
         return _shift(0, n_rows, n_frames)
+    if n_rows == info.steps[-1] + 1 and (np.diff(info.steps) > 0).all():
+        notes.append(
+            f"{poses.path.name} has a row for each of {n_rows} steps in time, also for those in "
+            f"which {info.path.name} has no frame"
+        )
+        return tuple(info.steps.tolist())
     return _find_out(poses, points, info, notes).rows
 
 
@@ -94,7 +101,7 @@ def _find_out(poses: Poses, points: ChosenPoints, info: VideoInfo, notes: list[s
 
 def _read_features(info: VideoInfo, view: View, half: int, n_frames: int) -> NDArray[np.float32]:
     parts = [
-        reduce_frames(np.stack(list(iterate_frames(info, view, frames))))
+        reduce_frames(np.stack(list(iterate_frames(info, view, frames, []))))
         for frames in (range(half), range(n_frames - half, n_frames))
     ]
     return np.concatenate(parts)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from psvae_tune.data.importers.plan import ImportPlan
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, fixed_length_text
-from psvae_tune.data.video import iterate_frames
+from psvae_tune.data.video_frames import iterate_frames
 from psvae_tune.errors import DataError, StorageError
 
 FORMAT = 3
@@ -33,6 +33,8 @@ SAVE_EVERY_S = 2.0
 
 # Attributes of an unfinished file: what it is an import of, and how far that is.
 _IDENTITY, _N_DONE = "unfinished_import", "n_clips_written"
+# Attribute of a clip of frames: its rows that could not be decoded.
+_DAMAGED = "damaged"
 
 
 def import_session(
@@ -41,7 +43,7 @@ def import_session(
     *,
     replaces: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Write the session that a plan describes.
 
     Parameters
@@ -55,10 +57,15 @@ def import_session(
     progress
         Called after each clip with the number of frames that are written.
 
+    Returns
+    -------
+    tuple of str
+        Notes on damaged frames: each repeats the frame before, and its labels are masked.
+
     Raises
     ------
     DataError
-        If a video breaks off.
+        If a video breaks off, or too many of its frames are damaged.
     StorageError
         If the file exists, or cannot be written.
 
@@ -75,7 +82,7 @@ def import_session(
         _check_room(plan, n_done, path.parent)
         if not n_done:
             _lay_out(unfinished, plan, identity)
-        _fill(unfinished, plan, n_done, progress or (lambda n_frames: None))
+        notes = _fill(unfinished, plan, n_done, progress or (lambda n_frames: None))
         unfinished.replace(path)
     except OSError as error:
         words = os.strerror(error.errno).lower() if error.errno else str(error)
@@ -84,6 +91,7 @@ def import_session(
     except DataError:
         unfinished.unlink()  # the same request would end at the same place
         raise
+    return notes
 
 
 def check_output(path: Path, replaces: bool) -> None:
@@ -159,15 +167,16 @@ def _clip_path(group: str, index: int) -> str:
 
 def _fill(
     unfinished: Path, plan: ImportPlan, n_done: int, progress: Callable[[int], None]
-) -> None:
-    """Decode and write the frames from clip ``n_done`` on."""
+) -> tuple[str, ...]:
+    """Decode and write the frames from clip ``n_done`` on; return notes on damaged ones."""
     n_frames = sum(plan.clip_lengths[:n_done])
     progress(n_frames)
     with h5py.File(unfinished, "r+") as file:
         saved = time.monotonic()
         try:
-            for clip in _iterate_clips(plan, n_done):
+            for clip, damaged in _iterate_clips(plan, n_done):
                 file[_clip_path("images", n_done)].write_direct(clip)
+                _mask(file, n_done, [plan.frames.index(i) - n_frames for i in damaged])
                 n_done, n_frames = n_done + 1, n_frames + len(clip)
                 progress(n_frames)
                 if time.monotonic() - saved > SAVE_EVERY_S:
@@ -175,7 +184,38 @@ def _fill(
                     saved = time.monotonic()
         finally:
             _save(file, n_done)
+        notes = _note_damage(file, plan)
         del file.attrs[_N_DONE], file.attrs[_IDENTITY]
+    return notes
+
+
+def _mask(file: h5py.File, clip: int, rows: list[int]) -> None:
+    """Note which frames of a clip are damaged, and mask their labels."""
+    if not rows:
+        return
+    file[_clip_path("images", clip)].attrs[_DAMAGED] = rows
+    for group in {"labels_masks", "labels_sc"} & file.keys():
+        for row in rows:
+            file[_clip_path(group, clip)][row] = 0
+
+
+def _note_damage(file: h5py.File, plan: ImportPlan) -> tuple[str, ...]:
+    """Add a note on damaged frames, also on those that an interrupted import came upon."""
+    starts = np.cumsum([0, *plan.clip_lengths[:-1]])
+    damaged = [
+        plan.frames[int(start + row)]
+        for clip, start in enumerate(starts)
+        for row in file[_clip_path("images", clip)].attrs.get(_DAMAGED, [])
+    ]
+    if not damaged:
+        return ()
+    listed = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
+    note = (
+        f"{len(damaged)} damaged frames repeat the one before, and their labels are masked: "
+        f"{listed}; those behind them may be smeared up to the next key frame"
+    )
+    file.attrs["notes"] = fixed_length_text(json.dumps([*plan.notes, note]))
+    return (note,)
 
 
 def _save(file: h5py.File, n_done: int) -> None:
@@ -185,15 +225,20 @@ def _save(file: h5py.File, n_done: int) -> None:
     file.flush()
 
 
-def _iterate_clips(plan: ImportPlan, first: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the clips from ``first`` on, each of shape (frame, channel, height, width)."""
+def _iterate_clips(plan: ImportPlan, first: int) -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
+    """Yield the clips from ``first`` on, and the numbers of their damaged frames.
+
+    Each clip is (frame, channel, height, width).
+    """
     frames = plan.frames[sum(plan.clip_lengths[:first]) :]
+    damaged: list[int] = []
     views = [
-        iterate_frames(info, view, frames)
+        iterate_frames(info, view, frames, damaged)
         for info, view in zip(plan.videos, plan.views, strict=True)
     ]
     for length in plan.clip_lengths[first:]:
         clip = np.empty((length, *plan.frame_shape), np.uint8)
         for frame in clip:
             np.concatenate([next(view) for view in views], out=frame)
-        yield clip
+        yield clip, sorted(set(damaged))
+        damaged.clear()
