@@ -26,10 +26,10 @@ Which row of a pose file belongs to which frame:
   many rows as steps in time, frames that the camera dropped have rows.
   Otherwise three assumptions are compared: row i is frame i; the last row
   is the last frame; one file has every second, third ... frame of the other.
-  For each, ridge regression predicts the labels from the frames; the one
-  with the clearly highest R² is taken and reported.
-  If none is clearly the best, row i is frame i if at most 2 rows, or 1 %,
-  are missing; otherwise the import is refused and asks for --label-offset.
+  The one is taken and reported under which labels and frames change at the
+  same times: clearly more than labels shifted in time or reversed do, more
+  than with any lag, and from the beginning to the end. If there is none, the
+  import is refused and asks for --label-offset.
 
 \b
 What is stored:

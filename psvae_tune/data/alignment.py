@@ -1,7 +1,7 @@
-"""Find out which row of a pose file belongs to which frame, and whether labels lag behind.
+"""Find out whether labels lag behind the frames.
 
-Both compare assumptions by one measure: the R² of labels that ridge regression predicts from the
-frames, fitted on one half of the clips and scored on the other.
+Lags are compared by the R² of labels that ridge regression predicts from the frames, fitted on one
+half of the clips and scored on the other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -106,84 +106,3 @@ def _project(features: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float64
     centre = together.mean(0)
     _, axes = np.linalg.eigh(np.cov((together - centre).T))
     return [(clip - centre) @ axes[:, -_N_COMPONENTS:] for clip in features]
-
-
-@dataclass(frozen=True, slots=True)
-class RowMap:
-    """An assumption about which row of a pose file belongs to which frame of a video."""
-
-    words: str
-    """The assumption in words, for messages."""
-    rows: tuple[int, ...]
-    """Row of each frame; -1 for none."""
-
-
-def possible_maps(n_rows: int, n_frames: int) -> list[RowMap]:
-    """Return the assumptions to compare where a pose file and a video differ in length."""
-    frames = range(n_frames)
-    maps = [
-        RowMap("row i is frame i", _within(frames, n_rows)),
-        RowMap(
-            "the last row is the last frame",
-            _within([i + n_rows - n_frames for i in frames], n_rows),
-        ),
-    ]
-    ratio = max(n_rows, n_frames) / min(n_rows, n_frames)
-    if round(ratio) >= 2 and abs(ratio - round(ratio)) * min(n_rows, n_frames) <= round(ratio):
-        step = round(ratio)
-        if n_rows > n_frames:
-            words, rows = f"row {step}·i is frame i", [i * step for i in frames]
-        else:
-            words = f"row i is frame {step}·i"
-            rows = [i // step if i % step == 0 else -1 for i in frames]
-        maps.append(RowMap(words, _within(rows, n_rows)))
-    return maps
-
-
-def _within(rows: Iterable[int], n_rows: int) -> tuple[int, ...]:
-    return tuple(row if 0 <= row < n_rows else -1 for row in rows)
-
-
-def choose_map(
-    maps: Sequence[RowMap],
-    features: NDArray[np.float32],
-    frames: Sequence[int],
-    labels: NDArray[np.floating],
-    masks: NDArray[np.bool_],
-) -> tuple[RowMap | None, list[float]]:
-    """Return the map that fits the frames clearly best, if one does.
-
-    Parameters
-    ----------
-    maps
-        The assumptions to compare.
-    features, frames
-        (frame, feature) of some frames of the video, and their numbers.
-    labels, masks
-        (row, label) of the pose file.
-
-    Returns
-    -------
-    tuple
-        The map, or None, and the R² of each.
-    """
-    scores = []
-    for item in maps:
-        rows = np.array(item.rows)[list(frames)]
-        kept = rows >= 0
-        if kept.sum() < 2 * _N_COMPONENTS:
-            scores.append(0.0)
-            continue
-        blocks = np.array_split(np.flatnonzero(kept), 10)
-        scores.append(
-            measure_lag(
-                [features[block] for block in blocks],
-                [labels[rows[block]] for block in blocks],
-                [masks[rows[block]] for block in blocks],
-                [0],
-            ).r2[0]
-        )
-    order = np.argsort(scores)
-    best, second = scores[order[-1]], sorted([*scores, 0.0])[-2]
-    is_clear = best > 0.2 and best > second + _MIN_DIFFERENCE
-    return (maps[int(order[-1])] if is_clear else None), scores

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.data.autocorrelation import memory_of
 from psvae_tune.data.quality_measures import Measures
 from psvae_tune.errors import DataError
 
@@ -270,12 +271,6 @@ def _capacity(measures: Measures) -> Iterator[Finding]:
             f"decoder_variance {found.choose_variance(N_UNSUPERVISED):.2g} keeps 2 latents active"
         )
         yield Finding("look", "capacity", text, fix)
-
-
-def memory_of(curve: NDArray[np.float64]) -> int:
-    """Return the number of frames after which an autocorrelation is below 1/e."""
-    below = np.flatnonzero(curve < 1 / np.e)
-    return int(below[0]) if below.size else len(curve)
 
 
 def _scale(measures: Measures) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.data.alignment import LagCurve, measure_lag, reduce_frames
+from psvae_tune.data.autocorrelation import autocorrelation
 from psvae_tune.data.frame_capacity import measure_recording
 from psvae_tune.data.memory_limits import check_memory
 from psvae_tune.data.session import SessionHeader
@@ -89,13 +90,7 @@ class Measures:
         for column, mask in zip(self.labels.T, self.masks.T, strict=True):
             if mask.sum() < 3 or column[mask].std() == 0:
                 continue
-            centred = np.where(mask, column - column[mask].mean(), 0.0)
-            n = 2 ** math.ceil(math.log2(2 * len(column)))
-            power, counts = (
-                np.fft.irfft(abs(np.fft.rfft(signal, n)) ** 2, n)[: n_lags + 1]
-                for signal in (centred, mask.astype(float))
-            )
-            curves.append(power / np.maximum(counts, 1) / centred[mask].var())
+            curves.append(autocorrelation(column, mask, n_lags))
         return np.median(curves, axis=0) if curves else None
 
 

@@ -17,13 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from psvae_tune.cluster.nodes import count_cpus
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import pluralise
-from psvae_tune.data.quality_findings import (
-    ALIKE,
-    N_UNSUPERVISED,
-    REDUNDANT,
-    memory_of,
-    redundant_pairs,
-)
+from psvae_tune.data.autocorrelation import memory_of
+from psvae_tune.data.quality_findings import ALIKE, N_UNSUPERVISED, REDUNDANT, redundant_pairs
 from psvae_tune.data.quality_measures import Measures, measure_session
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.splits import split_clips

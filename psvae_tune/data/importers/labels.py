@@ -33,7 +33,7 @@ def read_labels(
     assert source.poses is not None
     poses = read_poses(source.poses, source.video)
     points = poses.choose(source.tracks, source.keypoints, request.min_likelihood)
-    rows = np.array(match_rows(poses, points, info, request.label_offset, notes))
+    rows = np.array(match_rows(poses, info, request.label_offset, notes))
     positions = (points.positions[rows] - view.crop[2:]) * view.scale
     valid = points.valid[rows] & (rows >= 0)[:, None]
     if source.crop is not None:

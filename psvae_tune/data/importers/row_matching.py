@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.data.alignment import RowMap, choose_map, possible_maps, reduce_frames
+from psvae_tune.data.alignment import reduce_frames
 from psvae_tune.data.importers.frame_numbers import count_rows, first_frame
-from psvae_tune.data.importers.poses import ChosenPoints, Poses
+from psvae_tune.data.importers.poses import ALL_TRACKS, Poses
+from psvae_tune.data.row_maps import RowMap, choose_map, possible_maps
 from psvae_tune.data.video import VideoInfo, View
 from psvae_tune.data.video_frames import iterate_frames
 from psvae_tune.errors import DataError
@@ -15,11 +16,7 @@ _N_TESTED = 1000
 
 
 def match_rows(
-    poses: Poses,
-    points: ChosenPoints,
-    info: VideoInfo,
-    label_offset: int | None,
-    notes: list[str],
+    poses: Poses, info: VideoInfo, label_offset: int | None, notes: list[str]
 ) -> tuple[int, ...]:
     """Return the row of each frame, -1 for none.
 
@@ -28,8 +25,8 @@ def match_rows(
 
     Parameters
     ----------
-    poses, points
-        The pose file, and the points of it that become labels.
+    poses
+        The pose file.
     info
         The video.
     label_offset
@@ -63,7 +60,7 @@ def match_rows(
             f"which {info.path.name} has no frame"
         )
         return tuple(info.steps.tolist())
-    return _find_out(poses, points, info, notes).rows
+    return _find_out(poses, n_rows, info, notes).rows
 
 
 def _shift(offset: int, n_rows: int, n_frames: int) -> tuple[int, ...]:
@@ -71,9 +68,9 @@ def _shift(offset: int, n_rows: int, n_frames: int) -> tuple[int, ...]:
     return tuple(i - offset if 0 <= i - offset < n_rows else -1 for i in range(n_frames))
 
 
-def _find_out(poses: Poses, points: ChosenPoints, info: VideoInfo, notes: list[str]) -> RowMap:
+def _find_out(poses: Poses, n_rows: int, info: VideoInfo, notes: list[str]) -> RowMap:
     """Compare the assumptions about the rows with what the frames show."""
-    n_rows, n_frames = poses.n_rows, info.n_frames
+    n_frames = info.n_frames
     maps = possible_maps(n_rows, n_frames)
     if poses.are_rows_numbered:
         maps = maps[:1]
@@ -82,15 +79,20 @@ def _find_out(poses: Poses, points: ChosenPoints, info: VideoInfo, notes: list[s
     # Frames from both ends are tested, because maps that differ at the end agree at the start.
     tested = [*range(n_tested // 2), *range(n_frames - n_tested // 2, n_frames)]
     features = _read_features(info, small, n_tested // 2, n_frames)
-    labels = points.positions.reshape(n_rows, -1)
-    best, scores = choose_map(maps, features, tested, labels, np.repeat(points.valid, 2, axis=1))
-    listed = "; ".join(f"{m.words}: R² {score:.2f}" for m, score in zip(maps, scores, strict=True))
+    everything = poses.choose([ALL_TRACKS], [], None)
+    labels = everything.positions[:n_rows].reshape(n_rows, -1)
+    masks = np.repeat(everything.valid[:n_rows], 2, axis=1)
+    best, found = choose_map(maps, features, tested, labels, masks)
+    listed = "; ".join(
+        f"{item.words}: {agreement}" for item, agreement in zip(maps, found, strict=True)
+    )
     if best is None:
-        what = "numbers rows up to" if poses.are_rows_numbered else "has"
+        what = f"has {n_rows} rows for {n_frames} frames"
+        if poses.are_rows_numbered:
+            what = f"numbers its rows up to {n_rows - 1}, the video has {n_frames} frames"
         raise DataError(
             str(poses.path),
-            f"{what} {n_rows} rows for {n_frames} frames, and which belong together cannot be "
-            f"known ({listed})",
+            f"{what}, and which belong together cannot be known ({listed})",
             "state it with --label-offset N: row i is frame i + N",
         )
     notes.append(
