@@ -24,6 +24,8 @@ N_SHOWN = 12
 """Number of frames on a contact sheet."""
 # Number of frames in which the lag is measured; more would not make it any clearer.
 _N_LAG_FRAMES = 4000
+# Short clips are joined to runs of so many frames, of which there are some, for longer lags.
+_N_RUN_FRAMES, _N_RUNS = 100, 8
 _MAX_AUTOCORRELATION_LAG = 1000
 
 
@@ -64,7 +66,7 @@ class Measures:
     times: NDArray[np.float64] | None
     """(frame,), seconds; None where the file holds none."""
     lag: LagCurve | None
-    """None where there are no labels, or fewer than two clips."""
+    """None where there are no labels, or too few frames."""
     capacity: Capacity | DataError
     """Principal variances of the frames; an error where they have none."""
     sample: Sample
@@ -146,7 +148,7 @@ def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], N
         cameras=cameras,
         n_cameras=n_cameras,
         times=_read_times(file, header),
-        lag=_measure_lag(scan.features, labels, valid),
+        lag=_measure_lag(scan.runs, labels, valid),
         capacity=_measure_capacity(header),
         sample=Sample(np.stack(scan.sample), tuple(scan.shown.tolist())),
     )
@@ -164,11 +166,12 @@ class _FrameScan:
         self.still: list[int] = []
         self.shown = np.linspace(0, header.n_frames - 1, min(N_SHOWN, header.n_frames)).astype(int)
         self.sample: list[NDArray[Any]] = []
-        self.features: list[tuple[int, int, NDArray[np.float32]]] = []
-        """First frame, end and reduced frames of the clips that the lag is measured in."""
+        self.runs: list[tuple[int, list[NDArray[np.float32]]]] = []
+        """First frame and reduced clips of each run that the lag is measured in."""
+        usual = int(np.median(header.clip_lengths))
+        self._run_length = max(usual, min(_N_RUN_FRAMES, header.n_frames // _N_RUNS))
         self._has_labels = header.n_labels > 0
         self._stride = max(1, math.ceil(header.n_frames / _N_LAG_FRAMES))
-        self._n_clips = 0
         self._last: NDArray[Any] | None = None
 
     def add(self, clip: NDArray[Any]) -> None:
@@ -185,10 +188,12 @@ class _FrameScan:
         flat = clip.reshape(len(clip), -1)
         self.still += (np.flatnonzero(flat.min(1) == flat.max(1)) + start).tolist()
         self.sample += [clip[row - start] for row in self.shown if start <= row < stop]
-        if self._has_labels and self._n_clips % self._stride == 0:
-            self.features.append((start, stop, reduce_frames(clip)))
+        run = start // self._run_length
+        if self._has_labels and run % self._stride == 0:
+            if not self.runs or self.runs[-1][0] // self._run_length != run:
+                self.runs.append((start, []))
+            self.runs[-1][1].append(reduce_frames(clip))
         self.n_frames, self._last = stop, clip[-1]
-        self._n_clips += 1
 
 
 _LABEL_GROUPS = ("labels", "labels_masks", "labels_sc")
@@ -230,14 +235,17 @@ def _measure_capacity(header: SessionHeader) -> Capacity | DataError:
 
 
 def _measure_lag(
-    features: list[tuple[int, int, NDArray[np.float32]]],
+    runs: list[tuple[int, list[NDArray[np.float32]]]],
     labels: NDArray[np.float64],
     masks: NDArray[np.bool_],
 ) -> LagCurve | None:
-    if len(features) < 2:
+    joined = [(start, np.concatenate(clips)) for start, clips in runs]
+    usual = np.median([len(run) for _, run in joined]) if joined else 0
+    kept = [(start, run) for start, run in joined if 2 * len(run) >= usual]
+    if len(kept) < 2:
         return None
     return measure_lag(
-        [clip for _, _, clip in features],
-        [labels[start:stop] for start, stop, _ in features],
-        [masks[start:stop] for start, stop, _ in features],
+        [run for _, run in kept],
+        [labels[start : start + len(run)] for start, run in kept],
+        [masks[start : start + len(run)] for start, run in kept],
     )

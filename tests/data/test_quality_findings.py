@@ -46,9 +46,10 @@ def test_a_session_in_order_has_nothing_but_good(examine):
     assert set(levels(examine()).values()) == {"good"}
 
 
+@pytest.mark.parametrize("clip", [5, CLIP])
 @pytest.mark.parametrize("shift", [-6, 3])
-def test_a_shifted_pose_file_is_told_with_its_lag(examine, shift):
-    finding = examine(labels=np.roll(path_of_square(N), shift, axis=0))["lag"][0]
+def test_a_shifted_pose_file_is_told_with_its_lag(examine, shift, clip):
+    finding = examine(labels=np.roll(path_of_square(N), shift, axis=0), clip=clip)["lag"][0]
     assert finding.level == "bad"
     assert f"{abs(shift)} frames {'earlier' if shift > 0 else 'later'}" in finding.text
     assert f"--label-offset {-shift:+d}" in finding.fix
