@@ -156,7 +156,7 @@ def fit(
             callback(report)
     model = best_model(state)
     scaler = data.label_scaler or LabelScaler.identity(0)
-    saved = SavedModel(model, scaler, {"label_names": list(data.label_names)})
+    saved = SavedModel(model, scaler, data.describe())
     history = DataFrame.from_dict(rows, orient="index").rename_axis("epoch")
     return FitResult(FittedModel(saved), history, final_metrics(model, data, device))
 

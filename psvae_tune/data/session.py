@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.data.recorded_view import RecordedView
+
 SplitName = Literal["train", "val", "test"]
 
 
@@ -27,6 +29,8 @@ class SessionHeader:
     has_frame_masks: bool
     has_float_frames: bool = False
     """Whether pixels are float32 in [0, 1] rather than uint8."""
+    views: tuple[RecordedView, ...] = ()
+    """The part of each camera's video that the frames show; empty where the file does not say."""
 
     @property
     def n_clips(self) -> int:

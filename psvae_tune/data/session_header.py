@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from psvae_tune.data.label_names import read_label_names
+from psvae_tune.data.recorded_view import read_views
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, open_hdf5, piece_problem
 from psvae_tune.errors import DataError
@@ -120,6 +121,7 @@ def inspect_session(file: h5py.File, path: str | Path, *, needs_labels: bool) ->
         has_labels_sc="labels_sc" in groups,
         has_frame_masks="masks" in groups,
         has_float_frames=images[clip_names[0]].dtype.kind == "f",
+        views=read_views(file),
     )
 
 

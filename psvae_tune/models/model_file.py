@@ -11,6 +11,7 @@ import torch
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import parse_settings
 from psvae_tune.data.label_scaler import MAX_UNITS, LabelScaler
+from psvae_tune.data.recorded_view import RecordedView, from_plain
 from psvae_tune.errors import ConfigError, StorageError
 from psvae_tune.files import replace_when_whole
 from psvae_tune.models.batch import DataShape
@@ -39,6 +40,11 @@ class SavedModel:
         names = tuple(self.extra.get("label_names", ()))
         n_labels = self.model.shape.n_labels
         return names if len(names) == n_labels else tuple(f"label {i}" for i in range(n_labels))
+
+    def views(self, session_index: int) -> tuple[RecordedView, ...]:
+        """Return which part of a video the frames of a session showed; empty if unknown."""
+        views = self.extra.get("views", [])
+        return from_plain(views[session_index]) if 0 <= session_index < len(views) else ()
 
 
 def save_model(
@@ -130,6 +136,12 @@ def _problems(shape: DataShape, extra: Mapping[str, Any]) -> Iterator[str]:
     names = extra.get("label_names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         yield f"label_names must be a list of names, got {names!r:.80}"
+    views = extra.get("views", [])
+    try:
+        for item in views if isinstance(views, list) else [views]:
+            from_plain(item)
+    except ValueError as error:
+        yield f"views {error}"
 
 
 def _read_scaler(raw: Any, shape: DataShape, problems: list[str]) -> LabelScaler | None:

@@ -27,7 +27,7 @@ from psvae_tune.results.decoding import (
     render,
     standardise_labels,
 )
-from psvae_tune.results.recording_frames import Recording, open_recording
+from psvae_tune.results.recording_frames import Recording, RecordingFrames, open_recording
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,9 +36,10 @@ class FittedModel:
 
     A recording is given as frames, (frame, channel, height, width), uint8 or floats in [0, 1]; as
     a `Session`; or as the path of an HDF5 file in the BehaveNet layout or of a video, whose frames
-    are made grey and scaled to the size that the model was fitted to. Frames that are returned are
-    float32 in [0, 1]. Labels are in the user's units everywhere. For a model of several sessions,
-    ``session_index`` says, counted from 0, which of them has the layers and label units to use.
+    are cut and scaled as those that the model was fitted to. Frames that are returned are float32
+    in [0, 1]. Labels are in the user's units everywhere. For a model of several sessions,
+    ``session_index`` says, counted from 0, which of them has the view of the video, the layers and
+    the label units to use.
 
     Attributes
     ----------
@@ -183,7 +184,7 @@ class FittedModel:
         >>> model.reconstruct(session.frames[:10]).shape
         (10, 1, 32, 32)
         """
-        opened = open_recording(recording)
+        opened = self._open(recording, session_index)
         name = self.model.config.model_class
         if labels is not None and not self.model.is_conditional:
             raise ConfigError("labels", f"`{name}` decodes without them", "see set_labels")
@@ -235,7 +236,7 @@ class FittedModel:
         >>> model.set_labels(session.frames[:10], labels).shape
         (10, 1, 32, 32)
         """
-        opened = open_recording(frames, labels_sc)
+        opened = self._open(frames, session_index, labels_sc)
         scaled = standardise_labels(self.saved, labels, opened.n_frames, session_index)
         if self.model.is_conditional:
             name = self.model.config.model_class
@@ -307,7 +308,7 @@ class FittedModel:
         )
         if condition is not None:
             condition = standardise_labels(self.saved, condition, 1, session_index)
-        opened = open_recording(np.asarray(frame)[None], points)
+        opened = self._open(np.asarray(frame)[None], session_index, points)
         (batch,) = opened.iter_batches(self.model, session_index, condition)
         return traverse(self.model, batch, [column], steps[None]).frames[0]
 
@@ -348,7 +349,7 @@ class FittedModel:
         def change(mean: Tensor, labels: Tensor | None) -> Tensor:
             return with_background(self.model, mean, background.to(mean))
 
-        opened = open_recording(frames)
+        opened = self._open(frames, session_index)
         return render(self.model, opened, session_index, change, decoded_index=donor_index)
 
     def sample(
@@ -393,6 +394,11 @@ class FittedModel:
             latents = self._encode(like, session_index).latents
         return draw_frames(self.saved, n_frames, seed, labels, latents, session_index)
 
+    def _open(
+        self, recording: Recording, session_index: int, labels_sc: ArrayLike | None = None
+    ) -> RecordingFrames:
+        return open_recording(recording, labels_sc, self.saved.views(session_index))
+
     def _encode(self, recording: Recording, session_index: int) -> Encoding:
-        opened = open_recording(recording)
+        opened = self._open(recording, session_index)
         return encode(self.model, opened.iter_batches(self.model, session_index))

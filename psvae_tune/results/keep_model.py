@@ -55,8 +55,7 @@ def keep_model(
     run.log_final(EpochMetrics.now(epoch, best_metrics(metrics) | test | {"best/epoch": epoch}))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt"
-        names = {"label_names": list(data.label_names)}
-        save_model(path, model, data.label_scaler, names)
+        save_model(path, model, data.label_scaler, data.describe())
         run.log_folder(path.parent)
     finished = FinishedTrial(
         model, data, device, metrics, run.history(), epoch, model.config.n_anneal_epochs

@@ -120,8 +120,8 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
     saved
         The model.
     path
-        An HDF5 file in the BehaveNet layout, or a video, which is one clip; its frames are made
-        grey and scaled to the size that the model was fitted to.
+        An HDF5 file in the BehaveNet layout, or a video, which is one clip; its frames are cut and
+        scaled as those that the model was fitted to.
     session_index
         The session of the fit whose layers and label units are used.
 
@@ -130,7 +130,7 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
     DataError
         If the recording cannot be read, or does not fit the model.
     """
-    recording = open_recording(path)
+    recording = open_recording(path, views=saved.views(session_index))
     seen = encode(saved.model, recording.iter_batches(saved.model, session_index))
     clip_names: tuple[str, ...] = ("trial_0000",)
     clip_lengths: tuple[int, ...] = (recording.n_frames,)

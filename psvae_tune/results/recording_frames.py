@@ -1,7 +1,8 @@
 """The frames of a recording of any kind, in batches that a fitted model takes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,21 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from psvae_tune.data.recorded_view import RecordedView
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
-from psvae_tune.data.video import VideoInfo, View, probe_video
+from psvae_tune.data.video import Crop, VideoInfo, View, probe_video
 from psvae_tune.data.video_frames import iterate_frames
 from psvae_tune.errors import DataError
 from psvae_tune.models.batch import Batch
 from psvae_tune.models.encoding import N_FRAMES_AT_ONCE, iter_batches, split_frames
 from psvae_tune.models.model import Model
 
+logger = logging.getLogger(__name__)
+
+# Difference in the ratio of the sides from which a picture is stretched.
+_MAX_STRETCH = 0.02
+_IMPORT = "make a recording of it with `psvae-tune data import`, cut and sized as that of the fit"
 Recording = ArrayLike | Session | Path
 """Frames, (frame, channel, height, width), uint8 or floats in [0, 1]; a session; or the path of an
 HDF5 file in the BehaveNet layout or of a video."""
@@ -31,6 +38,8 @@ class RecordingFrames:
     source: NDArray[Any] | Session | VideoInfo
     labels_sc: NDArray[np.floating] | None = None
     """(frame, label) in pixels, all x, then all y."""
+    views: tuple[RecordedView, ...] = ()
+    """Which part of a video a model takes; empty if unknown."""
 
     @property
     def session(self) -> Session | None:
@@ -61,7 +70,7 @@ class RecordingFrames:
     ) -> Iterator[Batch]:
         """Yield all frames as batches on the device of a model.
 
-        The frames of a video are made grey and scaled to the size that the model was fitted to.
+        The frames of a video are cut and scaled as those that the model was fitted to.
 
         Parameters
         ----------
@@ -81,26 +90,66 @@ class RecordingFrames:
 
     def _read(self, model: Model) -> Iterator[NDArray[Any]]:
         if isinstance(self.source, VideoInfo):
-            return _read_video(self.source, model)
+            return _read_video(self.source, model, self.views)
         if isinstance(self.source, Session):
             return split_frames(self.source.frames)
         return split_frames(self.source)
 
 
-def _read_video(info: VideoInfo, model: Model) -> Iterator[NDArray[np.uint8]]:
-    """Yield chunks of a video as (frame, 1, height, width)."""
-    shape = model.shape
-    if shape.n_channels != 1:
-        raise DataError(
-            str(info.path), f"a video has 1 channel, the model was fitted on {shape.n_channels}"
-        )
-    view = View(info.whole, shape.width, shape.height)
-    frames = iterate_frames(info, view, range(info.n_frames), [])
+def _read_video(
+    info: VideoInfo, model: Model, views: Sequence[RecordedView]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield chunks of a video as (frame, channel, height, width)."""
+    damaged: list[int] = []
+    view = _choose_view(info, model, views)
+    frames = iterate_frames(info, view, range(info.n_frames), damaged)
     while chunk := list(islice(frames, N_FRAMES_AT_ONCE)):
         yield np.stack(chunk)
+    if damaged:
+        listed = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
+        logger.warning("%s: damaged frames repeat the one before: %s", info.path, listed)
 
 
-def open_recording(recording: Recording, labels_sc: ArrayLike | None = None) -> RecordingFrames:
+def _choose_view(info: VideoInfo, model: Model, views: Sequence[RecordedView]) -> View:
+    """Return the part of a video that stands for what a model was fitted on.
+
+    Raises
+    ------
+    DataError
+        If the model was fitted on several cameras, or on a part that this video does not have.
+    """
+    shape = model.shape
+    is_colour = len(views) == 1 and views[0].is_colour
+    n_channels = 3 if is_colour else 1
+    if shape.n_channels != n_channels:
+        problem = f"a video has {n_channels} channel, the model was fitted on {shape.n_channels}"
+        raise DataError(str(info.path), problem, _IMPORT)
+    view = View(info.whole, shape.width, shape.height, is_colour)
+    if not views:
+        if abs(shape.width * info.height / (shape.height * info.width) - 1) > _MAX_STRETCH:
+            logger.warning(
+                "%s: frames of %dx%d are stretched to %dx%d, because the model does not say which "
+                "part of a video it was fitted on",
+                *(info.path, info.width, info.height, shape.width, shape.height),
+            )
+        return view
+    (recorded,) = views
+    width, height = recorded.video_size
+    if (info.width, info.height) == (width, height):
+        return replace(view, crop=Crop(*recorded.crop))
+    is_alike = abs(width * info.height / (height * info.width) - 1) <= _MAX_STRETCH
+    if recorded.is_whole and is_alike:
+        return view
+    part = "{}x{}+{}+{}".format(*recorded.crop)
+    problem = f"must have frames of {width}x{height}, of which the model was fitted on {part}"
+    raise DataError(str(info.path), f"{problem}, got {info.width}x{info.height}", _IMPORT)
+
+
+def open_recording(
+    recording: Recording,
+    labels_sc: ArrayLike | None = None,
+    views: tuple[RecordedView, ...] = (),
+) -> RecordingFrames:
     """Open a recording; an HDF5 file is read and checked as a whole.
 
     Parameters
@@ -109,6 +158,8 @@ def open_recording(recording: Recording, labels_sc: ArrayLike | None = None) -> 
         Frames, a session, or a path.
     labels_sc
         (frame, label) in pixels, all x, then all y; by default those of the session.
+    views
+        Which part of a video the model takes.
 
     Raises
     ------
@@ -122,7 +173,7 @@ def open_recording(recording: Recording, labels_sc: ArrayLike | None = None) -> 
     if isinstance(recording, str | Path):
         path = Path(recording)
         if not h5py.is_hdf5(path):
-            return RecordingFrames(probe_video(path), points)
+            return RecordingFrames(probe_video(path), points, views)
         recording = read_session(path, needs_labels=False)
     if isinstance(recording, Session):
         return RecordingFrames(recording, recording.labels_sc if points is None else points)

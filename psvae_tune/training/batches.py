@@ -13,6 +13,7 @@ from torch import Tensor
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.hidden_labels import HiddenLabels, hide_labels
 from psvae_tune.data.label_scaler import LabelScaler, fit_label_scaler
+from psvae_tune.data.recorded_view import to_plain
 from psvae_tune.data.session import Frames, Session, SplitName, Splits
 from psvae_tune.data.splits import split_clips, take_fraction
 from psvae_tune.models.batch import Batch, DataShape
@@ -70,6 +71,11 @@ class PreparedData:
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels, empty without labels."""
         return self.sessions[0].session.header.label_names
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is kept with a model: the names of the labels, and the views of videos."""
+        views = [to_plain(item.session.header.views) for item in self.sessions]
+        return {"label_names": list(self.label_names), "views": views}
 
     def clips(self, split: SplitName) -> list[tuple[int, int]]:
         """Return the (session, clip) pairs of a split in order."""

@@ -12,6 +12,7 @@ from psvae_tune.data.importers.extra_labels import ExtraLabels, read_extra_label
 from psvae_tune.data.importers.labels import FrameLabels, join_labels, leave_out_ends, read_labels
 from psvae_tune.data.importers.request import ALL_FRAMES, ImportRequest
 from psvae_tune.data.label_scaler import flat_label_problems
+from psvae_tune.data.recorded_view import RecordedView, to_plain
 from psvae_tune.data.video import Crop, VideoInfo, View, probe_video
 from psvae_tune.errors import ConfigError, DataError
 from psvae_tune.files import sha256
@@ -84,6 +85,7 @@ def plan_import(request: ImportRequest) -> ImportPlan:
         "labels_units": "pixels of stored frame",
         "label_cameras": json.dumps(points.cameras + (0,) * (len(names) - len(points.names))),
         "n_cameras": len(videos),
+        "views": json.dumps(to_plain(_record_views(videos, views))),
         "fps": videos[0].fps / frames.step,
         "sources": json.dumps(sources),
         "frames": f"{frames.start}:{frames.stop}:{frames.step}",
@@ -177,6 +179,16 @@ def _make_views(request: ImportRequest, videos: Sequence[VideoInfo]) -> tuple[Vi
         crops.append(crop)
     width, height = request.size or _default_size(crops[0])
     return tuple(View(crop, width, height, request.is_colour) for crop in crops)
+
+
+def _record_views(videos: Sequence[VideoInfo], views: Sequence[View]) -> list[RecordedView]:
+    """Return which part of each video is stored, for models to be shown the same."""
+    recorded = []
+    for info, view in zip(videos, views, strict=True):
+        width, height, x, y = view.crop
+        size = (info.width, info.height)
+        recorded.append(RecordedView(size, (width, height, x, y), view.is_colour))
+    return recorded
 
 
 def _default_size(crop: Crop) -> tuple[int, int]:
