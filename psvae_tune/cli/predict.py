@@ -37,7 +37,8 @@ def predict(
 ) -> None:
     """Write latents and labels of a new video or HDF5 file.
 
-    A video is cut and scaled as the one of the fit was when it was imported. MODEL is a `model.pt`, a folder made by `export`, or models:/NAME@champion.
+    A video is cut and scaled as the one of the fit was when it was imported. MODEL is a
+    `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
     from psvae_tune.results.predictions import predict_recording, to_csv, to_hdf5
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import h5py
+import numpy as np
 
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, rehearse_texts
 
@@ -37,7 +38,10 @@ def read_label_names(
         stored = file.attrs.get("label_names")
         if stored is None:
             return tuple(f"label_{index}" for index in range(n_labels))
-        names = json.loads(stored)
+        if isinstance(stored, np.ndarray) and stored.ndim == 1 and stored.dtype.kind in "SO":
+            names = [item.decode() if isinstance(item, bytes) else item for item in stored]
+        else:
+            names = json.loads(stored)
     except (*HDF5_ERRORS, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):

@@ -71,6 +71,15 @@ def _size(measures: Measures) -> Iterator[Finding]:
         yield Finding("good", "size", text)
 
 
+def _values(measures: Measures) -> Iterator[Finding]:
+    if not measures.problems:
+        yield Finding("good", "values", "every value can be used")
+        return
+    text, n_more = measures.problems[0], len(measures.problems) - 1
+    text += f", and {n_more} more such problems" if n_more else ""
+    yield Finding("bad", "values", text, "no study takes this: mend the file that was written")
+
+
 def _pixels(measures: Measures) -> Iterator[Finding]:
     unit = 255 if measures.dtype == "uint8" else 1.0
     low, high = measures.pixel_min, measures.pixel_max
@@ -294,6 +303,7 @@ def _columns(
 
 _RULES: tuple[Callable[[Measures], Iterator[Finding]], ...] = (
     _size,
+    _values,
     _pixels,
     _repeats,
     _drops,

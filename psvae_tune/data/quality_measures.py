@@ -15,6 +15,7 @@ from psvae_tune.data.autocorrelation import autocorrelation
 from psvae_tune.data.frame_capacity import measure_recording
 from psvae_tune.data.memory_limits import check_memory
 from psvae_tune.data.session import SessionHeader
+from psvae_tune.data.session_file import check_clips
 from psvae_tune.data.session_header import holds_times, inspect_session
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, count_bytes, open_hdf5, rehearse_texts
 from psvae_tune.errors import DataError
@@ -69,6 +70,8 @@ class Measures:
     """None where there are no labels, or too few frames."""
     capacity: Capacity | DataError
     """Principal variances of the frames; an error where they have none."""
+    problems: tuple[str, ...]
+    """Values for which a study would refuse the recording."""
     sample: Sample
 
     @property
@@ -131,8 +134,10 @@ def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], N
     valid = np.ones(shape, bool) if masks is None else masks > 0
     valid &= np.isfinite(labels)
     scan = _FrameScan(header, file["images"][header.clip_names[0]].dtype)
-    for name in header.clip_names:
-        scan.add(file["images"][name][()])
+    problems = []
+    for frames, found in check_clips(file, header):
+        scan.add(frames)
+        problems += found
         progress(scan.n_frames)
     return Measures(
         header=header,
@@ -150,6 +155,7 @@ def _measure(file: h5py.File, header: SessionHeader, progress: Callable[[int], N
         times=_read_times(file, header),
         lag=_measure_lag(scan.runs, labels, valid),
         capacity=_measure_capacity(header),
+        problems=tuple(problems),
         sample=Sample(np.stack(scan.sample), tuple(scan.shown.tolist())),
     )
 
@@ -177,6 +183,7 @@ class _FrameScan:
     def add(self, clip: NDArray[Any]) -> None:
         """Measure the next clip, of shape (frame, channel, height, width)."""
         start, stop = self.n_frames, self.n_frames + len(clip)
+        clip = np.where(np.isfinite(clip), clip, 0) if clip.dtype.kind == "f" else clip
         top = 255 if self.dtype.kind == "u" else 1.0
         self.pixel_min = min(self.pixel_min, float(clip.min()))
         self.pixel_max = max(self.pixel_max, float(clip.max()))

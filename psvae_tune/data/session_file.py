@@ -16,6 +16,7 @@ from psvae_tune.data.label_scaler import flat_label_problems
 from psvae_tune.data.memory_limits import check_memory, room_for_recordings
 from psvae_tune.data.session import Frames, Session, SessionHeader
 from psvae_tune.data.session_header import inspect_session
+from psvae_tune.data.session_values import value_problems
 from psvae_tune.data.streamed_frames import StoredFrames, read_into
 from psvae_tune.data.untrusted_hdf5 import fixed_length_text, open_hdf5
 from psvae_tune.errors import DataError
@@ -229,6 +230,21 @@ def _read_clips(
     return checksums
 
 
+def check_clips(
+    file: h5py.File, header: SessionHeader
+) -> Iterator[tuple[NDArray[Any], list[str]]]:
+    """Yield the frames of each clip, and what is wrong with the values of its arrays.
+
+    A recording with any of these problems is refused by `read_session`.
+    """
+    specs = _specify_arrays(header)
+    arrays = _allocate(header, specs, in_memory=False)
+    for clip_name, rows in _iterate_clips(header.clip_names, header.clip_lengths):
+        problems: list[str] = []
+        clip = _read_clip(file, header, clip_name, rows, specs, arrays, problems)
+        yield clip["images"], problems
+
+
 def _read_clip(
     file: h5py.File,
     header: SessionHeader,
@@ -250,36 +266,10 @@ def _read_clip(
     for name, part in clip.items():
         if name != "labels_masks" or header.has_label_masks:
             problems += read_into(part, file, f"{name}/{clip_name}", header.path)
-    problems += _value_problems(clip_name, clip, header.label_names)
+    problems += value_problems(clip_name, clip, header.label_names)
     for name in clip.keys() & {"labels", "labels_sc"}:
         clip[name][~clip["labels_masks"]] = 0
     return clip
-
-
-def _value_problems(
-    clip_name: str, clip: Mapping[str, NDArray[Any]], label_names: Sequence[str]
-) -> Iterator[str]:
-    """Yield what is wrong with the values of one clip."""
-    frames = clip["images"]
-    if frames.dtype != np.uint8:
-        wrong = ~((frames >= 0) & (frames <= 1))
-        if wrong.any():
-            frame = int(wrong.any((1, 2, 3)).argmax())
-            value = frames[frame][wrong[frame]][0]
-            yield (
-                f"clip `{clip_name}` must have pixels in [0, 1] or be uint8, "
-                f"got {value:g} in frame {frame}"
-            )
-    for name in ("labels", "labels_sc"):
-        if name not in clip:
-            continue
-        missing = clip["labels_masks"] & ~np.isfinite(clip[name])
-        for label in np.flatnonzero(missing.any(0)).tolist():
-            frame = int(missing[:, label].argmax())
-            yield (
-                f"clip `{clip_name}` must have `{label_names[label]}` in `{name}` or 0 in "
-                f"`labels_masks`, got {clip[name][frame, label]:g} in frame {frame}"
-            )
 
 
 def _begin_digest(header: SessionHeader, specs: Mapping[str, _ArraySpec]) -> Any:

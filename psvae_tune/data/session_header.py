@@ -34,12 +34,15 @@ class _GroupRule(NamedTuple):
     """The group whose clips have as many rows, and the same shape unless these are labels."""
 
 
+_FRAME_AXES = "frame, channel, y, x"
+# Length of the last axis up to which that is of channels, if the second axis is longer.
+_MAX_COLOURS = 4
 _RULES = {
-    "images": _GroupRule("frame, channel, y, x", "u1|f.*", "uint8, or float in [0, 1]"),
+    "images": _GroupRule(_FRAME_AXES, "u1|f.*", "uint8, or float in [0, 1]"),
     "labels": _GroupRule("frame, label", "[fiu].*", "numbers"),
     "labels_masks": _GroupRule("frame, label", "[fiub].*", "0 or 1", "labels"),
     "labels_sc": _GroupRule("frame, label", "[fiu].*", "numbers", "labels"),
-    "masks": _GroupRule("frame, channel, y, x", "[fiub].*", "0 or 1"),
+    "masks": _GroupRule(_FRAME_AXES, "[fiub].*", "0 or 1"),
 }
 _TIMES_RULE = _GroupRule("frame", "[fiu].*", "seconds")
 
@@ -104,7 +107,8 @@ def inspect_session(file: h5py.File, path: str | Path, *, needs_labels: bool) ->
     labels = list(groups.get("labels", _NO_CLIPS).clips.values())
     label_names = read_label_names(file, where, labels[0].shape[1], problems) if labels else ()
     if problems:
-        raise DataError(where, problems)
+        hint = "store permute(x, ndims(x):-1:1)" if _are_reversed(groups) else None
+        raise DataError(where, problems, hint)
     images = groups["images"].clips
     clip_names = sorted(images, key=clip_number)
     shapes = [images[name].shape for name in clip_names]
@@ -219,6 +223,8 @@ def _check_clip(dataset: h5py.Dataset, rule: _GroupRule) -> _ClipArray:
         raise _LayoutError(f"must be {rule.words}, got {clip.dtype}")
     if 0 in clip.shape:
         raise _LayoutError(f"must not be empty, got the shape {clip.shape}")
+    if rule.axes == _FRAME_AXES and clip.shape[3] <= _MAX_COLOURS < clip.shape[1]:
+        raise _LayoutError(f"must have the axes [{rule.axes}], got channels last: {clip.shape}")
     return clip
 
 
@@ -235,6 +241,16 @@ def _layout_problems(groups: Mapping[str, _Group]) -> Iterator[str]:
             here, there = ("images", name) if clip_name in images.names else (name, "images")
             yield f"clip `{clip_name}` is in `{here}` but not in `{there}`"
         yield from _unlike(name, groups)
+
+
+def _are_reversed(groups: Mapping[str, _Group]) -> bool:
+    """Return whether axes seem to be in the order of MATLAB, which is the reverse."""
+    images, labels = groups["images"].clips, groups.get("labels", _NO_CLIPS).clips
+    return any(
+        images[name].shape[0] != labels[name].shape[0]
+        and images[name].shape[3] == labels[name].shape[1]
+        for name in images.keys() & labels.keys()
+    )
 
 
 def _word_dtype(clip: _ClipArray) -> str:

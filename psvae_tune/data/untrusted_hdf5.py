@@ -31,6 +31,18 @@ MAX_PIECE = 2**30
 MAX_FIXED_LENGTH = 60_000
 """Longest text, in bytes, that an attribute stores at a fixed length; HDF5 has room for 64 kB."""
 
+# Filters of HDF5 that come with no library, but with the package hdf5plugin.
+_FILTERS = {
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32017: "sz",
+    32026: "blosc2",
+}
+
 EVERYWHERE, AT_THE_TOP = "everywhere", "at-the-top"
 
 
@@ -161,8 +173,17 @@ def count_bytes(dataset: h5py.Dataset) -> int:
 def piece_problem(dataset: h5py.Dataset) -> str | None:
     """Return why a chunk of a dataset cannot be unpacked, or None.
 
-    A few packed bytes may stand for any number of unpacked ones.
+    A few packed bytes may stand for any number of unpacked ones, or need a filter of its own.
     """
+    layout = dataset.id.get_create_plist()
+    for number, _, _, name in (layout.get_filter(i) for i in range(layout.get_nfilters())):
+        if not h5py.h5z.filter_avail(number):
+            word = _FILTERS.get(number) or name.decode(errors="replace") or "unnamed"
+            return (
+                f"is packed by the filter {word} ({number}), which is not installed: install the "
+                "package hdf5plugin and set HDF5_PLUGIN_PATH to its folder `plugins`, or pack the "
+                "file by gzip"
+            )
     n_bytes = math.prod(dataset.chunks or ()) * int(dataset.dtype.itemsize)
     if n_bytes > MAX_PIECE:
         return (
