@@ -78,6 +78,8 @@ class VideoInfo:
     """Number of frames that the file declares; more than ``n_frames`` if it breaks off."""
     turn: int
     """Degrees by which stored frames are turned clockwise to be shown."""
+    n_before_key: int
+    """Frames before the first key frame, which cannot be decoded; no tracker counts them."""
 
     @property
     def whole(self) -> Crop:
@@ -123,7 +125,7 @@ def probe_video(path: Path) -> VideoInfo:
             rate = stream.average_rate or stream.guessed_rate
             width, height = stream.width, stream.height
             time_base = stream.time_base or Fraction(1, 1000)
-        turn = _read_turn(path)
+        turn, first = _read_first(path)
     except FileNotFoundError:
         raise DataError(str(path), "no such file") from None
     except PermissionError:
@@ -138,24 +140,41 @@ def probe_video(path: Path) -> VideoInfo:
     if turn % 180:
         width, height = height, width
     known = sorted(stamp for stamp in stamps if stamp is not None)
-    is_stamped = len(known) == len(stamps) and len(set(known)) == len(known)
+    n_before_key = 0
+    if first is not None and not packets[0].is_keyframe and len(known) == len(stamps):
+        n_before_key = sum(stamp < first for stamp in known)
+        known = known[n_before_key:]
+    n_frames = len(stamps) - n_before_key
+    is_stamped = len(known) == n_frames and len(set(known)) == len(known)
     shown = np.array(known, dtype=np.int64) if is_stamped else None
     # The median step, because the average that files declare counts dropped frames as slow ones.
     usual = float(np.median(np.diff(known)) * time_base) if is_stamped and len(known) > 1 else 0
     fps = 1 / usual if usual else float(rate or 30)
-    n_frames = len(stamps)
     if notes_drops and usual:  # AVI declares frames that the camera dropped, as empty chunks
         n_steps = round((known[-1] - known[0]) * time_base / usual) + 1
         n_missing = max(0, n_missing - (n_steps - n_frames))
     return VideoInfo(
-        path, width, height, fps, shown, time_base, n_frames, n_frames + n_missing, turn
+        path,
+        width,
+        height,
+        fps,
+        shown,
+        time_base,
+        n_frames,
+        n_frames + n_missing,
+        turn,
+        n_before_key,
     )
 
 
-def _read_turn(path: Path) -> int | None:
-    """Return the degrees that a video is turned clockwise; None if it is not only turned.
+def _read_first(path: Path) -> tuple[int | None, int | None]:
+    """Return what the first frame that can be decoded says: how it is turned, and its stamp.
 
-    The rotation stands in the frames. The first ones may be damaged, and are skipped then.
+    Returns
+    -------
+    tuple
+        The degrees that the video is turned clockwise, None if it is not only turned; and the
+        stamp of the frame, None if it has none.
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -168,8 +187,9 @@ def _read_turn(path: Path) -> int | None:
                 assert isinstance(frame, av.VideoFrame)
                 side_data: Any = _strip(frame, stream).side_data  # its stubs call it texts
                 matrix = side_data.get("DISPLAYMATRIX")
-                return 0 if matrix is None else _angle(struct.unpack("=9i", bytes(matrix)))
-    return 0
+                turn = 0 if matrix is None else _angle(struct.unpack("=9i", bytes(matrix)))
+                return turn, frame.pts
+    return 0, None
 
 
 def _strip(frame: av.VideoFrame, stream: VideoStream) -> av.VideoFrame:

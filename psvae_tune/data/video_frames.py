@@ -174,7 +174,9 @@ def _seek(
 
 def _number(info: VideoInfo, frame: av.VideoFrame) -> int:
     assert info.stamps is not None
-    return int(np.searchsorted(info.stamps, frame.pts if frame.pts is not None else -1))
+    if frame.pts is None:
+        return -1
+    return int(np.searchsorted(info.stamps, frame.pts, side="right")) - 1
 
 
 def _broken(info: VideoInfo, n_read: int, error: Exception | None) -> DataError:

@@ -98,7 +98,7 @@ def test_how_a_video_is_turned_is_known_although_its_first_frame_is_damaged(tmp_
     info = probe_video(video)
     assert (info.turn, info.width, info.height) == (90, HEIGHT, WIDTH)
     view = View(Crop(HEIGHT, WIDTH, 0, 0), HEIGHT, WIDTH)
-    assert len(read(video, view, range(24, 60))) == 36
+    assert len(read(video, view, range(info.n_frames))) == 60 - info.n_before_key == 48
 
 
 def test_colour_has_three_channels_of_a_grey_video(video):

@@ -121,6 +121,23 @@ def test_an_avi_that_breaks_off_is_still_told(folder, jpeg):
         plan_import(ImportRequest((Source(path),)))
 
 
+@pytest.mark.parametrize("name", ["open.mp4", "open.ts", "long.mkv", "web.webm"])
+def test_a_video_that_begins_between_key_frames_begins_with_the_first_whole_one(folder, name):
+    codec, pixels, options = CODINGS[name]
+    whole = encode(folder / f"whole_{name}", (codec, pixels, {**options, "g": "20"}))
+    path = copy(whole, folder / f"cut_{name}", lambda i, p: p if i >= 7 else None)
+    info = probe_video(path)
+    assert 3 < info.n_before_key < 40
+    assert N - 50 < info.n_frames == info.n_declared < N - 7
+    found, expected = read(path), read(whole)[-info.n_frames :]
+    assert abs(found.astype(float) - expected).mean() < 1
+    np.testing.assert_array_equal(read(path, range(5, info.n_frames)), found[5:])
+    source = Source(path, write_csv(folder / "pose.csv", CENTRES[-info.n_frames :]))
+    plan = plan_import(ImportRequest((source,), size=(WIDTH, HEIGHT)))
+    np.testing.assert_allclose(plan.arrays["labels"], CENTRES[-info.n_frames :], atol=1e-3)
+    assert any("begins between key frames" in note for note in plan.notes)
+
+
 TIFF = b"II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0110, 2, 4, b"cam\0", 0)
 EXIF = b"\xff\xe1" + struct.pack(">H", 8 + len(TIFF)) + b"Exif\0\0" + TIFF
 

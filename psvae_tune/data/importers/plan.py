@@ -229,6 +229,11 @@ def _note_videos(videos: Sequence[VideoInfo], notes: list[str]) -> None:
                 f"{info.path.name} asks to be turned by {info.turn} degrees when it is shown: its "
                 "frames are stored as they are shown, and poses are taken to be of shown frames"
             )
+        if info.n_before_key:
+            notes.append(
+                f"{info.path.name} begins between key frames: {info.n_before_key} frames before "
+                "the first cannot be decoded and do not count, as for trackers"
+            )
         if info.n_uneven:
             notes.append(
                 f"{info.path.name} has a variable frame rate or dropped frames: "
