@@ -23,7 +23,7 @@ MIN_STRETCHES = 20
 # Share of its lead that an assumption may lose to another one for some time.
 _MAX_SETBACK = 0.15
 # The same where few rows are missing, and the share of rows that are few.
-_MAX_SETBACK_OF_FEW, _FEW = 0.05, 0.1
+_MAX_SETBACK_OF_FEW, _FEW = 0.06, 0.1
 # Setbacks of the usual size that chance may add up to.
 _N_SETBACKS = 3
 

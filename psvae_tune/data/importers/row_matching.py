@@ -93,7 +93,8 @@ def _find_out(poses: Poses, n_rows: int, info: VideoInfo, notes: list[str]) -> R
         raise DataError(
             str(poses.path),
             f"{what}, and which belong together cannot be known ({listed})",
-            "state it with --label-offset N: row i is frame i + N",
+            "state it with --label-offset N: row i, or the row numbered i, is frame i + N; 0 if "
+            "rows are missing at the end alone",
         )
     notes.append(
         f"{poses.path.name} has {n_rows} rows for {n_frames} frames: {best.words} ({listed})"

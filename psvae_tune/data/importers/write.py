@@ -209,10 +209,11 @@ def _note_damage(file: h5py.File, plan: ImportPlan) -> tuple[str, ...]:
     ]
     if not damaged:
         return ()
-    listed = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
+    listed = ", ".join(map(str, damaged[:10]))
+    listed += f" and {len(damaged) - 10} more" if len(damaged) > 10 else ""
     note = (
-        f"{len(damaged)} damaged frames repeat the one before, and their labels are masked: "
-        f"{listed}; those behind them may be smeared up to the next key frame"
+        f"damaged frames repeat the one before, and their labels are masked: {listed}; those "
+        "behind them may be smeared up to the next key frame"
     )
     file.attrs["notes"] = fixed_length_text(json.dumps([*plan.notes, note]))
     return (note,)
