@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,8 +118,10 @@ def _read_plain(table: CsvTable, video: Path | None) -> Poses:
             chosen = [i for i, animal in enumerate(animals) if animal == name]
             parts.append(order_rows(path, [numbers[i] for i in chosen], values[chosen], video))
         rows = _put_beside(parts)
-    if "instance.score" in names:  # its scores are no probabilities, and it counts from 0
-        return assemble(path, "SLEAP CSV", columns, replace(rows, is_first_unsure=False), 0)
+    if "instance.score" in names and numbers is not None:
+        # It counts frames from 0 and leaves empty ones out. Its scores are no probabilities.
+        rows = Rows(rows.values, are_numbered=True)
+        return assemble(path, "SLEAP CSV", columns, rows, 0)
     return assemble(path, "CSV with named columns", columns, rows)
 
 

@@ -196,6 +196,11 @@ def test_a_csv_of_sleap_with_one_animal_or_two(tmp_path):
     np.testing.assert_array_equal(both.positions[: len(seen), 0], alone.positions[:, 0])
     seen = (np.arange(N) + 1) % 4 > 0
     np.testing.assert_allclose(both.positions[seen, 1], PLACES[seen] + 1)
+    assert alone.are_rows_numbered
+    assert both.are_rows_numbered
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join(lines[:4]) + "\n")  # frames 0, 1 and 2
+    assert read_poses(tmp_path / "a.csv").are_rows_numbered
     with pytest.raises(DataError, match="one row for each frame, got 2 of frame 0"):
         read_poses(write_sleap_csv(tmp_path / "c.csv", ("", "")))
     text = (tmp_path / "b.csv").read_text().replace("frame_idx", "number")
