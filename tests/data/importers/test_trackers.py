@@ -282,7 +282,7 @@ def test_damaged_tables_are_read_or_refused(tmp_path):
     good = write_sleap_csv(tmp_path / "a.csv", ("one", "two")).read_bytes()
     for _ in range(share(60, 0.1)):
         damaged = bytearray(good)
-        for place in rng.integers(0, len(good), 4):
+        for place in rng.integers(0, len(good), 1):
             damaged[place] = int(rng.choice([*b',;\n"\t\0-.9ex \xff']))
         (tmp_path / "a.csv").write_bytes(damaged)
         attempt("pose file", lambda: read_poses(tmp_path / "a.csv"))
