@@ -118,7 +118,7 @@ def _read_plain(table: CsvTable, video: Path | None) -> Poses:
             chosen = [i for i, animal in enumerate(animals) if animal == name]
             parts.append(order_rows(path, [numbers[i] for i in chosen], values[chosen], video))
         rows = _put_beside(parts)
-    if "instance.score" in names and numbers is not None:
+    if "frame_idx" in names and any(name.endswith(".score") for name in names):
         # It counts frames from 0 and leaves empty ones out. Its scores are no probabilities.
         rows = Rows(rows.values, are_numbered=True)
         return assemble(path, "SLEAP CSV", columns, rows, 0)

@@ -143,6 +143,8 @@ def make_poses(
     places[missing] = np.nan
     if missing.all():
         raise DataError(str(path), "every position is missing, NaN, (0, 0) or (-1, -1)")
+    if likelihoods is not None and not np.isfinite(likelihoods).any():
+        likelihoods = None  # a column that was left empty
     if likelihoods is not None and min_likelihood:
         usual = float(np.median(np.nan_to_num(likelihoods[~missing])))
         if usual > _MAX_LIKELIHOOD:

@@ -209,6 +209,20 @@ def test_a_csv_of_sleap_with_one_animal_or_two(tmp_path):
         read_poses(tmp_path / "b.csv")
 
 
+@pytest.mark.parametrize("layout", ["sleap", "instances", "frames", "dlc"])
+def test_every_wide_csv_of_sleap_io(tmp_path, layout):
+    instances = [[predicted(points)] if i not in (4, 5) else [] for i, points in enumerate(PLACES)]
+    frames = [sleap_io.LabeledFrame(VIDEO, i, found) for i, found in enumerate(instances) if found]
+    labels = sleap_io.Labels(frames, videos=[VIDEO], skeletons=[SKELETON])
+    sleap_io.save_csv(labels, str(tmp_path / "pose.csv"), format=layout)
+    poses = read_poses(tmp_path / "pose.csv")
+    assert poses.are_rows_numbered
+    seen = [i for i in range(N) if i not in (4, 5)]
+    np.testing.assert_allclose(poses.positions[seen, 0], PLACES[seen])
+    # Its scores are no likelihoods, and its DeepLabCut table leaves the likelihoods empty.
+    assert poses.choose([], [], None).valid[seen].all()
+
+
 def as_csv(path, array):
     words = [f"{part}_{coord}" for part in PARTS for coord in ("x", "y", "z", "error")]
     pd.DataFrame(array.reshape(N, -1), columns=words).to_csv(path / "pose.csv")
