@@ -36,11 +36,6 @@ class Poses:
     is_first_unsure: bool = False
     """Whether the numbers begin at 1, so that they may count the first frame as 1."""
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return len(self.positions)
-
     def choose(
         self, tracks: Sequence[str], keypoints: Sequence[str], min_likelihood: float | None
     ) -> "ChosenPoints":

@@ -29,7 +29,7 @@ def write(tmp_path):
 
 
 def same(a, b) -> bool:
-    n = min(a.n_rows, b.n_rows)
+    n = min(len(a.positions), len(b.positions))
     return (
         (a.tracks, a.keypoints) == (b.tracks, b.keypoints)
         and np.array_equal(a.positions[:n], b.positions[:n], equal_nan=True)
