@@ -171,11 +171,13 @@ def _print_outcome(outcome: "StudyOutcome", output: OutputFolder) -> None:
     metrics = last.selection.chosen.metrics
     shown = {key: metrics[key] for key in ("test/frame_mse", "test/label_r2") if key in metrics}
     shown |= {key: metrics[key] for key in last.stage.objectives if key in metrics}
+    logged = outcome.logged
+    if logged is not None and logged.remarks:
+        click.echo("\n" + "\n".join(logged.remarks))
     click.echo("")
     varied = dict.fromkeys(name for item in outcome.stages for name in item.stage.space)
     pick = {name: last.selection.chosen.params[name] for name in varied}
     click.echo(f"pick       {name_trial(pick)}")
-    logged = outcome.logged
     if logged is not None and (stands := logged.override) is not None:
         reason = stands["reason"] or "no reason given"
         click.echo(f"stands     {stands['name']}, chosen by {stands['by']}: {reason}")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,6 +44,8 @@ class LoggedStudy:
     """Trials in the order in which they began."""
     artifacts: str = ""
     """URI of the folder that holds the files of the study's run."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Metrics of the study's run: its baselines."""
 
     @property
     def name(self) -> str:
@@ -261,6 +263,7 @@ def open_study(uri: str, name: str) -> LoggedStudy:
         params={key: parse_param(value) for key, value in run.data.params.items()},
         trials=read_trials(target),
         artifacts=run.info.artifact_uri,
+        metrics=dict(run.data.metrics),
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from psvae_tune.config.wording import and_list
 from psvae_tune.metrics.sampling_error import error_key
+from psvae_tune.results.baseline_report import describe_baselines, list_warnings
 from psvae_tune.results.figures.images import COMPARISON, Pixels
 from psvae_tune.results.figures.parameter_figures import (
     draw_importance,
@@ -61,15 +63,19 @@ def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:
         if name in chosen.params
     )
     scores = format_scores(study, chosen)
-    sentence = f"Take {settings or chosen.name} ({scores} on the validation split)."
+    sentence = f"Take {settings or chosen.name} ({scores} on the validation split)"
+    if warnings := list_warnings(study, chosen):
+        sentence += f", but {and_list(warnings)}"
+    sentence += "."
+    beside = list(describe_baselines(study, chosen))
     if (last := study.override) is not None:
         reason = (
             f"Chosen by {last['by']} on {last['time']}: {last['reason'] or 'no reason given'}."
         )
         first = study.choices[0]
         rule = [f"The rule had chosen {first['name']}."] if first["by"] == "rule" else []
-        return sentence, [reason, *rule, *_rule_reasons(study)]
-    return sentence, _rule_reasons(study)
+        return sentence, [*beside, reason, *rule, *_rule_reasons(study)]
+    return sentence, [*beside, *_rule_reasons(study)]
 
 
 def format_scores(study: LoggedStudy, trial: TrialRecord) -> str:

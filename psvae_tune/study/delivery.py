@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from psvae_tune.config.wording import and_list
 from psvae_tune.errors import PsvaeTuneError, TrackingError
+from psvae_tune.results.baseline_report import describe_baselines, list_warnings
 from psvae_tune.results.choices import log_fitted_model
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import publish
@@ -26,6 +28,8 @@ class LoggedChoice:
     """URI of the model of the trial that the rule chose."""
     override: Mapping[str, Any] | None
     """The choice of a person, which stands although the study has gone on."""
+    remarks: tuple[str, ...]
+    """Sentences on what is wrong with the rule's choice, and how it stands beside baselines."""
 
 
 def deliver_outcome(location: StudyLocation, study_run: StudyRun) -> LoggedChoice:
@@ -101,4 +105,7 @@ def _log_choice(location: StudyLocation, study_run: StudyRun) -> LoggedChoice:
         publish(replace(study, trials=tuple(trials)))
     except PsvaeTuneError as error:  # the study is over, and the command makes it again
         logger.warning("no report: %s; psvae-tune report makes it again", error)
-    return LoggedChoice(model_uri, study.override)
+    warnings = list_warnings(study, chosen)
+    remarks = [f"Mind that {and_list(warnings)}."] if warnings else []
+    remarks += describe_baselines(study, chosen)
+    return LoggedChoice(model_uri, study.override, tuple(remarks))

@@ -9,7 +9,7 @@ import ray
 import torch
 
 from psvae_tune.data.session import Session
-from psvae_tune.errors import StudyInterrupted
+from psvae_tune.errors import DataError, StudyInterrupted
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.search.progress import StudyObserver, TrialReport
@@ -26,7 +26,8 @@ from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import RunStatus, TrackingTarget, reason_of, writing
 from psvae_tune.tracking.folders import remove_folder
 from psvae_tune.tracking.outbox import Outbox
-from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.study_run import BASELINE, StudyRun
+from psvae_tune.training.baselines import measure_baselines
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def run(
     """
     _note_start(plan, sessions, location)
     with _open_study_run(location.target, plan) as study_run:
+        _log_baselines(study_run, plan, sessions)
         wait_for_ray()
         # Ray's start sets a handler of its own, so this one comes after it.
         with sigterm_as_sigint():
@@ -124,6 +126,16 @@ def _note_start(plan: StudyPlan, sessions: Sequence[Session], location: StudyLoc
     folder.save_tracking(
         {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
     )
+
+
+def _log_baselines(study_run: StudyRun, plan: StudyPlan, sessions: Sequence[Session]) -> None:
+    """Log the scores that need no network, while Ray starts. Side effects: logs to MLflow."""
+    try:
+        study_run.log_once(BASELINE, lambda: measure_baselines(sessions, plan.study.base))
+    except DataError:
+        raise
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        logger.warning("the baselines are not logged: %s", reason_of(error))
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class TrialRun:
         while new:
             n_values = list(accumulate(len(epoch.metrics) for epoch in new))
             count = max(1, bisect_right(n_values, MAX_METRICS))
-            values = [value for epoch in new[:count] for value in _metrics(epoch)]
+            values = [value for epoch in new[:count] for value in to_metrics(epoch)]
             self._client.log_batch(self.run_id, metrics=values)
             self.last_step, new = new[count - 1].number, new[count:]
 
@@ -118,7 +118,7 @@ class TrialRun:
         """Log numbers that a trial has once, at the step of an epoch, unless the run has them."""
         data = self._client.get_run(self.run_id).data.metrics
         new = {k: value for k, value in epoch.metrics.items() if metric_key(k) not in data}
-        self._client.log_batch(self.run_id, metrics=_metrics(replace(epoch, metrics=new)))
+        self._client.log_batch(self.run_id, metrics=to_metrics(replace(epoch, metrics=new)))
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the run."""
@@ -165,7 +165,8 @@ def describe(
     return run
 
 
-def _metrics(epoch: EpochMetrics) -> list[Any]:
+def to_metrics(epoch: EpochMetrics) -> list[Any]:
+    """Return metrics as MLflow takes them, under the names that it allows."""
     metric = import_mlflow().entities.Metric
     return [
         metric(metric_key(key), value, epoch.time_ms, epoch.number)
@@ -197,7 +198,7 @@ def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, flo
         if latest is None or latest.value != value:
             # MLflow shows the value with the latest time, and clocks may be put back.
             time_ms = now if latest is None else max(now, latest.timestamp + 1)
-            new += _metrics(EpochMetrics(0, {key: value}, time_ms))
+            new += to_metrics(EpochMetrics(0, {key: value}, time_ms))
     client.log_batch(run_id, metrics=new)
 
 

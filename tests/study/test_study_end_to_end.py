@@ -162,3 +162,7 @@ def test_resuming_a_study_that_has_ended_trains_nothing_and_keeps_the_choice_of_
     assert [run.info.run_id for run in chosen] == [other.info.run_id]
     (study,) = runs_of(folder, "study")
     assert reason in study.data.tags["mlflow.note.content"]
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'out' / 'mlflow.db'}")
+    for key in ("baseline/ridge_label_r2", "baseline/pca_frame_mse"):
+        assert len(client.get_metric_history(study.info.run_id, key)) == 1
+    assert "ridge regression on the pixels has" in study.data.tags["mlflow.note.content"]

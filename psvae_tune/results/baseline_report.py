@@ -1,0 +1,97 @@
+"""Say how a trial stands beside scores that need no network, and what is wrong with it."""
+
+import json
+from collections.abc import Iterator
+
+from psvae_tune.config.hidden_labels import HIDDEN
+from psvae_tune.config.wording import and_list
+from psvae_tune.results.logged_study import LoggedStudy
+from psvae_tune.results.trial_record import TrialRecord
+from psvae_tune.tracking.study_run import BASELINE
+
+POOR_R2 = 0.5
+"""Label R² below which the supervised latents are hardly those of the labels."""
+LEAKY_R2 = 0.3
+"""Leak R² above which the unsupervised latents hold labels."""
+HELP = (
+    "What usually helps: more epochs, a smaller decoder_variance, fewer labels that say the same."
+)
+
+
+def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
+    """Yield how a trial stands beside the baselines of its study; what it loses to comes first."""
+    lost = [what for what, _, is_better in _compare(study, trial) if not is_better]
+    if lost:
+        yield f"It loses to {and_list(lost)}. {HELP}"
+    parts = []
+    for metric, name in (("label_r2", "label R²"), ("frame_mse", "frame MSE")):
+        beside = [
+            f"{what} has {study.metrics[BASELINE + key]:.3g}"
+            for what, key, _ in _compare(study, trial)
+            if key.endswith(metric)
+        ]
+        if beside:
+            parts.append(f"{name} {trial.metrics[f'best/{metric}']:.3g}, {', '.join(beside)}")
+    if parts:
+        yield f"Beside what needs no network: {'; '.join(parts)}."
+
+
+def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
+    """Return what a person must know who takes a trial, in phrases about it."""
+    metrics, found = trial.metrics, []
+    r2, ridge = metrics.get("best/label_r2"), study.metrics.get(f"{BASELINE}ridge_label_r2")
+    if r2 is not None and ridge is not None and r2 < ridge:
+        found.append(
+            f"its label R² of {r2:.2g} is below the {ridge:.2g} of ridge regression on pixels"
+        )
+    elif r2 is not None and r2 < POOR_R2:
+        found.append(f"its label R² of {r2:.2g} is poor")
+    mean = study.metrics.get(f"{BASELINE}mean_frame_mse")
+    if mean is not None and metrics.get("best/frame_mse", 0.0) >= mean:
+        found.append("its frames are no better than the mean frame")
+    n_latents, n_active = _count_unsupervised(study, trial), metrics.get("best/active_units")
+    if n_latents is not None and n_active is not None and n_active < n_latents:
+        n_lost = n_latents - int(n_active)
+        found.append(f"{n_lost} of its {n_latents} unsupervised latents collapsed")
+    if (leak := metrics.get("best/leak_r2", 0.0)) > LEAKY_R2:
+        found.append(f"its unsupervised latents tell the labels with an R² of {leak:.2g}")
+    return found
+
+
+def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[tuple[str, str, bool]]:
+    """Yield each baseline in words, its key, and whether the trial is better."""
+    n_latents = study.params.get("n_ae_latents")
+    n_unsupervised = int(study.metrics.get(f"{BASELINE}n_unsupervised", 0))
+    baselines = {
+        "ridge_label_r2": "ridge regression on the pixels",
+        "pca_frame_mse": f"PCA with {n_latents} components",
+        "residual_pca_frame_mse": (
+            f"a regression on the labels with {n_unsupervised} components of the rest"
+        ),
+        "mean_frame_mse": "the mean frame",
+    }
+    for key, what in baselines.items():
+        theirs = study.metrics.get(BASELINE + key)
+        is_r2 = key.endswith("label_r2")
+        ours = trial.metrics.get("best/label_r2" if is_r2 else "best/frame_mse")
+        if theirs is not None and ours is not None:
+            yield what, key, ours >= theirs if is_r2 else ours <= theirs
+
+
+def _count_unsupervised(study: LoggedStudy, trial: TrialRecord) -> int | None:
+    """Return the number of unsupervised latents of a trial; None if nothing tells it."""
+    of_base = study.metrics.get(f"{BASELINE}n_unsupervised")
+    if of_base is None:
+        return None
+
+    def more(name: str) -> int:
+        return int(trial.params.get(name, 0)) - int(study.params.get(name, 0))
+
+    n_latents = int(of_base) + more("n_ae_latents") - more("n_background")
+    if "best/label_r2" not in trial.metrics:
+        return n_latents
+    # Each label that is hidden leaves its supervised latent to the others.
+    n_hidden, n_before = (
+        len(json.loads(params.get(HIDDEN, "[]"))) for params in (trial.params, study.params)
+    )
+    return n_latents + n_hidden - n_before
