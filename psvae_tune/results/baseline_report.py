@@ -36,6 +36,17 @@ def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
         yield f"Beside what needs no network: {'; '.join(parts)}."
 
 
+def name_baselines(study: LoggedStudy) -> dict[str, tuple[str, float]]:
+    """Return for a metric the baseline that a trial should beat, in words, and its score."""
+    words = _describe_each(study)
+    found = {"label_r2": "ridge_label_r2", "frame_mse": "pca_frame_mse"}
+    return {
+        metric: (words[key], study.metrics[BASELINE + key])
+        for metric, key in found.items()
+        if BASELINE + key in study.metrics
+    }
+
+
 def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
     """Return what a person must know who takes a trial, in phrases about it."""
     metrics, found = trial.metrics, []
@@ -58,11 +69,11 @@ def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
     return found
 
 
-def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[tuple[str, str, bool]]:
-    """Yield each baseline in words, its key, and whether the trial is better."""
+def _describe_each(study: LoggedStudy) -> dict[str, str]:
+    """Return each baseline that a trial is compared with, in words."""
     n_latents = study.params.get("n_ae_latents")
     n_unsupervised = int(study.metrics.get(f"{BASELINE}n_unsupervised", 0))
-    baselines = {
+    return {
         "ridge_label_r2": "ridge regression on the pixels",
         "pca_frame_mse": f"PCA with {n_latents} components",
         "residual_pca_frame_mse": (
@@ -70,7 +81,11 @@ def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[tuple[str, str,
         ),
         "mean_frame_mse": "the mean frame",
     }
-    for key, what in baselines.items():
+
+
+def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[tuple[str, str, bool]]:
+    """Yield each baseline in words, its key, and whether the trial is better."""
+    for key, what in _describe_each(study).items():
         theirs = study.metrics.get(BASELINE + key)
         is_r2 = key.endswith("label_r2")
         ours = trial.metrics.get("best/label_r2" if is_r2 else "best/frame_mse")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from psvae_tune.config.wording import and_list
 from psvae_tune.metrics.sampling_error import error_key
-from psvae_tune.results.baseline_report import describe_baselines, list_warnings
+from psvae_tune.results.baseline_report import describe_baselines, list_warnings, name_baselines
 from psvae_tune.results.figures.images import COMPARISON, Pixels
 from psvae_tune.results.figures.parameter_figures import (
     draw_importance,
@@ -113,7 +113,8 @@ def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
     if len(metrics) == 2:
         labels = {trial.run_id: study.label(trial) for trial in whole}
         pair, reasons = (metrics[0], metrics[1]), explain_choice(study)[1]
-        yield "front.png", to_png(draw_front(whole, front, pair, labels, reasons))
+        lines = name_baselines(study)
+        yield "front.png", to_png(draw_front(whole, front, pair, labels, reasons, lines))
     if len(whole) > 1 and study.varied and keys:
         parallel = draw_parallel(whole, front, [*study.varied, *keys])
         yield "parallel_coordinates.png", to_png(parallel)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from psvae_tune.results.baseline_report import describe_baselines, list_warnings
+from psvae_tune.results.baseline_report import describe_baselines, list_warnings, name_baselines
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report_data import explain_choice
 from psvae_tune.results.trial_record import TrialRecord
@@ -50,6 +50,15 @@ def test_a_good_trial_has_one_sentence_with_the_numbers_and_no_warning():
         "2 components of the rest has 0.005, the mean frame has 0.007."
     )
     assert explain_choice(study)[0].endswith("on the validation split).")
+
+
+def test_the_front_is_drawn_with_what_a_trial_should_beat():
+    study, _ = study_of(GOOD)
+    assert name_baselines(study) == {
+        "label_r2": ("ridge regression on the pixels", 0.81),
+        "frame_mse": ("PCA with 10 components", 0.0044),
+    }
+    assert name_baselines(study_of(GOOD, baselines={})[0]) == {}
 
 
 def test_what_is_lost_to_comes_first_with_what_helps():

@@ -12,6 +12,7 @@ from psvae_tune.metrics.pareto import hypervolume
 from psvae_tune.results.figures.style import (
     BLUE,
     FONT_SIZE,
+    GREEN,
     GREY,
     ORANGE,
     new_figure,
@@ -34,6 +35,7 @@ def draw_front(
     metrics: tuple[str, str],
     labels: Mapping[str, str],
     reasons: Sequence[str],
+    baselines: Mapping[str, tuple[str, float]],
 ) -> Figure:
     """Draw all finished trials by two metrics, with their front and the chosen one.
 
@@ -49,6 +51,8 @@ def draw_front(
         Name of a trial, by its run.
     reasons
         Sentences that say why the chosen trial was chosen.
+    baselines
+        A baseline of a metric, in words and its score; drawn as a line.
     """
     figure = new_figure(7.5, 5.6 if reasons else 4.6)
     axes = figure.add_subplot()
@@ -77,6 +81,12 @@ def draw_front(
         axes.plot(
             *place(trial), "*", color=ORANGE, markersize=17, label=label, markeredgecolor="black"
         )
+    for metric, draw, style in zip(
+        metrics, (axes.axvline, axes.axhline), (":", "--"), strict=True
+    ):
+        if metric in baselines:
+            what, score = baselines[metric]
+            draw(score, color=GREEN, linestyle=style, linewidth=1, label=what)
     tidy(axes, "validation, best epoch", *map(name_with_goal, metrics))
     axes.margins(0.12)
     if axes.get_legend_handles_labels()[0]:

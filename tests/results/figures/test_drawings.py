@@ -53,8 +53,21 @@ def test_trials_without_a_front_are_drawn():
     metrics = {"best/frame_mse": 0.1, "best/label_r2": math.nan}
     trials = [TrialRecord(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
     labels = {trial.run_id: trial.name for trial in trials}
-    png = to_png(draw_front(trials, [], ("frame_mse", "label_r2"), labels, []))
+    png = to_png(draw_front(trials, [], ("frame_mse", "label_r2"), labels, [], {}))
     assert Image.open(io.BytesIO(png)).format == "PNG"
+
+
+def test_the_front_has_a_line_for_each_baseline():
+    metrics = {"best/frame_mse": 0.1, "best/label_r2": 0.5}
+    trial = TrialRecord("a", "a", "a", "", "", "", {}, metrics, False)
+    baselines = {"label_r2": ("ridge", 0.8), "frame_mse": ("PCA", 0.05)}
+    pair = ("frame_mse", "label_r2")
+    figure = draw_front([trial], [], pair, {"a": "a"}, [], baselines)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert set(lines["PCA"].get_xdata()) == {0.05}
+    assert set(lines["ridge"].get_ydata()) == {0.8}
+    texts = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
+    assert texts == {"PCA", "ridge"}
 
 
 @pytest.mark.parametrize("n_values", [2, 6, 1000])

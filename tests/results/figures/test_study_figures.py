@@ -76,7 +76,7 @@ def place_of(trial, x="best/frame_mse", y="best/label_r2"):
 def test_the_front_shows_trials_where_their_metrics_are(study):
     labels = {trial.run_id: study.label(trial) for trial in study.trials}
     front, metrics = study.front(), ("frame_mse", "label_r2")
-    figure = draw_front(study.finished, front, metrics, labels, ["Because of `x`."])
+    figure = draw_front(study.finished, front, metrics, labels, ["Because of `x`."], {})
     (axes,) = figure.axes
     shown = {line.get_marker(): [*map(tuple, line.get_xydata())] for line in axes.lines}
     assert shown["o"] == [place_of(trial) for trial in study.finished]
