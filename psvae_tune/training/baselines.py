@@ -68,11 +68,15 @@ def measure_baselines(sessions: Sequence[Session], config: TrialConfig) -> dict[
 
 def _measure(data: PreparedData, config: TrialConfig) -> Iterator[tuple[str, float]]:
     train, val = _sample(data)
-    mean = train.pixels.mean(axis=0)
-    yield "mean_frame_mse", val.mse(mean)
     n_latents = config.model.n_ae_latents
     n_unsupervised = config.model.count_unsupervised(data.shape.n_labels)
     yield "n_unsupervised", n_unsupervised
+    if val.valid is not None and not val.valid.any():
+        return
+    mean = train.pixels.mean(axis=0)
+    yield "mean_frame_mse", val.mse(mean)
+    if not np.ptp(train.pixels, axis=0).any():
+        return
     yield "pca_frame_mse", val.mse(_rebuild(train.pixels, val.pixels, n_latents))
     if data.shape.n_labels and len(np.unique(train.sample.clips)) > 1:
         pca = _fit_pca(train.pixels, MAX_FEATURES)
@@ -118,7 +122,7 @@ def _fit_pca(frames: Floats, n_components: int) -> Any:
 
 def _rebuild(train: Floats, val: Floats, n_components: int) -> Floats:
     """Return validation frames as principal components of training frames give them."""
-    if n_components < 1:
+    if n_components < 1 or not np.ptp(train, axis=0).any():
         return np.broadcast_to(train.mean(axis=0), val.shape)
     pca = _fit_pca(train, n_components)
     return np.asarray(pca.inverse_transform(pca.transform(val)))

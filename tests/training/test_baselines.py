@@ -101,6 +101,28 @@ def test_every_model_has_them_and_labels_help_where_they_are(name):
         }
 
 
+def test_frames_that_tell_nothing_have_the_scores_that_there_are():
+    session, config = make_session(), make_config()
+    grey = replace(session, frames=np.full_like(session.frames, 90))
+    found = measure_baselines([grey], config)
+    assert found == {"n_unsupervised": 2, "mean_frame_mse": pytest.approx(0, abs=1e-12)}
+    header = replace(session.header, has_frame_masks=True)
+    hidden = replace(session, frame_masks=np.zeros(session.frames.shape, bool), header=header)
+    assert measure_baselines([hidden], config) == {"n_unsupervised": 2}
+
+
+def test_a_label_that_one_clip_alone_has_is_not_read():
+    session = make_session(masked=0.1)
+    config = make_config()
+    (item,) = prepare_data([session], config).sessions
+    first = session.clip(item.splits.train[0])
+    session.label_masks[:, 1] = False
+    session.label_masks[first, 1] = True
+    found = measure_baselines([session], config)
+    assert found["ridge_label_r2"] == pytest.approx(found["ridge_label_r2/label_0"])
+    assert "ridge_label_r2/label_1" not in found
+
+
 def test_two_sessions_and_streamed_frames(tmp_path):
     paths = [tmp_path / f"{seed}.h5" for seed in range(2)]
     for seed, path in enumerate(paths):
