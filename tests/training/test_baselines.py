@@ -123,6 +123,15 @@ def test_a_label_that_one_clip_alone_has_is_not_read():
     assert "ridge_label_r2/label_1" not in found
 
 
+def test_labels_that_are_hidden_from_a_model_are_hidden_from_the_regressions():
+    session = make_session()
+    config = make_config(data={"hidden_labels": ["label_1"]})
+    found = measure_baselines([session], config)
+    assert found["n_unsupervised"] == 3
+    assert "ridge_label_r2/label_0" in found
+    assert "ridge_label_r2/label_1" not in found
+
+
 def test_two_sessions_and_streamed_frames(tmp_path):
     paths = [tmp_path / f"{seed}.h5" for seed in range(2)]
     for seed, path in enumerate(paths):
