@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import click
-import yaml
 
 from psvae_tune.cli import options
 from psvae_tune.config.behavenet import import_settings
+from psvae_tune.config.yaml_text import dump_yaml
 from psvae_tune.errors import ConfigError
 from psvae_tune.files import write_bytes
 
@@ -63,7 +63,7 @@ def import_behavenet(
 
 def _import_settings(paths: tuple[Path, ...], data_dir: Path | None, to: Path | None) -> None:
     imported = import_settings(paths, None if data_dir is None else data_dir.expanduser())
-    text = yaml.safe_dump(imported.raw, sort_keys=False, allow_unicode=True)
+    text = dump_yaml(imported.raw)
     for note in imported.notes:
         click.echo(note, err=True)
     if to is None:

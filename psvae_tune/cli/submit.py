@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
@@ -13,6 +12,7 @@ from psvae_tune.cli.jobs import start_job
 from psvae_tune.config.session_list import DEMO
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.study_file import parse_set_options, read_study_file
+from psvae_tune.config.yaml_text import dump_yaml
 from psvae_tune.errors import ConfigError
 from psvae_tune.files import is_url, locate
 from psvae_tune.study.plan import make_plan
@@ -78,7 +78,7 @@ def submit(
         check_name_is_free(OutputFolder(locate(output)), name, "psvae-tune jobs resume")
     if has_upload:
         _upload(raw, file, OutputFolder(locate(output)))
-    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+    text = dump_yaml(raw)
     arguments = ("run", STUDY_FILE, "--output", output, "--name", name)
     spec = JobSpec(name, output, arguments, uri, {STUDY_FILE: text}, package)
     start_job(cluster, spec, follow, raw["data"]["sessions"])

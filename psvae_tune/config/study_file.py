@@ -5,21 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from psvae_tune.config.session_list import absolute_path, list_sessions
 from psvae_tune.config.study import SECTIONS
+from psvae_tune.config.yaml_text import MAX_BYTES, MAX_DEPTH, check_size, parse_yaml
 from psvae_tune.errors import ConfigError
 
 LEAF_SECTIONS = frozenset(SECTIONS) - {"search"} | {"space", "objectives"}
 """Sections below which the rest of a dotted place is one name: published names hold dots."""
-
-MAX_BYTES = 2**20
-"""Largest size of a file."""
-MAX_VALUES = 100_000
-"""Largest number of values in a file, counted as often as they are referred to."""
-MAX_DEPTH = 100
-"""Largest number of sections inside each other."""
 
 
 def read_study_file(
@@ -124,54 +116,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """Return the contents of a YAML text.
-
-    Parameters
-    ----------
-    text
-        Text of any origin; it may be hostile.
-    where
-        Name of the text in an error.
-
-    Raises
-    ------
-    ConfigError
-        If the text is not YAML, or is larger, nested more deeply or of more values than allowed.
-    """
-    if len(text) > MAX_BYTES:
-        raise ConfigError(where, f"must be shorter than {MAX_BYTES // 2**20} MB")
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}: " if mark else ""
-        what = getattr(error, "problem", None) or "not readable"
-        raise ConfigError(where, f"is not YAML: {place}{what}") from error
-    except (ValueError, OverflowError) as error:  # a number or a date that cannot be
-        raise ConfigError(where, f"is not YAML: {str(error).partition(';')[0]}") from error
-    except RecursionError as error:
-        raise ConfigError(where, "is not YAML: nested too deeply") from error
-    _check_size(raw, where)
-    return raw
-
-
-def _check_size(raw: Any, where: str) -> None:
-    """Refuse short texts that stand for very many values by references to each other."""
-    left, n_values = [(raw, 0)], 0
-    while left:
-        node, depth = left.pop()
-        n_values += 1
-        if n_values > MAX_VALUES:
-            raise ConfigError(where, f"must hold at most {MAX_VALUES} values")
-        if depth > MAX_DEPTH:
-            raise ConfigError(where, "is nested too deeply")
-        if isinstance(node, dict):
-            left += [(item, depth + 1) for pair in node.items() for item in pair]
-        elif isinstance(node, list):
-            left += [(item, depth + 1) for item in node]
-
-
 def _resolve_sessions(data: dict[str, Any], path: Path, sessions: Sequence[str]) -> None:
     """Make ``data.sessions`` a list of recordings. Side effects: modifies ``data`` in place."""
     folder = data.pop("folder", None)
@@ -196,7 +140,7 @@ def _read_architecture(path: Path) -> Any:
         raw = json.loads(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
-    _check_size(raw, str(path))
+    check_size(raw, str(path))
     return raw
 
 

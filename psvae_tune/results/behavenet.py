@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from numpy.typing import NDArray
 
 from psvae_tune.config.model import MODEL_CONFIGS
@@ -21,6 +20,7 @@ from psvae_tune.config.settings import setting_names
 from psvae_tune.config.training import DataConfig, TrainingConfig
 from psvae_tune.config.trial import TrialConfig, parse_trial_config
 from psvae_tune.config.wording import name_trial
+from psvae_tune.config.yaml_text import dump_yaml
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
@@ -190,7 +190,7 @@ def import_version(
     )
     run = TrialRun.open(target, spec)
     try:
-        run.log_text(yaml.safe_dump(config.sections), "config.yaml")
+        run.log_text(dump_yaml(config.sections), "config.yaml")
         metrics = keep_model(model, 0, data, device, run)
     except BaseException:
         close_trial(target, trial_id, "FAILED", "could not be scored")

@@ -8,13 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from psvae_tune.config.metric_catalog import METRICS, Goal
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import read_stages
 from psvae_tune.config.wording import name_trial
+from psvae_tune.config.yaml_text import parse_yaml
 from psvae_tune.errors import StorageError, StudyError, TrackingError, UserError, nearest
 from psvae_tune.results.trial_record import (
     MAX_TRIALS,
@@ -58,7 +57,7 @@ class LoggedStudy:
         raw = self.read_artifact(self.run_id, "study.yaml")
         if raw is None:
             return ()
-        return read_stages(yaml.safe_load(raw))
+        return read_stages(parse_yaml(raw.decode(), "study.yaml"))
 
     @cached_property
     def selection(self) -> Mapping[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import ray
 import torch
-import yaml
 from ray import tune
 
 from psvae_tune.config.trial import TrialConfig
+from psvae_tune.config.yaml_text import dump_yaml
 from psvae_tune.data.session import Session
 from psvae_tune.errors import ClusterError, DivergedError, GpuMemoryError, StorageError
 from psvae_tune.files import Location, is_disk_error, write_bytes
@@ -198,7 +198,7 @@ def _open_run(
     run.open(spec)
     if speeds:
         run.log([EpochMetrics.now(0, speeds)])
-    run.log_text(yaml.safe_dump(config.sections), "config.yaml")
+    run.log_text(dump_yaml(config.sections), "config.yaml")
     return run
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from psvae_tune.cluster.nodes import count_cpus
 from psvae_tune.config.study import Study
 from psvae_tune.config.wording import pluralise
+from psvae_tune.config.yaml_text import dump_yaml, parse_yaml
 from psvae_tune.data.autocorrelation import memory_of
 from psvae_tune.data.quality_findings import ALIKE, N_UNSUPERVISED, REDUNDANT, redundant_pairs
 from psvae_tune.data.quality_measures import Measures, measure_session
@@ -273,7 +273,7 @@ def render(
         cost=cost,
         file_name=json.dumps(os.path.basename(header.path)),
         # The list stands on one line, and YAML escapes whatever a name holds.
-        sessions=yaml.safe_dump([values.path], default_flow_style=True, width=math.inf).strip(),
+        sessions=dump_yaml([values.path], flow=True).strip(),
         network=json.dumps(values.network),
         dtype=str(pick_dtype("auto", hardware.device)).removeprefix("torch."),
         milliseconds={k: f"{1000 * v:.2g}" for k, v in measure_seconds(hardware.device).items()},
@@ -282,7 +282,7 @@ def render(
 
 
 def _measure_cost(text: str) -> Cost:
-    plan = make_plan(yaml.safe_load(text), "recommendation")
+    plan = make_plan(parse_yaml(text, "recommendation"), "recommendation")
     found = measure_study(plan)
     n_fits, n_rounds = (_count_fits(plan.study, n) for n in (1, found.n_slots))
     return Cost(found.epoch_s, n_fits, found.n_slots, n_rounds)

@@ -29,9 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from psvae_tune.config.study_file import parse_yaml
+from psvae_tune.config.yaml_text import dump_yaml, parse_yaml
 from psvae_tune.errors import StorageError
 from psvae_tune.files import Location, as_storage_error, remove_remains, try_lock, write_bytes
 from psvae_tune.tracking.journal import Journal, open_journal
@@ -248,7 +246,7 @@ class StudyFolder:
 
     def save_study_file(self, raw: dict[str, Any]) -> None:
         """Write the search-space file as it is run. Side effects: writes ``study.yaml``."""
-        text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+        text = dump_yaml(raw)
         write_bytes(self.study_file, text.encode())
 
     def read_study_file(self) -> dict[str, Any]:

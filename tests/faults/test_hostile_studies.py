@@ -250,7 +250,7 @@ def test_architecture_files(tmp_path, recording):
     ("content", "problem"),
     [
         ("a: " + "9" * 5000, "is not YAML"),
-        ("a: 2020-13-45", "is not YAML"),
+        ("a: !!timestamp 2020-13-45", "is not YAML"),
         ("a: !!python/object/apply:os.system [id]", "is not YAML"),
         ("[" * 5000, "nested too deeply"),
         ("a: &a [*a]", "is nested too deeply"),
