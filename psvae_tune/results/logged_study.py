@@ -152,11 +152,23 @@ class LoggedStudy:
         return found
 
     def front(self) -> list[TrialRecord]:
-        """Return the finished trials that no other dominates in `front_metrics`."""
+        """Return the finished trials that no other dominates in `front_metrics`.
+
+        Trials that miss what the rule of their stage requires of one trial are left out.
+        """
         goals: dict[str, Goal] = {f"val/{name}": METRICS[name].goal for name in self.front_metrics}
-        best = pareto_front([trial.result() for trial in self.finished], goals) if goals else []
+        bounds = {stage.name: stage.requirements for stage in self.stages}
+        meeting = [trial for trial in self.finished if trial.meets(bounds.get(trial.stage, {}))]
+        best = pareto_front([trial.result() for trial in meeting], goals) if goals else []
         names = {trial.trial_id for trial in best}
         return [trial for trial in self.finished if trial.trial_id in names]
+
+    @property
+    def front_meaning(self) -> str:
+        """Words for what a trial on the `front` is, for a key of symbols."""
+        is_bound = any(stage.requirements for stage in self.stages)
+        who = "no trial that meets what is required" if is_bound else "no trial"
+        return f"{who} is better in both"
 
     def find_trial(self, name: str) -> TrialRecord:
         """Return the trial with this run id, trial id or name.

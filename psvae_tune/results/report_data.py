@@ -113,8 +113,9 @@ def make_study_figures(study: LoggedStudy) -> Iterator[tuple[str, bytes]]:
     if len(metrics) == 2:
         labels = {trial.run_id: study.label(trial) for trial in whole}
         pair, reasons = (metrics[0], metrics[1]), explain_choice(study)[1]
-        lines = name_baselines(study)
-        yield "front.png", to_png(draw_front(whole, front, pair, labels, reasons, lines))
+        lines, meaning = name_baselines(study), study.front_meaning
+        figure = draw_front(whole, front, pair, labels, reasons, meaning, lines)
+        yield "front.png", to_png(figure)
     if len(whole) > 1 and study.varied and keys:
         parallel = draw_parallel(whole, front, [*study.varied, *keys])
         yield "parallel_coordinates.png", to_png(parallel)

@@ -93,7 +93,9 @@ class StudyResult:
         return DataFrame(rows, columns=columns).set_index("trial")
 
     def pareto_front(self) -> "DataFrame":
-        """Return the finished trials that no other dominates, as rows of `trials`.
+        """Return the trials of the front, as rows of `trials`.
+
+        It holds the finished trials that meet what is required and that no other such dominates.
 
         The metrics are the two that the study's figure of the front shows, usually
         ``best/frame_mse`` and ``best/label_r2``.

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal, sign
+from psvae_tune.config.selection_rule import Bound, total_shortfall
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.tags import KIND, PATH, RUNG, SELECTED, STAGE, STOP_REASON, STUDY, TRIAL
-from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED, TrialResult
 
 MAX_TRIALS = 5000
 
@@ -65,6 +66,11 @@ class TrialRecord:
             if f"val/{name}" in metrics:
                 metrics[name] = metrics.pop(f"val/{name}")
         return TrialResult(self.trial_id, self.name, self.params, metrics, self.is_finished)
+
+    def meets(self, bounds: Mapping[str, Bound]) -> bool:
+        """Return whether the trial, at its best epoch, meets bounds of its metrics."""
+        n_unsupervised = self.params.get(N_UNSUPERVISED, 0)
+        return total_shortfall(bounds, self.result().metrics, n_unsupervised) == 0
 
 
 def read_trials(target: TrackingTarget) -> tuple[TrialRecord, ...]:

@@ -14,7 +14,6 @@ from psvae_tune.config.stage import Stage
 from psvae_tune.config.stage_settings import max_anneal_epochs, max_trial_epochs
 from psvae_tune.metrics.pareto import best_first, non_dominated
 from psvae_tune.search.progress import TrialReport, from_result
-from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.possible import (
     EPOCH,
     Standing,
@@ -25,6 +24,7 @@ from psvae_tune.search.selection.possible import (
 )
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED
 
 OnStanding = Callable[[str, int, Standing], None]
 """Takes a trial's identity, an epoch, and where the trial stands there."""

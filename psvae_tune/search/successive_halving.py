@@ -7,13 +7,12 @@ from psvae_tune.config.selection_rule import SelectionRule, total_shortfall
 from psvae_tune.errors import StudyError
 from psvae_tune.metrics.pareto import best_first
 from psvae_tune.search.selection.candidates import (
-    N_UNSUPERVISED,
     Candidate,
     gather,
     meet_requirements,
 )
 from psvae_tune.search.selection.ranking import costs, rank
-from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED, TrialResult
 
 
 def epoch_divisors(n_trials: int, factor: float) -> list[float]:

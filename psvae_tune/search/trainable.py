@@ -27,6 +27,7 @@ from psvae_tune.search.trial_spec import CONTEXT, StageContext, TrialSpec
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.outbox import Outbox
 from psvae_tune.tracking.tags import DEVICE, N_THREADS, PRECISION, TORCH
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRunSpec
 from psvae_tune.training.batches import (
     PreparedData,
@@ -182,7 +183,9 @@ def _describe_run(
         context.stage.name,
         spec.trial_id,
         spec.name,
-        config.params | scaled_weights(config, data),
+        config.params
+        | scaled_weights(config, data)
+        | {N_UNSUPERVISED: context.count_unsupervised(spec.params)},
         [describe_session(session) for session in sessions],
         context.rung,
         " > ".join(spec.path) or None,

@@ -10,11 +10,10 @@ from psvae_tune.config.continuation import Continuation
 from psvae_tune.config.stage import BUDGETS, Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.config.wording import name_trial
-from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.stage_journal import TrialEnd
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import StudyFolder
-from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED, TrialResult
 
 if TYPE_CHECKING:
     from psvae_tune.results.figures.movies import MovieFormat  # takes a second

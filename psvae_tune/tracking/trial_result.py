@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+N_UNSUPERVISED = "n_unsupervised_latents"
+"""The entry of `TrialResult.params` that ``require: {val/active_units: all}`` asks for."""
+
 ParamValue = bool | int | float | str | None
 
 

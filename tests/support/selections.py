@@ -3,9 +3,8 @@
 from hypothesis import strategies as st
 
 from psvae_tune.config.selection_rule import parse_rule
-from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.select import select
-from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED, TrialResult
 
 GOALS = {"val/frame_mse": "min", "val/label_r2": "max"}
 ALPHA_RULE = {

@@ -35,6 +35,7 @@ def draw_front(
     metrics: tuple[str, str],
     labels: Mapping[str, str],
     reasons: Sequence[str],
+    meaning: str,
     baselines: Mapping[str, tuple[str, float]],
 ) -> Figure:
     """Draw all finished trials by two metrics, with their front and the chosen one.
@@ -51,6 +52,8 @@ def draw_front(
         Name of a trial, by its run.
     reasons
         Sentences that say why the chosen trial was chosen.
+    meaning
+        Words for what a trial on the front is.
     baselines
         A baseline of a metric, in words and its score; drawn as a line.
     """
@@ -64,7 +67,7 @@ def draw_front(
     if front:
         line = _columns(sorted(map(place, front)))
         axes.plot(*line, "-", color=BLUE, linewidth=1)
-        axes.plot(*line, "s", color=BLUE, markersize=7, label="front: no trial is better in both")
+        axes.plot(*line, "s", color=BLUE, markersize=7, label=f"front: {meaning}")
     in_order = sorted(front, key=place)
     named = in_order[:: max(1, -(-len(in_order) // _MAX_NAMES))]
     for index, trial in enumerate(trial for trial in named if not trial.is_selected):

@@ -9,15 +9,13 @@ from psvae_tune.config.metric_catalog import LEAST_ACTIVE
 from psvae_tune.config.selection_rule import REPEATED, Bound
 from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
 from psvae_tune.errors import ConfigError, StudyError
-from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED, TrialResult
 
 Requirements = Mapping[str, Bound]
 """Bounds by the names of their metrics."""
 
 WHERE = "selection"
 """Place that errors of a selection name."""
-N_UNSUPERVISED = "n_unsupervised_latents"
-"""The entry of `TrialResult.params` that ``require: {val/active_units: all}`` asks for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from psvae_tune.config.metric_catalog import Goal, goal_of, is_metric, sign
 from psvae_tune.config.metric_check import end_problem
 from psvae_tune.config.selection_rule import SelectionRule, total_shortfall
 from psvae_tune.metrics.pareto import non_dominated
-from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.ranking import tolerated
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED
 
 Table = NDArray[np.float64]
 Standing = Mapping[str, float]

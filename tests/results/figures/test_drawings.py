@@ -53,7 +53,7 @@ def test_trials_without_a_front_are_drawn():
     metrics = {"best/frame_mse": 0.1, "best/label_r2": math.nan}
     trials = [TrialRecord(name, name, name, "", "", "", {}, metrics, False) for name in "ab"]
     labels = {trial.run_id: trial.name for trial in trials}
-    png = to_png(draw_front(trials, [], ("frame_mse", "label_r2"), labels, [], {}))
+    png = to_png(draw_front(trials, [], ("frame_mse", "label_r2"), labels, [], "", {}))
     assert Image.open(io.BytesIO(png)).format == "PNG"
 
 

@@ -76,7 +76,8 @@ def place_of(trial, x="best/frame_mse", y="best/label_r2"):
 def test_the_front_shows_trials_where_their_metrics_are(study):
     labels = {trial.run_id: study.label(trial) for trial in study.trials}
     front, metrics = study.front(), ("frame_mse", "label_r2")
-    figure = draw_front(study.finished, front, metrics, labels, ["Because of `x`."], {})
+    reasons = ["Because of `x`."]
+    figure = draw_front(study.finished, front, metrics, labels, reasons, "best", {})
     (axes,) = figure.axes
     shown = {line.get_marker(): [*map(tuple, line.get_xydata())] for line in axes.lines}
     assert shown["o"] == [place_of(trial) for trial in study.finished]
@@ -89,6 +90,7 @@ def test_the_front_shows_trials_where_their_metrics_are(study):
     assert axes.get_xlabel() == "frame_mse (less is better)"
     assert axes.get_ylabel() == "label_r2 (more is better)"
     assert figure.get_supxlabel() == "Why: Because of `x`."
+    assert "front: best" in {text.get_text() for text in axes.get_legend().get_texts()}
 
 
 def test_panels_show_trials_their_mean_and_their_spread_over_seeds(study):
@@ -160,6 +162,7 @@ def test_progress_counts_the_epochs_of_all_trials_until_each_ended(study):
 
 def test_the_report_holds_every_trial_and_nothing_from_elsewhere(study):
     report = make_report(study, dict(make_study_figures(study)))
+    assert f"on the front: {study.front_meaning}" in report
     data = data_of(report)
     assert {row["run_id"] for row in data["trials"]} == {trial.run_id for trial in study.trials}
     assert all(row["thumbnail"].startswith("data:image/webp") for row in data["trials"])

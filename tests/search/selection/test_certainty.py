@@ -9,9 +9,8 @@ import pytest
 
 from psvae_tune.config.selection_rule import parse_rule
 from psvae_tune.config.wording import to_digits
-from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.select import select
-from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED, TrialResult
 from tests.support.selections import GOALS
 
 LEAD = "In what decided"

@@ -10,7 +10,6 @@ from psvae_tune.config.selection_rule import parse_rule, total_shortfall
 from psvae_tune.config.stage import Stage
 from psvae_tune.search.progress import TrialReport, to_result
 from psvae_tune.search.schedulers import MedianStop, ParetoAsha
-from psvae_tune.search.selection.candidates import N_UNSUPERVISED
 from psvae_tune.search.selection.possible import EPOCH, could_be_chosen, prospect
 from psvae_tune.search.selection.select import select
 from psvae_tune.search.successive_halving import (
@@ -18,7 +17,7 @@ from psvae_tune.search.successive_halving import (
     epoch_divisors,
     select_survivors,
 )
-from psvae_tune.tracking.trial_result import TrialResult
+from psvae_tune.tracking.trial_result import N_UNSUPERVISED, TrialResult
 from tests.support.selections import GOALS
 
 MSE, R2, CORRELATION = "val/frame_mse", "val/label_r2", "val/latent_correlation"
