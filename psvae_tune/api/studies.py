@@ -142,18 +142,19 @@ def run_study(
     from psvae_tune.study.progress_table import show_progress
     from psvae_tune.study.start import start_study
     from psvae_tune.tracking.folders import OutputFolder
-    from psvae_tune.tracking.study_name import check_name_is_free, name_study
+    from psvae_tune.tracking.study_name import check_name_is_free, claim_name
 
     plan = load_study(study) if isinstance(study, str | Path) else study
     folder = OutputFolder(locate(str(output)))
-    name = name or name_study(plan.study.experiment_name)
-    if not resume:
+    if name is not None and not resume:
         check_name_is_free(folder, name)
-    with show_progress(plan) if observer is None else nullcontext(observer) as seen:
+    claim = claim_name(folder, plan.study.experiment_name) if name is None else nullcontext(name)
+    show = show_progress(plan) if observer is None else nullcontext(observer)
+    with claim as claimed, show as seen:
         outcome = start_study(
             plan,
             folder,
-            name,
+            claimed,
             seen,
             tracking_uri=tracking_uri,
             address=address,

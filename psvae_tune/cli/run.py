@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from psvae_tune.errors import ConfigError
 from psvae_tune.files import locate
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.tracking.folders import OutputFolder
-from psvae_tune.tracking.study_name import check_name_is_free, name_study
+from psvae_tune.tracking.study_name import check_name_is_free, claim_name
 
 if TYPE_CHECKING:
     from psvae_tune.study.run import StudyOutcome
@@ -48,12 +49,14 @@ def run(
         raise ConfigError("--inline", f"trains in this process, not on the cluster {address}")
     plan = load_study(file, data=sessions, settings=parse_set_options(settings))
     folder = OutputFolder(locate(output))
-    name = name or name_study(plan.study.experiment_name)
-    check_name_is_free(folder, name)
-    if inline:
-        _train_inline(plan, folder, name, tracking_uri)
-        return
-    _run(plan, folder, name, tracking_uri, as_json, address=address)
+    if name is not None:
+        check_name_is_free(folder, name)
+    claim = claim_name(folder, plan.study.experiment_name) if name is None else nullcontext(name)
+    with claim as claimed:
+        if inline:
+            _train_inline(plan, folder, claimed, tracking_uri)
+        else:
+            _run(plan, folder, claimed, tracking_uri, as_json, address=address)
 
 
 def _train_inline(

@@ -5,9 +5,10 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -101,22 +102,19 @@ def open_target(
     TrackingError
         If the store does not answer or refuses.
     """
-    find_database(uri)
-    mlflow = import_mlflow()
+    database = find_database(uri)
     try:
-        client = mlflow.MlflowClient(uri)
-        experiment = client.get_experiment_by_name(experiment_name)
-        if experiment is None:
-            location = None if artifacts is None else artifacts.resolve().as_uri()
-            experiment_id = client.create_experiment(experiment_name, artifact_location=location)
-        elif experiment.lifecycle_stage != "active":
+        if database is not None:
+            _make_database(database)
+        client = import_mlflow().MlflowClient(uri)
+        location = None if artifacts is None else artifacts.resolve().as_uri()
+        experiment = _find_or_create(client, experiment_name, location)
+        if experiment.lifecycle_stage != "active":
             raise TrackingError(
                 uri,
                 f"the experiment {experiment_name!r} was deleted",
                 hint="restore it, or choose another experiment_name",
             )
-        else:
-            experiment_id = experiment.experiment_id
     except TrackingError:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
@@ -125,7 +123,38 @@ def open_target(
             f"does not answer: {reason_of(error)}",
             hint="start the server, or leave --tracking-uri out to log beside the study",
         ) from error
-    return TrackingTarget(uri, experiment_id, study)
+    return TrackingTarget(uri, experiment.experiment_id, study)
+
+
+def _make_database(path: Path) -> None:
+    """Make the tables of a store whose file does not exist, all of them or none.
+
+    MLflow makes them one by one, which two processes cannot do at once, and which a process that
+    is killed leaves halfway. So they are made in a file beside, which then gets the name unless
+    another process was faster.
+
+    Side effects: writes the file.
+    """
+    if path.exists():
+        return
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        beside = Path(folder) / "whole"
+        import_mlflow().MlflowClient(sqlite_uri(beside))
+        with suppress(FileExistsError):
+            path.hardlink_to(beside)
+
+
+def _find_or_create(client: Any, experiment_name: str, location: str | None) -> Any:
+    """Return an experiment. Side effects: creates it, unless another process is faster."""
+    found = client.get_experiment_by_name(experiment_name)
+    if found is not None:
+        return found
+    try:
+        return client.get_experiment(client.create_experiment(experiment_name, location))
+    except import_mlflow().exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return client.get_experiment_by_name(experiment_name)
 
 
 def reason_of(error: Exception) -> str:
@@ -163,6 +192,12 @@ def writing(what: str, hint: str | None = None) -> Iterator[None]:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(what, f"cannot be written: {reason_of(error)}", hint) from error
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the tracking URI of a SQLite file."""
+    # A URI reads these two characters as no part of the path.
+    return f"sqlite:///{path}".replace("%", "%25").replace("?", "%3F")
 
 
 def find_database(uri: str) -> Path | None:

@@ -32,6 +32,7 @@ from typing import Any
 from psvae_tune.config.yaml_text import dump_yaml, parse_yaml
 from psvae_tune.errors import StorageError
 from psvae_tune.files import Location, as_storage_error, remove_remains, try_lock, write_bytes
+from psvae_tune.tracking.client import sqlite_uri
 from psvae_tune.tracking.journal import Journal, open_journal
 
 MIN_FREE_BYTES = 200 * 2**20
@@ -89,8 +90,7 @@ class OutputFolder:
     @property
     def default_tracking_uri(self) -> str:
         """Tracking URI of the default tracking store."""
-        # A URI reads these two characters as no part of the path.
-        return f"sqlite:///{self.database}".replace("%", "%25").replace("?", "%3F")
+        return sqlite_uri(self.database)
 
     def study(self, name: str) -> "StudyFolder":
         """Return the folder of a study, which need not exist.
@@ -147,7 +147,7 @@ class OutputFolder:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another thread may have done it
         except OSError as error:
             raise StorageError(
                 str(self.root),

@@ -1,7 +1,11 @@
 """A new study gets a name that no other study of its folder has."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import count
+from pathlib import Path
 
 from psvae_tune.errors import StorageError
 from psvae_tune.tracking.folders import OutputFolder
@@ -10,6 +14,47 @@ from psvae_tune.tracking.folders import OutputFolder
 def name_study(experiment_name: str) -> str:
     """Return the name of a study that was given none: its experiment and the time."""
     return f"{experiment_name.strip().replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+@contextmanager
+def claim_name(output: OutputFolder, experiment_name: str) -> Iterator[str]:
+    """Yield the name of a study that was given none, which no other process gets as well.
+
+    It is that of `name_study`, with a number behind it if another study began in the same second.
+    Behind a URL nothing can be claimed.
+
+    Side effects: creates the folder of the study, and removes it again if nothing was put there.
+
+    Raises
+    ------
+    StorageError
+        If ``output`` cannot be written.
+    """
+    name = name_study(experiment_name)
+    if not isinstance(output.root, Path):
+        yield name
+        return
+    output.prepare()
+    folder = next(folder for folder in _numbered(output.root / name) if _is_made(folder))
+    try:
+        yield folder.name
+    finally:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+
+
+def _is_made(folder: Path) -> bool:
+    """Return whether a folder could be made; it cannot if there is one. Side effects: makes it."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def check_name_is_free(output: OutputFolder, name: str, resume: str = "psvae-tune resume") -> None:
