@@ -129,6 +129,7 @@ def sync(study: str, tracking_uri: str | None) -> None:
     folder = OutputFolder(root.parent).study(root.name)
     uri = tracking_uri or kept_uri(folder)
     target = TrackingTarget(uri, folder.read_tracking()["experiment_id"], folder.name)
+    target.client()  # a store that was moved is put right before the study is locked
     choice = sync_study(StudyLocation(folder, target))
     if choice is not None:
         click.echo(f"model      {choice.model_uri}")

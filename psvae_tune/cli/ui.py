@@ -11,6 +11,7 @@ from psvae_tune.cli import options
 from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.moved_store import follow_move
 
 N_LINKS = 5
 """Number of studies whose links are printed, the latest first."""
@@ -42,6 +43,7 @@ def ui(output: Path, port: int, host: str) -> None:
             hint="run one with psvae-tune run, or name its folder with --output",
         )
     _check_free(host, port)
+    follow_move(folder.database)
     for name in folder.studies()[:N_LINKS]:
         where = folder.study(name).read_tracking()
         target = TrackingTarget(where["uri"], where["experiment_id"], name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from psvae_tune.errors import StorageError, StudyError, TrackingError
+from psvae_tune.errors import PsvaeTuneError, StorageError, StudyError, TrackingError
 from psvae_tune.files import replace_when_whole, write_bytes
 from psvae_tune.results.figures.images import COMPARISON
 from psvae_tune.results.logged_study import CHOICES, LoggedStudy, open_study
@@ -194,11 +194,17 @@ def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
         with replace_when_whole(folder) as unfinished:
             unfinished.mkdir()
             study.target.client().download_artifacts(trial.run_id, "", str(unfinished))
+            if not (unfinished / "model.pt").is_file():
+                raise TrackingError(
+                    f"run {trial.run_id}", f"holds no weights in {trial.artifacts}"
+                )
             shutil.rmtree(unfinished / COMPARISON, ignore_errors=True)
             card = json.dumps(_card(study, trial), indent=2)
             write_bytes(unfinished / "card.json", card.encode())
     except OSError as error:
         raise StorageError(str(folder), f"cannot be written: {error.strerror}") from error
+    except PsvaeTuneError:
+        raise
     except Exception as error:  # stores raise what their database or HTTP library raises
         raise TrackingError(
             f"run {trial.run_id}", f"cannot be read: {reason_of(error)}"

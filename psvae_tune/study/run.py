@@ -123,9 +123,7 @@ def _note_start(plan: StudyPlan, sessions: Sequence[Session], location: StudyLoc
     check_buildable(plan.study, sessions)
     folder, target = location.folder, location.target
     note_request(folder, plan.contents, sessions)
-    folder.save_tracking(
-        {"uri": hide_passwords(target.uri), "experiment_id": target.experiment_id}
-    )
+    folder.save_tracking(target.uri, target.experiment_id)
 
 
 def _log_baselines(study_run: StudyRun, plan: StudyPlan, sessions: Sequence[Session]) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from psvae_tune.errors import PsvaeTuneError, TrackingError
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.tracking.mlflow_private import ENVIRONMENT, LOGGERS, view_address
+from psvae_tune.tracking.moved_store import follow_move
 from psvae_tune.tracking.tags import STUDY
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
@@ -48,7 +49,7 @@ class TrackingTarget:
 
     def client(self) -> Any:
         """Return an `MlflowClient` of the store."""
-        return import_mlflow().MlflowClient(self.uri)
+        return open_client(self.uri)
 
     def find_run(self, tag: str, value: str) -> str | None:
         """Return the id of the run of this study that has a tag, or None.
@@ -79,6 +80,22 @@ class TrackingTarget:
         return hashlib.sha256(self.study.encode()).hexdigest()
 
 
+def open_client(uri: str) -> Any:
+    """Return an `MlflowClient` of a store.
+
+    Side effects: notes in a SQLite store that was moved where its artifacts are now.
+
+    Raises
+    ------
+    TrackingError
+        If the file of the store is no SQLite database, or `follow_move` raises it.
+    """
+    database = find_database(uri)
+    if database is not None:
+        follow_move(database)
+    return import_mlflow().MlflowClient(uri)
+
+
 def open_target(
     uri: str, experiment_name: str, study: str, artifacts: Path | None
 ) -> TrackingTarget:
@@ -106,8 +123,11 @@ def open_target(
     try:
         if database is not None:
             _make_database(database)
-        client = import_mlflow().MlflowClient(uri)
-        location = None if artifacts is None else artifacts.resolve().as_uri()
+        location = None
+        if artifacts is not None:
+            artifacts.mkdir(parents=True, exist_ok=True)
+            location = artifacts.resolve().as_uri()
+        client = open_client(uri)
         experiment = _find_or_create(client, experiment_name, location)
         if experiment.lifecycle_stage != "active":
             raise TrackingError(
@@ -137,6 +157,7 @@ def _make_database(path: Path) -> None:
     """
     if path.exists():
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         beside = Path(folder) / "whole"
         import_mlflow().MlflowClient(sqlite_uri(beside))

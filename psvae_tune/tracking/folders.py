@@ -32,7 +32,8 @@ from typing import Any
 from psvae_tune.config.yaml_text import dump_yaml, parse_yaml
 from psvae_tune.errors import StorageError
 from psvae_tune.files import Location, as_storage_error, remove_remains, try_lock, write_bytes
-from psvae_tune.tracking.client import sqlite_uri
+from psvae_tune.redaction import hide_passwords
+from psvae_tune.tracking.client import find_database, sqlite_uri
 from psvae_tune.tracking.journal import Journal, open_journal
 
 MIN_FREE_BYTES = 200 * 2**20
@@ -273,12 +274,21 @@ class StudyFolder:
             )
         return raw
 
-    def save_tracking(self, target: dict[str, str]) -> None:
-        """Write where the runs are logged. Side effects: writes ``tracking.json``."""
-        write_bytes(self.root / "tracking.json", json.dumps(target).encode())
+    def save_tracking(self, uri: str, experiment_id: str) -> None:
+        """Write where the runs are logged, of a SQLite file relative to the output folder as well.
+
+        Side effects: writes ``tracking.json``.
+        """
+        kept = {"uri": hide_passwords(uri), "experiment_id": experiment_id}
+        database = find_database(uri)
+        if database is not None and isinstance(self.root, Path):
+            kept["database"] = os.path.relpath(database.resolve(), (self.root / "..").resolve())
+        write_bytes(self.root / "tracking.json", json.dumps(kept).encode())
 
     def read_tracking(self) -> dict[str, str]:
         """Return the tracking URI and the experiment that `save_tracking` wrote.
+
+        A SQLite file counts that lies relative to the output folder as it did then.
 
         Raises
         ------
@@ -288,7 +298,9 @@ class StudyFolder:
         path = self.root / "tracking.json"
         try:
             kept = json.loads(read_bytes(path))
-            return {name: str(kept[name]) for name in ("uri", "experiment_id")}
+            tracking = {name: str(kept[name]) for name in ("uri", "experiment_id")}
+            beside = (Path(str(self.root)) / ".." / kept.get("database", "")).resolve()
+            return tracking | ({"uri": sqlite_uri(beside)} if beside.is_file() else {})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"study {self.name!r}", f"no readable {path}") from error
 

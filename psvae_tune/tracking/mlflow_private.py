@@ -41,6 +41,16 @@ VIEW_TAG = "mlflow.sharedViewState."
 """Start of the tags of an experiment that hold the views which people share."""
 
 
+ARTIFACT_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Columns of the tables of a store that hold the places of artifacts, as URIs or as paths."""
+
+
 def view_address(experiment_id: str, view: str) -> str:
     """Return the path, below a server's address, of MLflow's page of charts with a shared view."""
     return (
@@ -67,7 +77,10 @@ def local_folder(artifacts: str) -> Path | None:
     ----------
     artifacts
         Artifact URI of the run. Below a ``file:`` URI, MLflow keeps an artifact under its path.
+        Without a server, it takes a path as well.
     """
+    if artifacts.startswith("/"):
+        return Path(artifacts)
     is_here = artifacts.startswith("file:")
     return Path(url2pathname(urlsplit(artifacts).path)) if is_here else None
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.errors import TrackingError
-from psvae_tune.tracking.client import TrackingTarget, import_mlflow, reason_of
+from psvae_tune.tracking.client import TrackingTarget, import_mlflow, open_client, reason_of
 from psvae_tune.tracking.tags import TRIAL
 
 CHAMPION = "champion"
@@ -130,6 +130,7 @@ def download_model(uri: str, model_uri: str, folder: Path) -> Path:
     """
     mlflow = import_mlflow()
     try:
+        open_client(uri)
         mlflow.set_tracking_uri(uri)
         path = mlflow.artifacts.download_artifacts(model_uri, dst_path=str(folder))
         return next(Path(path).rglob("model.pt"))

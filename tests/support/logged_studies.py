@@ -90,7 +90,7 @@ def log_study(folder: Path, session_path: Path, name: str, raw=RAW, n_cut=0, n_f
         kept.save_selection({stage.name: choice.to_dict()})
         run.log_text(kept.selection.read_text(), "selection.json")
         run.mark([choice.chosen.trial_id], SELECTED)
-    kept.save_tracking({"uri": target.uri, "experiment_id": target.experiment_id})
+    kept.save_tracking(target.uri, target.experiment_id)
     run.close("FINISHED")
     return open_study(target.uri, name)
 

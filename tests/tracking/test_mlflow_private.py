@@ -2,7 +2,9 @@
 
 import importlib
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -106,6 +108,18 @@ def test_files_still_lie_where_they_are_written(tmp_path):
     assert found == {"figures/ours.png", "figures/theirs.txt"}
     here = mlflow_private.local_folder(run.info.artifact_uri)
     assert (here / "figures" / "theirs.txt").read_text() == "theirs"
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        for table, column in mlflow_private.ARTIFACT_COLUMNS:
+            store.execute(f"SELECT {column} FROM {table}")
+        # All other columns of places would have to be changed when a store is moved.
+        tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master")}
+        found = {
+            (table, column[1])
+            for table in tables - {"workspaces"}  # which this package makes none of
+            for column in store.execute(f"PRAGMA table_info({table})").fetchall()
+            if any(word in column[1] for word in ("artifact", "storage_location"))
+        }
+    assert found <= {*mlflow_private.ARTIFACT_COLUMNS}, found
 
 
 def test_two_files_import_mlflow(root):
