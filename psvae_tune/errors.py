@@ -9,6 +9,7 @@
     │   │   └── RecordingNotFoundError        the recording does not exist
     │   ├── StorageError                  a folder or a file of results cannot be used
     │   ├── TrackingError                 the tracking store or server cannot be used
+    │   │   └── DeletedError                  a run or an experiment was deleted there
     │   └── ClusterError                  a Ray cluster, or a job on it, cannot be used
     └── StudyError                    exit code 1: a valid request failed on the way
         ├── StudyInterrupted              the study was interrupted, and can be resumed
@@ -84,6 +85,10 @@ class StorageError(UserError):
 
 class TrackingError(UserError):
     """The tracking store or server cannot be used."""
+
+
+class DeletedError(TrackingError):
+    """A run or an experiment that is needed was deleted from the tracking store."""
 
 
 class ClusterError(UserError):

@@ -23,6 +23,7 @@ from psvae_tune.results.trial_record import (
     read_trials,
 )
 from psvae_tune.tracking.client import TrackingTarget, find_database, reason_of
+from psvae_tune.tracking.deleted import missing_trial, raise_if_study_was_deleted
 from psvae_tune.tracking.mlflow_private import local_folder
 from psvae_tune.tracking.tags import KIND, STUDY
 
@@ -78,6 +79,11 @@ class LoggedStudy:
         return None if last is None or last["by"] == "rule" else last
 
     @property
+    def choice(self) -> Mapping[str, Any] | None:
+        """Entry of the choice that counts, whether its run is there or not; None without one."""
+        return self.override or next(reversed([*self.selection.values()]), None)
+
+    @property
     def finished(self) -> tuple[TrialRecord, ...]:
         """Trials that were trained to their end, on the full schedule."""
         return tuple(trial for trial in self.trials if trial.is_finished)
@@ -94,14 +100,18 @@ class LoggedStudy:
         ------
         StudyError
             If nothing is chosen yet.
+        DeletedError
+            If the run of the chosen trial was deleted.
         """
-        if self.chosen is None:
-            raise StudyError(
-                f"study {self.name!r}",
-                "has no chosen trial yet",
-                hint=f"wait for its end, or psvae-tune choose {self.name} --trial NAME",
-            )
-        return self.chosen
+        if self.chosen is not None:
+            return self.chosen
+        if (choice := self.choice) is not None:
+            raise missing_trial(self.target, choice["trial_id"], choice["name"])
+        raise StudyError(
+            f"study {self.name!r}",
+            "has no chosen trial yet",
+            hint=f"wait for its end, or psvae-tune choose {self.name} --trial NAME",
+        )
 
     @property
     def varied(self) -> list[str]:
@@ -258,6 +268,7 @@ def open_study(uri: str, name: str) -> LoggedStudy:
         ) from error
     names = {run.data.tags.get(STUDY): run for run in runs}
     if name not in names:
+        raise_if_study_was_deleted(uri, name)
         near = nearest(name, [str(item) for item in names])
         raise TrackingError(
             f"tracking URI {uri}",

@@ -53,6 +53,8 @@ def read_comparison(study: LoggedStudy, trial: TrialRecord) -> Comparison | None
 def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:
     """Return the recommendation as a sentence, and its reasons."""
     chosen = study.chosen
+    if chosen is None and (choice := study.choice) is not None:
+        return f"The run of the chosen trial, {choice['name']}, was deleted.", []
     if chosen is None:
         return "Nothing is recommended yet: the study has not come to its end.", []
     settings = ", ".join(

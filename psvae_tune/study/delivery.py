@@ -13,6 +13,7 @@ from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import publish
 from psvae_tune.study.location import StudyLocation
 from psvae_tune.tracking.client import RunStatus, reason_of
+from psvae_tune.tracking.deleted import check_experiment, missing_trial
 from psvae_tune.tracking.outbox import deliver_all
 from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.tags import SELECTED
@@ -61,8 +62,9 @@ def sync_study(location: StudyLocation) -> LoggedChoice | None:
     StorageError
         If another process runs the study.
     TrackingError
-        If the server does not take everything.
+        If the server does not take everything, or the run of the chosen trial was deleted.
     """
+    check_experiment(location.target)
     with location.folder.lock():
         _deliver_trials(location)
         if not location.folder.unlogged.exists():
@@ -96,13 +98,18 @@ def _log_choice(location: StudyLocation, study_run: StudyRun) -> LoggedChoice:
     for file in (location.folder.selection, location.folder.study_file):
         study_run.log_text(file.read_text(encoding="utf-8"), file.name)
     study = open_study(location.target.uri, location.target.study)
-    chosen = study.find_trial(list(study.selection.values())[-1]["trial_id"])
-    selected = chosen.trial_id if study.override is None else study.override["trial_id"]
-    study_run.mark([selected], SELECTED)
+    rule = list(study.selection.values())[-1]
+    stands = study.override or rule
+    trials = {trial.trial_id: trial for trial in study.trials}
+    if stands["trial_id"] not in trials:
+        raise missing_trial(study.target, stands["trial_id"], stands["name"])
+    study_run.mark([stands["trial_id"]], SELECTED)
+    # A person may have chosen another trial because the run of this one is gone.
+    chosen = trials.get(rule["trial_id"], trials[stands["trial_id"]])
     model_uri = log_fitted_model(study, chosen)
-    trials = (replace(trial, is_selected=trial.trial_id == selected) for trial in study.trials)
+    marked = [replace(t, is_selected=t.trial_id == stands["trial_id"]) for t in study.trials]
     try:
-        publish(replace(study, trials=tuple(trials)))
+        publish(replace(study, trials=tuple(marked)))
     except PsvaeTuneError as error:  # the study is over, and the command makes it again
         logger.warning("no report: %s; psvae-tune report makes it again", error)
     warnings = list_warnings(study, chosen)

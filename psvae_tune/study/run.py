@@ -9,7 +9,7 @@ import ray
 import torch
 
 from psvae_tune.data.session import Session
-from psvae_tune.errors import DataError, StudyInterrupted
+from psvae_tune.errors import DataError, DeletedError, StudyInterrupted
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.search.progress import StudyObserver, TrialReport
@@ -160,6 +160,11 @@ def _keep_outcome(
 ) -> LoggedChoice | None:
     """Write the choice of every stage to the folder, and log it if the server is there.
 
+    Raises
+    ------
+    DeletedError
+        If the run of the chosen trial was deleted.
+
     Side effects: writes to the study's folder and to MLflow; removes the checkpoints.
     """
     folder = location.folder
@@ -173,6 +178,8 @@ def _keep_outcome(
     write_bytes(folder.unlogged, b"")
     try:
         return deliver_outcome(location, study_run)
+    except DeletedError:
+        raise  # it waits for a person
     except Exception as error:  # stores raise what their database or HTTP library raises
         logger.warning("the choice waits to be logged: %s", reason_of(error))
         return None

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from psvae_tune.errors import PsvaeTuneError, TrackingError
+from psvae_tune.errors import DeletedError, PsvaeTuneError, TrackingError
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.tracking.mlflow_private import ENVIRONMENT, LOGGERS, view_address
 from psvae_tune.tracking.moved_store import follow_move
@@ -129,12 +130,7 @@ def open_target(
             location = artifacts.resolve().as_uri()
         client = open_client(uri)
         experiment = _find_or_create(client, experiment_name, location)
-        if experiment.lifecycle_stage != "active":
-            raise TrackingError(
-                uri,
-                f"the experiment {experiment_name!r} was deleted",
-                hint="restore it, or choose another experiment_name",
-            )
+        refuse_deleted(uri, experiment)
     except TrackingError:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises
@@ -144,6 +140,23 @@ def open_target(
             hint="start the server, or leave --tracking-uri out to log beside the study",
         ) from error
     return TrackingTarget(uri, experiment.experiment_id, study)
+
+
+def refuse_deleted(uri: str, experiment: Any) -> None:
+    """Raise a `DeletedError` if an experiment of a store was deleted."""
+    if experiment.lifecycle_stage != "active":
+        restore = f"experiments restore --experiment-id {experiment.experiment_id}"
+        raise DeletedError(
+            f"experiment {experiment.name!r}",
+            f"was deleted from {uri}",
+            hint=f"{restoring(uri, restore)}, or choose another experiment_name",
+        )
+
+
+def restoring(uri: str, command: str) -> str:
+    """Return the advice to restore something in a store by a command of ``mlflow``."""
+    place = f"MLFLOW_TRACKING_URI={shlex.quote(hide_passwords(uri))}"
+    return f"restore it with {place} mlflow {command}"
 
 
 def _make_database(path: Path) -> None:

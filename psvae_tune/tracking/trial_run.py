@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from psvae_tune.files import folder_of
 from psvae_tune.tracking.client import RunStatus, TrackingTarget, import_mlflow
+from psvae_tune.tracking.deleted import missing_trial
 from psvae_tune.tracking.mlflow_private import (
     MAX_METRICS,
     MAX_PARAM_LENGTH,
@@ -189,7 +190,8 @@ def log_metrics(target: TrackingTarget, trial_id: str, metrics: Mapping[str, flo
     Side effects: changes the run of the trial.
     """
     run_id, client = target.find_run(TRIAL, trial_id), target.client()
-    assert run_id is not None
+    if run_id is None:
+        return  # it was deleted
     now = int(time.time() * 1000)
     new = []
     for key, value in metrics.items():
@@ -208,7 +210,8 @@ def fetch_file(target: TrackingTarget, trial_id: str, name: str, folder: Path) -
     Side effects: writes below ``folder``, in a folder of the trial's own.
     """
     run_id = target.find_run(TRIAL, trial_id)
-    assert run_id is not None
+    if run_id is None:
+        raise missing_trial(target, trial_id, trial_id)
     place = folder / run_id
     place.mkdir(exist_ok=True)
     return Path(target.client().download_artifacts(run_id, name, str(place)))
