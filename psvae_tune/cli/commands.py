@@ -6,6 +6,7 @@ so that help and checks answer at once.
 
 import errno
 import logging
+import os
 import sys
 import traceback
 from typing import Any
@@ -24,7 +25,12 @@ from psvae_tune.cli.run import resume, run, sync
 from psvae_tune.cli.submit import submit
 from psvae_tune.cli.ui import ui
 from psvae_tune.cluster.job_log import report_refusal
-from psvae_tune.errors import PsvaeTuneError, RecordingNotFoundError, StorageError
+from psvae_tune.errors import (
+    PsvaeTuneError,
+    RecordingNotFoundError,
+    StorageError,
+    StudyInterrupted,
+)
 from psvae_tune.redaction import hide_passwords
 
 EXAMPLES = """\b
@@ -38,6 +44,20 @@ Examples:
 
 class Commands(click.Group):
     """Group of all commands, which prints an error of this project as one message."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; after a study that was stopped, end it without delay.
+
+        Python's own end takes seconds, which those who stop a study may not wait for.
+        """
+        try:
+            return super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            if not isinstance(end.__context__, StudyInterrupted):
+                raise
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.__context__.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of this project ends it with a message and an exit code."""

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import secrets
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from psvae_tune.cluster.nodes import count_cpus, one_line
-from psvae_tune.cluster.ray_private import NO_SERVER_FOR_CLIENT, on_loopback
+from psvae_tune.cluster.ray_private import NO_SERVER_FOR_CLIENT, end_at_once, on_loopback
 from psvae_tune.errors import ClusterError
 
 # Ray's workers inherit these variables. The time-out is for a trial that was stopped: its last
@@ -61,7 +62,7 @@ def start_ray(n_bytes: int) -> None:
     # A token that only this process knows keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        with on_loopback(), _environment(WORKER_ENVIRONMENT):
+        with on_loopback(), _environment(WORKER_ENVIRONMENT), _deaf_to_stop_signals():
             ray.init(
                 address="local",
                 num_cpus=count_cpus(),
@@ -70,9 +71,27 @@ def start_ray(n_bytes: int) -> None:
                 log_to_driver=False,
                 object_store_memory=int(1.2 * n_bytes) + 2**28,
             )
+        end_at_once()
     except Exception as error:  # Ray raises bare ones, with a page of text
         why = str(error).partition(". ")[0]
         raise ClusterError("Ray", f"does not start on this machine: {why}") from error
+
+
+@contextmanager
+def _deaf_to_stop_signals() -> Iterator[None]:
+    """Start processes that SIGTERM and SIGHUP do not end.
+
+    Batch systems, containers and closed terminals send them to all processes of a study. Without
+    Ray the driver could neither let its trials end nor tell anything. It ends Ray by itself, and
+    Ray ends with it if it is killed. Ray blocks SIGINT likewise.
+
+    Side effects: changes the signals that this thread takes until the context ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from psvae_tune.search.trainable import run_trial
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.study.check_buildable import check_buildable
 from psvae_tune.study.delivery import LoggedChoice, close_study_run, deliver_outcome
-from psvae_tune.study.interrupt import sigterm_as_sigint
 from psvae_tune.study.location import StudyLocation
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.study.resume_check import note_request
@@ -77,9 +76,7 @@ def run(
     with _open_study_run(location.target, plan) as study_run:
         _log_baselines(study_run, plan, sessions)
         wait_for_ray()
-        # Ray's start sets a handler of its own, so this one comes after it.
-        with sigterm_as_sigint():
-            stages = run_stages(plan.study, sessions, location, observer)
+        stages = run_stages(plan.study, sessions, location, observer)
         ray.shutdown()
         logged = _keep_outcome(location, stages, study_run)
     return StudyOutcome(location, tuple(stages), logged)

@@ -13,7 +13,7 @@ from psvae_tune.cluster.ray_session import start_ray
 from psvae_tune.config.study import Resources
 from psvae_tune.data.session import Session
 from psvae_tune.search.progress import StudyObserver, TrialReport
-from psvae_tune.study.interrupt import explain_interruption, sigterm_as_sigint
+from psvae_tune.study.interrupt import explain_full_disk, explain_interruption
 from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.location import join, open_location
 from psvae_tune.study.plan import StudyPlan
@@ -84,26 +84,30 @@ def start_study(
     StudyError
         If the study was interrupted, or no trial can be chosen.
     """
-    location = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
-    if address is None:
-        streamed = choose_streamed(plan)
-    else:
-        nodes, streamed = join(address, plan, output, location)
-        report_ready(nodes.describe(plan.study.resources))
-        observer.cluster_joined(nodes, plan.study.resources)
-    plan, sessions = _read(plan, streamed, observer)
-    with (
-        explain_interruption(location.folder),
-        sigterm_as_sigint(),
-        location.folder.lock(),
-    ):
-        if not accept_changes:
-            check_unchanged(location.folder, plan.contents, sessions)
-        with _starting_ray(sessions) as wait_for_ray:
-            # This import takes seconds, in which Ray starts.
-            from psvae_tune.study.run import run
+    folder = output.study(name)
+    with explain_interruption(folder) as signals:
+        location = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
+        if address is None:
+            streamed = choose_streamed(plan)
+        else:
+            nodes, streamed = join(address, plan, output, location)
+            signals.install()
+            report_ready(nodes.describe(plan.study.resources))
+            observer.cluster_joined(nodes, plan.study.resources)
+        plan, sessions = _read(plan, streamed, observer)
+        with explain_full_disk(folder), folder.lock():
+            if not accept_changes:
+                check_unchanged(folder, plan.contents, sessions)
+            with _starting_ray(sessions) as ray_started:
 
-            return run(plan, sessions, location, observer, wait_for_ray)
+                def wait_for_ray() -> None:
+                    ray_started()
+                    signals.install()  # Ray has set handlers of its own
+
+                # This import takes seconds, in which Ray starts.
+                from psvae_tune.study.run import run
+
+                return run(plan, sessions, location, observer, wait_for_ray)
 
 
 def start_inline(
@@ -118,13 +122,15 @@ def start_inline(
 
     The parameters are those of `start_study`. Yields a report after every validation.
     """
-    location = open_location(plan, output, name, tracking_uri)
-    plan, sessions = _read(plan, choose_streamed(plan), observer)
-    from psvae_tune.study.run import run_inline  # takes seconds, like the one above
+    folder = output.study(name)
+    with explain_interruption(folder):
+        location = open_location(plan, output, name, tracking_uri)
+        plan, sessions = _read(plan, choose_streamed(plan), observer)
+        from psvae_tune.study.run import run_inline  # takes seconds, like the one above
 
-    with explain_interruption(location.folder), location.folder.lock():
-        check_unchanged(location.folder, plan.contents, sessions)
-        yield from run_inline(plan, sessions, location)
+        with explain_full_disk(folder), folder.lock():
+            check_unchanged(folder, plan.contents, sessions)
+            yield from run_inline(plan, sessions, location)
 
 
 def _read(

@@ -17,12 +17,15 @@ from psvae_tune.cluster.ray_private import (
 
 NAMES = (
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
+    "ray._private.worker._global_node",
+    "ray._private.node.Node.kill_all_processes",
     "ray.tune.execution.class_cache.ENV_VARS_TO_PROPAGATE",
     "ray.tune.utils.object_cache._ObjectCache.increase_max",
     "ray.util.client.ray.is_connected",
     "ray.job_submission.JobSubmissionClient._do_request",
 )
 READERS = {
+    "ray._private.worker": "_global_node.kill_all_processes(",
     "ray._private.services": "if not ray_constants.ENABLE_RAY_CLUSTER",
     "ray.tune.execution.class_cache": "in ENV_VARS_TO_PROPAGATE",
     "ray.tune.execution.tune_controller": "self._actor_cache = _ObjectCache(",

@@ -11,7 +11,7 @@ import pytest
 
 from psvae_tune.errors import StudyInterrupted, TrackingError
 from psvae_tune.files import write_bytes
-from psvae_tune.study.interrupt import explain_interruption
+from psvae_tune.study.interrupt import explain_full_disk
 from psvae_tune.tracking.client import open_target, writing
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.journal import FileJournal
@@ -108,7 +108,7 @@ def test_no_writer_leaves_a_part_of_a_file(disk, tmp_path):
         run.log_folder(pictures)
     with (
         pytest.raises(StudyInterrupted, match="cannot be kept: No space left"),
-        explain_interruption(folder),
+        explain_full_disk(folder),
     ):
         write_bytes(checkpoint, bytes(2**17))
     with pytest.raises(OSError, match="No space left on device"):
