@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from pathlib import Path
 
 from psvae_tune.cluster.job_log import SUBMITTER_PYTHON, report_refusal
 
@@ -15,6 +16,16 @@ if _submitter.split(".")[:2] != platform.python_version().split(".")[:2]:
     )
     report_refusal(_error)
     sys.exit(f"error: {_error}")
+
+from psvae_tune.errors import ConfigError  # noqa: E402
+from psvae_tune.study.shadowing import check_shadows  # noqa: E402
+
+try:
+    check_shadows(Path.cwd())
+except ConfigError as _hidden:  # importing the commands would end in a traceback
+    report_refusal(str(_hidden))
+    sys.stderr.write(f"error: {_hidden}\n")
+    sys.exit(_hidden.exit_code)
 
 from psvae_tune.cli.commands import main  # noqa: E402
 

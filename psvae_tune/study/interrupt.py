@@ -1,6 +1,7 @@
 """A study is interrupted: by Ctrl-C, a batch system, a closed terminal, or a full disk."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -55,7 +56,7 @@ def _stopped_at_once(folder: StudyFolder) -> StudyInterrupted:
     return StudyInterrupted(
         f"study {folder.name}",
         "stopped at once: trials that were running go on from their last checkpoint",
-        hint=f"psvae-tune resume {folder.root}",
+        hint=f"psvae-tune resume {shlex.quote(str(folder.root))}",
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import ray
@@ -18,6 +19,7 @@ from psvae_tune.study.load_sessions import choose_streamed, read_sessions
 from psvae_tune.study.location import join, open_location
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.study.resume_check import check_unchanged
+from psvae_tune.study.shadowing import check_shadows
 from psvae_tune.study.study_capacity import measure_plan
 from psvae_tune.tracking.folders import OutputFolder
 
@@ -84,6 +86,7 @@ def start_study(
     StudyError
         If the study was interrupted, or no trial can be chosen.
     """
+    check_shadows(Path.cwd())
     folder = output.study(name)
     with explain_interruption(folder) as signals:
         location = open_location(plan, output, name, tracking_uri, is_shared=address is not None)
