@@ -62,7 +62,7 @@ def test_the_front_has_a_line_for_each_baseline():
     trial = TrialRecord("a", "a", "a", "", "", "", {}, metrics, False)
     baselines = {"label_r2": ("ridge", 0.8), "frame_mse": ("PCA", 0.05)}
     pair = ("frame_mse", "label_r2")
-    figure = draw_front([trial], [], pair, {"a": "a"}, [], baselines)
+    figure = draw_front([trial], [], pair, {"a": "a"}, [], "", baselines)
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert set(lines["PCA"].get_xdata()) == {0.05}
     assert set(lines["ridge"].get_ydata()) == {0.8}
