@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from psvae_tune.cli import options
-from psvae_tune.config.study import parse_study
+from psvae_tune.config.study import parse_unread_study
 from psvae_tune.config.study_file import apply_settings, parse_set_options
 from psvae_tune.files import is_url, locate
 from psvae_tune.tracking.folders import OutputFolder
@@ -108,7 +108,7 @@ def resume(
     if is_url(study):
         raw = OutputFolder(locate(place)).study(name).read_study_file()
         apply_settings(raw, parse_set_options(settings))
-        parsed = parse_study(raw, study)
+        parsed = parse_unread_study(raw, study)
         resources, tracking_uri = parsed.resources, tracking_uri or parsed.tracking.uri
     uri = check_job_uri(tracking_uri, address)
     cluster = JobsClient.reach(address)

@@ -10,7 +10,7 @@ from rich.progress import Progress as ProgressBar
 from psvae_tune.cli import epilogs, options
 from psvae_tune.cli.jobs import start_job
 from psvae_tune.config.session_list import DEMO
-from psvae_tune.config.study import parse_study
+from psvae_tune.config.study import parse_unread_study
 from psvae_tune.config.study_file import parse_set_options, read_study_file
 from psvae_tune.config.yaml_text import dump_yaml
 from psvae_tune.errors import ConfigError
@@ -65,7 +65,7 @@ def submit(
     if package and package.endswith(".whl") and not Path(package).is_file():
         raise ConfigError("--package", f"no such file, got {package}")
     raw = read_study_file(file, parse_set_options(settings), sessions)
-    study = parse_study(raw, str(file))
+    study = parse_unread_study(raw, str(file))
     from psvae_tune.cluster.job import JobSpec, check_job_output, check_job_uri
     from psvae_tune.cluster.jobs import JobsClient
 

@@ -33,7 +33,7 @@ def find_labels(patterns: Any, label_names: Sequence[str], place: str) -> list[s
     Parameters
     ----------
     patterns
-        A name, a pattern such as ``paw4*``, or a list of them.
+        A name, a pattern such as ``paw4*``, or a list of them. A name counts before a pattern.
     label_names
         Names of the labels of the recordings.
     place
@@ -44,12 +44,10 @@ def find_labels(patterns: Any, label_names: Sequence[str], place: str) -> list[s
     ConfigError
         If a pattern is no text, or fits no label.
     """
-    wanted = [patterns] if isinstance(patterns, str) else patterns
-    if not isinstance(wanted, list | tuple) or not all(isinstance(one, str) for one in wanted):
-        raise ConfigError(place, f"must be names or patterns of labels, got {patterns!r}")
     found: set[str] = set()
-    for pattern in wanted:
-        matches = {name for name in label_names if fnmatchcase(name, pattern)}
+    for pattern in _list_patterns(patterns, place):
+        matches = {pattern} & set(label_names)
+        matches = matches or {name for name in label_names if fnmatchcase(name, pattern)}
         if not matches:
             near = nearest(pattern, label_names)
             names = and_list(label_names or ["none"])
@@ -59,12 +57,20 @@ def find_labels(patterns: Any, label_names: Sequence[str], place: str) -> list[s
     return [name for name in label_names if name in found]
 
 
+def _list_patterns(patterns: Any, place: str) -> list[str]:
+    wanted = [patterns] if isinstance(patterns, str) else patterns or []
+    if not isinstance(wanted, list | tuple) or not all(isinstance(one, str) for one in wanted):
+        raise ConfigError(place, f"must be names or patterns of labels, got {patterns!r}")
+    return list(wanted)
+
+
 def resolve_hidden_labels(
     raw: Mapping[str, Any], label_names: Sequence[str] | None
 ) -> dict[str, Any]:
     """Replace patterns of hidden labels in a search-space file by the names that they stand for.
 
-    ``each: part`` becomes a dimension of every stage that does not give hidden labels itself.
+    ``each: part`` becomes a dimension of every stage that does not give hidden labels itself, and
+    whose trials begin with new weights.
 
     Parameters
     ----------
@@ -72,7 +78,7 @@ def resolve_hidden_labels(
         Contents of the file.
     label_names
         Names of the labels of the recordings. With None, which is for recordings that are not
-        read yet, no label is hidden.
+        read yet, patterns stay as they are, and ``each: part`` is a single part.
 
     Raises
     ------
@@ -85,9 +91,7 @@ def resolve_hidden_labels(
     if isinstance(data, Mapping) and HIDDEN in data:
         given = data[HIDDEN]
         each = EACH_PART if given == EACH_PART else None
-        names = []
-        if each is None and label_names is not None:
-            names = find_labels(given, label_names, f"data.{HIDDEN}")
+        names = [] if each else _resolve(given, label_names, f"data.{HIDDEN}")
         contents["data"] = {**data, HIDDEN: names}
     if isinstance(search, Mapping):
         stages = search.get("stages")
@@ -99,24 +103,33 @@ def resolve_hidden_labels(
     return contents
 
 
+def _resolve(patterns: Any, label_names: Sequence[str] | None, place: str) -> list[str]:
+    if label_names is None:
+        return _list_patterns(patterns, place)
+    return find_labels(patterns, label_names, place)
+
+
 def _resolve_stage(stage: Any, label_names: Sequence[str] | None, each: Any) -> Any:
     """Return a stage with names in the place of patterns."""
     space = stage.get("space") if isinstance(stage, Mapping) else None
     if not isinstance(space, Mapping):
         return stage
-    domain = space.get(HIDDEN, each)
+    domain = space.get(HIDDEN, None if stage.get("start_from") else each)
     if domain is None:
         return stage
-    if label_names is None:
-        domain = {"grid_search": [[]]}
-    elif domain == EACH_PART:
-        domain = {"grid_search": list_parts(label_names)}
+    changed = dict(stage)
+    if domain == EACH_PART:
+        kind = "grid_search" if stage.get("algorithm", "grid") == "grid" else "choice"
+        domain = {kind: [[]] if label_names is None else list_parts(label_names)}
+        if label_names is None and kind == "grid_search":
+            changed.pop("num_trials", None)  # it may be the number of points, which is not known
     elif isinstance(domain, Mapping):
-        place = f"search.{stage.get('name', 'search')}.space.{HIDDEN}"
+        name = stage.get("name")
+        place = f"search{f'.stages.{name}' if name else ''}.space.{HIDDEN}"
         domain = {
-            kind: [find_labels(value, label_names, place) for value in values]
+            kind: [_resolve(value, label_names, place) for value in values]
             if isinstance(values, list)
             else values
             for kind, values in domain.items()
         }
-    return {**stage, "space": {**space, HIDDEN: domain}}
+    return {**changed, "space": {**space, HIDDEN: domain}}

@@ -9,7 +9,7 @@ from psvae_tune.config.domain import Domain
 from psvae_tune.config.metric_catalog import STAGE_METRICS
 from psvae_tune.config.metric_check import end_problem, metric_problem
 from psvae_tune.config.rule_check import check_rule
-from psvae_tune.config.selection_rule import SEED_PARAMETER
+from psvae_tune.config.selection_rule import REPEATED
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.stage_settings import EPOCHS, PossibleSettings
 from psvae_tune.config.trial import NOT_IN_TRIAL_ID, TrialConfig, epoch_settings
@@ -170,10 +170,11 @@ def _stopping_problems(stage: Stage, place: str) -> Iterator[str]:
             f"{place}.scheduler: compares trials of one length, and the space varies {EPOCHS}; "
             "leave one of them out"
         )
-    if SEED_PARAMETER in stage.space and len(stage.space) > 1:
+    repeated = [name for name in REPEATED if name in stage.space]
+    if repeated and len(stage.space) > 1:
         yield (
             f"{place}.scheduler: stops single trials, and the rule compares means over "
-            f"{SEED_PARAMETER}; vary the seed in a stage of its own"
+            f"{and_list(repeated)}; vary that in a stage of its own, or stop none"
         )
     if stage.sampler in ("nsga2", "gp"):
         yield (

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from psvae_tune.config.domain import Domain
+from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import ConfigError
@@ -27,6 +28,7 @@ def possible_settings(stages: Sequence[Stage], base: TrialConfig) -> Iterator[Po
             possible[name] = _settings(name, domain, base) or possible.get(name, ())
         own = {EPOCHS: (stage.epochs,)} if stage.start_from else {}
         yield possible | own
+        possible[HIDDEN] = (base.params[HIDDEN],)  # is not handed on
 
 
 def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:

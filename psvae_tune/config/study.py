@@ -4,11 +4,13 @@ All problems of a file are reported together, each with its place. Nothing here 
 or imports Ray or torch.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from psvae_tune.config.hidden_labels import HIDDEN, resolve_hidden_labels
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.settings import Settings, parse_settings, setting_names
 from psvae_tune.config.stage import Stage
@@ -135,6 +137,14 @@ def parse_study(raw: Mapping[str, Any], where: str, n_labels: int | None = None)
     return study
 
 
+def parse_unread_study(raw: Mapping[str, Any], where: str) -> Study:
+    """Validate the contents of a search-space file whose recordings are not read yet.
+
+    The parameters and the errors are those of `parse_study`.
+    """
+    return parse_study(resolve_hidden_labels(raw, None), where)
+
+
 def read_stages(contents: Mapping[str, Any]) -> tuple[Stage, ...]:
     """Return the stages of a study that has begun, from the contents of its file.
 
@@ -175,6 +185,12 @@ def _parse_stages(raw: Any, problems: list[str]) -> list[tuple[Stage, str]]:
             f"{placed[0][0]}.start_from: there is no stage before, whose choice it could go on "
             f"from, got {first['start_from']!r}"
         )
+    for (before, _), (stage, place) in itertools.pairwise(stages):
+        if stage.start_from is not None and HIDDEN in before.space:
+            problems.append(
+                f"{place}.start_from: no trial can go on from those of `{before.name}`, which do "
+                f"not see all labels, got {stage.start_from!r}"
+            )
     names = [stage.name for stage, _ in stages]
     problems += [
         f"search.stages: names must differ, got `{name}` {names.count(name)} times"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.data.label_scaler import fit_label_scaler
 from psvae_tune.data.session import Session
 from psvae_tune.errors import ConfigError
 
@@ -16,7 +17,7 @@ class HiddenLabels:
 
     names: tuple[str, ...]
     labels: NDArray[np.float32]
-    """(frame, label) in the user's units."""
+    """(frame, label) as they were recorded, or standardised by `scale_hidden`."""
     label_masks: NDArray[np.bool_]
     """(frame, label); False where the tracker lost the point."""
 
@@ -57,3 +58,27 @@ def hide_labels(session: Session, names: Sequence[str]) -> tuple[Session, Hidden
         session.label_masks[:, hidden],
     )
     return seen, truth
+
+
+def scale_hidden(
+    session: Session, hidden: HiddenLabels | None, train_clips: Sequence[int]
+) -> HiddenLabels | None:
+    """Return hidden labels standardised by the training clips of their session.
+
+    Cameras that show one animal differently would else look like movements of the animal.
+
+    Raises
+    ------
+    DataError
+        If a label never varies, or is never valid, in the training clips.
+    """
+    if hidden is None:
+        return None
+    truth = replace(
+        session,
+        header=replace(session.header, label_names=hidden.names),
+        labels=hidden.labels,
+        label_masks=hidden.label_masks,
+    )
+    scaler = fit_label_scaler(truth, train_clips, "zscore")
+    return replace(hidden, labels=scaler.transform(hidden.labels))

@@ -120,6 +120,8 @@ def _read_comparisons(study: LoggedStudy) -> dict[str, Comparison]:
 
 def reproduce_command(study: LoggedStudy, trial: TrialRecord) -> str:
     """Return the command that trains a trial again from the study's search-space file."""
+    if trial.path:
+        return "psvae-tune run study.yaml   # it went on from other trials: the study trains them"
     parts = ["psvae-tune run study.yaml --inline"]
     for name in study.varied:
         if name in trial.params:

@@ -115,5 +115,6 @@ def explain_failure(error: Any) -> str:
             "its worker died, as it does when memory runs out; fewer trials at a time "
             "(resources.max_concurrent_trials) need less"
         )
-    lines = str(error).strip().splitlines()
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("hint: ")]
     return lines[-1] if lines else repr(error)

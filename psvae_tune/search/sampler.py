@@ -120,10 +120,6 @@ class _Snapshot:
         return [spec for spec in self.specs if spec.trial_id not in self.ends]
 
     @property
-    def finished(self) -> set[str]:
-        return {trial_id for trial_id, end in self.ends.items() if end.is_finished}
-
-    @property
     def n_repeats(self) -> int:
         """Number of suggestions since the last one that was new."""
         news = [number for number, item in enumerate(self.suggestions) if not item.is_repeat]
@@ -165,7 +161,8 @@ class StageSampler:
             return None
         if self.stage.start_from == "chosen":
             return chosen
-        known = [chosen, *(s for s in seen.specs if s.trial_id in seen.finished)]
+        finished = {trial_id for trial_id, end in seen.ends.items() if end.is_finished}
+        known = [chosen, *(spec for spec in seen.specs if spec.trial_id in finished)]
         weights = [context.weights(spec.params) for spec in known]
         return known[nearest(context.weights(params), weights)]
 
@@ -215,6 +212,8 @@ class StageSampler:
             params, system = self._suggest(seen)
             parent = self._parent(params, seen)
             spec = self.context.spec(params, parent)
+            # By now another trial may be nearer, and yet the weights are the same.
+            spec = next((own for own in seen.specs if own.params == params), spec)
             is_repeat = spec.trial_id in {other.trial_id for other in seen.specs}
             came_from = None if parent is None else parent.trial_id
             self.journal.note_suggestion(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psvae_tune.config.selection_rule import SEED_PARAMETER
+from psvae_tune.config.selection_rule import REPEATED
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.stage_settings import EPOCHS, possible_settings
 from psvae_tune.config.study import Study
@@ -59,13 +59,12 @@ def count_rounds(stage: Stage, base: TrialConfig, n_trials: int) -> list[tuple[i
     """
     assert stage.fidelity is not None
     factor = stage.fidelity.schedule.reduction_factor
-    seeds, n_seeds = stage.space.get(SEED_PARAMETER), 1
-    if seeds is not None:
-        n_seeds = len(seeds.values) if seeds.is_list else n_trials
+    repeated = [stage.space[name] for name in REPEATED if name in stage.space]
+    n_fits = math.prod(len(d.values) if d.is_list else n_trials for d in repeated)
     rounds = []
     for divisor in [*epoch_divisors(n_trials, factor), 1]:
         rounds.append((n_trials, with_fewer_epochs(base, divisor).training.max_n_epochs))
-        n_trials = count_survivors(n_trials, factor, stage.select, n_seeds)
+        n_trials = count_survivors(n_trials, factor, stage.select, min(n_fits, n_trials))
     return rounds
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psvae_tune.config.hidden_labels import HIDDEN, resolve_hidden_labels
+from psvae_tune.config.hidden_labels import HIDDEN, list_parts, resolve_hidden_labels
 from psvae_tune.config.metric_check import recording_problem
 from psvae_tune.config.stage_settings import PossibleSettings, possible_settings
-from psvae_tune.config.study import Study, parse_study, resolve_counts
-from psvae_tune.config.wording import pluralise
+from psvae_tune.config.study import Study, parse_study, parse_unread_study, resolve_counts
+from psvae_tune.config.wording import and_list, pluralise
 from psvae_tune.data.demo import session_path
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.session_header import read_header
@@ -76,7 +76,7 @@ def _read_headers(raw: Mapping[str, Any], where: str) -> tuple[SessionHeader, ..
     The file is checked first, as far as it can be without them, so that a mistake in the file is
     told even if a recording is missing.
     """
-    base = parse_study(resolve_hidden_labels(raw, None), where).base
+    base = parse_unread_study(raw, where).base
     headers = tuple(
         read_header(session_path(name), needs_labels=base.model.needs_labels)
         for name in base.data.sessions
@@ -155,12 +155,27 @@ def _hidden_problems(study: Study, first: SessionHeader) -> Iterator[str]:
         place = f"search.stages.{stage.name}.{HIDDEN}"
         if model.needs_labels and not n_seen:
             yield f"{place}: hides all labels, and `{model.model_class}` needs some, got {most}"
+        if any(value for _, value in _values_of(study, "conditional_encoder")):
+            yield from _split_points(settings, first.label_names, place)
         n_others = model.count_supervised(n_seen) + model.count_background()
         if min(settings["n_ae_latents"]) <= n_others:
             yield (
                 f"{place}: needs an unsupervised latent that could find the hidden labels, got "
                 f"n_ae_latents {min(settings['n_ae_latents'])} for {n_seen} labels that are seen"
             )
+
+
+def _split_points(
+    settings: PossibleSettings, label_names: Sequence[str], place: str
+) -> Iterator[str]:
+    """Yield the points of which one coordinate alone is hidden from a conditional encoder."""
+    for names in map(set, map(json.loads, settings[HIDDEN])):
+        for part in list_parts(label_names):
+            if len(names & set(part)) not in (0, len(part)):
+                yield (
+                    f"{place}: a conditional encoder needs an x and a y of every point, got "
+                    f"{and_list(sorted(names & set(part)))} alone"
+                )
 
 
 def _metric_problems(study: Study, first: SessionHeader, n_sessions: int) -> Iterator[str]:

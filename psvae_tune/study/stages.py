@@ -8,6 +8,7 @@ import ray
 
 from psvae_tune.cluster.gpu_packing import measure_gpu_share
 from psvae_tune.cluster.nodes import list_nodes
+from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import Study
@@ -73,7 +74,8 @@ def _decide_stages(
     Side effects: adds the outcome of every stage to ``outcomes``.
     """
     base, chosen = study.base, None
-    for stage, later in zip(study.stages, _later_stages(study), strict=True):
+    for i, stage in enumerate(study.stages):
+        later = study.stages[i + 1 :]
         context = StageContext(
             stage,
             base,
@@ -95,12 +97,8 @@ def _decide_stages(
         run.observer.stage_selected(stage, selection)
         outcomes.append(StageOutcome(stage, tuple(trials), selection))
         chosen = next(spec for spec in specs if spec.trial_id == selection.chosen.trial_id)
-        base = base.with_params(chosen.params)
-
-
-def _later_stages(study: Study) -> list[Sequence[Stage]]:
-    """Return the stages after each stage."""
-    return [study.stages[i + 1 :] for i in range(len(study.stages))]
+        # What was hidden to find a weight is no part of the setting that was found.
+        base = base.with_params({k: v for k, v in chosen.params.items() if k != HIDDEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +202,30 @@ class _StageRunner:
     ) -> Iterator[TrialGroup]:
         """Train trials that may run beside each other, of a stage with others before and after."""
         if todo := self._without_end(specs):
+            if any(spec.continuation is not None for spec in todo):
+                self._check_states()
             yield self.run.group(todo, self.context, self.journal)
         if left := self._without_end(specs):
             n_ended = n_before + len(specs) - len(left)
             self._stop_interrupted(left, f"{n_ended} of {n_all} trials")
+
+    def _check_states(self) -> None:
+        """Make sure that there are the states that trials would go on from.
+
+        Raises
+        ------
+        StudyError
+            If they were removed when the study ended.
+        """
+        context = self.context
+        if context.chosen is None or context.folder.last_state(context.chosen.trial_id).exists():
+            return
+        raise StudyError(
+            f"study {context.folder.name}",
+            f"no further trial of stage `{context.stage.name}` can go on from others, whose last "
+            "states were removed when the study ended",
+            hint="run it under another name, with the larger budget from the start",
+        )
 
     def _train_path(self) -> Generator[TrialGroup, None, list[TrialSpec]]:
         """Train a grid from the trial that was chosen before, each point from the nearest one.
@@ -256,6 +274,8 @@ class _StageRunner:
         n_ended = len(sampler.specs()) - len(unfinished)
         self.run.observer.stage_started(stage, stage.n_trials, n_ended)
         if unfinished or sampler.budget() == "left":
+            if stage.start_from is not None:
+                self._check_states()
             yield self.run.group(sampler, self.context, self.journal)
         specs, left = sampler.specs(), sampler.unfinished()
         if left or sampler.budget() == "left":

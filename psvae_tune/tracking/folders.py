@@ -1,6 +1,7 @@
 """The output folder and the folder of each study in it.
 
-A file on disk is written beside its name and then renamed, so it is whole or absent.
+A file on disk is written beside its name and then renamed, so it is whole or absent. This file is
+long because it alone knows the names of all others.
 
 ::
 
@@ -14,6 +15,7 @@ A file on disk is written beside its name and then renamed, so it is whole or ab
         tracking.json             tracking URI and experiment of its runs
         lock                      locked by the process that runs it; on disk only
         checkpoints/TRIAL.pt      the last checkpoint of an unfinished trial
+        last_states/TRIAL.pt      the end of a trial that others go on from, until the study ends
         unlogged                  exists while the tracking server has not taken the choice
         spool/TRIAL/              the outbox: entries that the tracking server has not taken
 """

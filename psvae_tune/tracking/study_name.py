@@ -23,7 +23,7 @@ def claim_name(output: OutputFolder, experiment_name: str) -> Iterator[str]:
     It is that of `name_study`, with a number behind it if another study began in the same second.
     Behind a URL nothing can be claimed.
 
-    Side effects: creates the folder of the study, and removes it again if nothing was put there.
+    Side effects: creates the folder of the study, and removes what was created and stayed empty.
 
     Raises
     ------
@@ -34,6 +34,7 @@ def claim_name(output: OutputFolder, experiment_name: str) -> Iterator[str]:
     if not isinstance(output.root, Path):
         yield name
         return
+    is_new = not output.root.exists()
     output.prepare()
     folder = next(folder for folder in _numbered(output.root / name) if _is_made(folder))
     try:
@@ -41,6 +42,8 @@ def claim_name(output: OutputFolder, experiment_name: str) -> Iterator[str]:
     finally:
         with suppress(OSError):  # it is not empty
             folder.rmdir()
+            if is_new:
+                output.root.rmdir()
 
 
 def _numbered(folder: Path) -> Iterator[Path]:

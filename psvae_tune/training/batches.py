@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from psvae_tune.config.trial import TrialConfig
-from psvae_tune.data.hidden_labels import HiddenLabels, hide_labels
+from psvae_tune.data.hidden_labels import HiddenLabels, hide_labels, scale_hidden
 from psvae_tune.data.label_scaler import LabelScaler, fit_label_scaler
 from psvae_tune.data.recorded_view import to_plain
 from psvae_tune.data.session import Frames, Session, SplitName, Splits
@@ -291,6 +291,8 @@ def prepare_data(sessions: Sequence[Session], config: TrialConfig) -> PreparedDa
             labels = scaler.transform(session.labels)
             # No value under the mask must reach a model, not even as a distant outlier.
             labels[~session.label_masks] = 0
-        prepared.append(PreparedSession(session, splits, labels, hidden))
+        prepared.append(
+            PreparedSession(session, splits, labels, scale_hidden(session, hidden, train))
+        )
     label_scaler = LabelScaler.join(scalers) if scalers else None
     return PreparedData(tuple(prepared), label_scaler, config.model.n_sessions_in_batch)

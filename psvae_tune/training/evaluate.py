@@ -38,8 +38,7 @@ class SplitTargets:
     session_index: Array
     """(frame,)."""
     hidden: Array | None
-    """(frame, label): labels that the model does not see, in the user's units; None if there are
-    none."""
+    """(frame, label): labels that the model does not see, standardised; None if there are none."""
     hidden_mask: Array | None
     """(frame, label), 0 where the tracker lost the point."""
 

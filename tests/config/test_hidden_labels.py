@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from psvae_tune.config.hidden_labels import find_labels, resolve_hidden_labels
+from psvae_tune.config.study import parse_unread_study
 from psvae_tune.errors import ConfigError
 from psvae_tune.study.plan import make_plan
+from tests.support.command import ROOT
 from tests.support.studies import make_config
 
 NAMES = ("paw_left_x", "paw_right_x", "tail_x", "paw_left_y", "paw_right_y", "tail_y")
@@ -93,11 +95,75 @@ def test_what_cannot_be_hidden_is_refused_before_training(contents, section, cha
         make_plan(contents, "f.yaml")
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").glob("*.yaml")), ids=str)
+def test_shipped_files_can_be_checked_before_their_recordings_are_read(file):
+    parse_unread_study(yaml.safe_load(file.read_text()), "f.yaml")
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"num_trials": 8},
+        {"algorithm": "optuna", "num_trials": 3},
+        {"algorithm": "optuna", "num_trials": 3, "domain": {"choice": ["paw_left*", "*right_x"]}},
+        {"domain": {"grid_search": ["paw_left*"]}, "num_trials": 4},
+    ],
+    ids=str,
+)
+def test_hidden_labels_go_with_every_algorithm_and_budget(contents, stage):
+    own, domain = contents["search"]["stages"][0], stage.pop("domain", {"each": "part"})
+    own |= stage
+    own["space"]["hidden_labels"] = domain
+    if "algorithm" in stage:
+        own["space"]["ps_vae.beta"] = {"uniform": [1, 20]}
+    values = make_plan(contents, "f.yaml").study.stages[0].space["hidden_labels"].values
+    assert values[0] == ["paw_left_x", "paw_left_y"]
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name():
+    assert find_labels(["paw[1]_x"], ["paw[1]_x", "paw1_x"], "here") == ["paw[1]_x"]
+
+
+def test_nothing_is_hidden_by_an_empty_setting():
+    assert find_labels(None, NAMES, "here") == []
+
+
+def test_no_trial_goes_on_from_one_that_does_not_see_all_labels(contents):
+    path = {"name": "path", "start_from": "chosen", "epochs": 3}
+    path |= {"space": {"ps_vae.beta": {"grid_search": [1, 2]}}}
+    path["objectives"] = {"val/frame_mse": "min"}
+    contents["search"]["stages"].insert(1, path)
+    with pytest.raises(ConfigError, match=r"path.start_from: no trial can go on from those of"):
+        make_plan(contents, "f.yaml")
+
+
+def test_a_stopped_fit_would_be_one_of_a_hard_part(contents):
+    stage = contents["search"]["stages"][0]
+    stage["scheduler"] = "asha"
+    stage["objectives"] = {"val/frame_mse": "min"}
+    stage["select"] = {"best": "val/frame_mse"}
+    with pytest.raises(ConfigError, match="compares means over hidden_labels"):
+        make_plan(contents, "f.yaml")
+
+
+@pytest.mark.parametrize("hidden", [["paw_left_x"], ["paw_left_x", "paw_right_y"]])
+def test_a_conditional_encoder_sees_whole_points(contents, hidden):
+    for name in ("ps_vae.alpha", "ps_vae.anneal_epochs", "decoder_variance"):
+        del contents["model"][name]
+    contents["model"] |= {"model_class": "cond-ae", "conditional_encoder": True}
+    stage = contents["search"]["stages"][0]
+    stage["space"] = {"hidden_labels": {"grid_search": [hidden]}}
+    stage["objectives"], stage["select"] = {"val/frame_mse": "min"}, {"best": "val/frame_mse"}
+    contents["search"]["stages"] = [stage]
+    with pytest.raises(ConfigError, match="a conditional encoder needs an x and a y"):
+        make_plan(contents, "f.yaml")
+
+
 def test_a_model_whose_latents_are_all_supervised_can_find_nothing(contents):
     del contents["search"]["stages"][0]["select"]
     contents["search"]["stages"] = contents["search"]["stages"][:1]
     contents["model"] |= {"model_class": "cond-ae-msp", "n_ae_latents": 2, "msp.alpha": 1}
-    for name in ("ps_vae.alpha", "ps_vae.anneal_epochs"):
+    for name in ("ps_vae.alpha", "ps_vae.anneal_epochs", "decoder_variance"):
         del contents["model"][name]
     stage = contents["search"]["stages"][0]
     stage["space"] = {"msp.alpha": {"grid_search": [1]}, "hidden_labels": {"each": "part"}}

@@ -263,7 +263,7 @@ def test_trials_of_several_lengths_are_not_compared_while_they_run():
 def test_a_mean_over_seeds_is_not_known_from_one_of_them():
     stage = {**FILE["search"], "space": {**FILE["search"]["space"], **SEEDS}, "scheduler": "asha"}
     (problem,) = problems(["search"], stage)
-    assert "vary the seed in a stage of its own" in problem
+    assert "means over rng_seed_model; vary that in a stage of its own" in problem
     assert parse_study(changed(["search"], {**stage, "scheduler": None}), "f.yaml", 4)
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from psvae_tune.config.study import Resources
 from psvae_tune.data.demo import write_demo
-from psvae_tune.errors import StudyInterrupted
+from psvae_tune.errors import StudyError, StudyInterrupted
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.search.tuner import RunContext
@@ -46,8 +46,11 @@ def walk_path(tmp_path):
     done = StageJournal(first.folder, first.stage.name, first.settings_id)
     done.note_end(chosen.trial_id, "finished", "", 4, {"val/frame_mse": 0.5})
 
-    def walk(failing=(), n_fronts=None):
+    def walk(failing=(), n_fronts=None, keeps=True):
         """Return the trials of each front, as if those of some weights failed."""
+        first.folder.last_states.mkdir(parents=True, exist_ok=True)
+        if keeps:
+            first.folder.last_state(chosen.trial_id).touch()
         journal, notes = StageJournal(first.folder, "path", context.settings_id), Notes()
         runner = _StageRunner(context, RunContext(None, Resources(), 0, notes), journal)
         fronts = []
@@ -139,3 +142,8 @@ def test_a_study_with_a_path_is_cut_off_and_resumed(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "8 trials: 8 finished. 6 of them went on from others" in page
     assert "finished, on from alpha=" in page
+
+
+def test_a_study_that_has_ended_says_that_no_trial_can_be_added(walk_path):
+    with pytest.raises(StudyError, match="no further trial of stage `path` can go on from others"):
+        walk_path(keeps=False)

@@ -55,6 +55,18 @@ def test_the_metrics_of_hidden_labels_come_with_their_errors(hidden):
     assert "val/label_r2/label_1" in scores
 
 
+def test_a_camera_that_shows_other_places_is_no_movement():
+    sessions = [make_session(seed) for seed in (0, 1)]
+    moved = replace(sessions[1], labels=sessions[1].labels + np.float32(50))
+    config = make_config(data=HIDING)
+    data = prepare_data([sessions[0], moved], config)
+    for item, session in zip(data.sessions, sessions, strict=True):
+        rows = np.concatenate([np.r_[session.clip(i)] for i in item.splits.train])
+        truth = session.labels[rows, :1]
+        expected = (truth - truth.mean()) / truth.std()
+        np.testing.assert_allclose(item.hidden.labels[rows], expected, atol=1e-4)
+
+
 def test_a_model_that_hides_nothing_has_no_such_metrics():
     _, scores = train(make_session())
     assert not [key for key in scores if "hidden_" in key]

@@ -4,7 +4,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.metric_catalog import LEAST_ACTIVE
 from psvae_tune.config.selection_rule import REPEATED, Bound
 from psvae_tune.config.wording import and_list, pluralise, quote, to_digits
@@ -100,8 +102,9 @@ def gather(trials: Iterable[TrialResult], metrics: Sequence[str]) -> Pool:
     settings: dict[str, list[TrialResult]] = {}
     for trial in usable:
         settings.setdefault(_setting(trial), []).append(trial)
-    groups = list(settings.values())
-    spread = {metric: _pooled_deviation(groups, metric) for metric in metrics}
+    groups = _with_all_parts(list(settings.values()), aside)
+    repeats = [part for group in groups for part in _by_part(group).values()]
+    spread = {metric: _pooled_deviation(repeats, metric) for metric in metrics}
     remarks = [f"Set aside: {and_list(aside)}."] if aside else []
     if any(trial.was_stopped for trial in trials):
         remarks.append(
@@ -113,10 +116,10 @@ def gather(trials: Iterable[TrialResult], metrics: Sequence[str]) -> Pool:
             f"All trials differ only in {_repeated(usable)}, so each is compared alone."
         )
         groups = [[trial] for trial in usable]
-    elif len(groups) < len(usable):
+    elif len(groups) < sum(map(len, groups)):
         remarks.append(
-            f"Trials that differ only in {_repeated(usable)} are averaged: {len(usable)} trials "
-            f"of {len(groups)} settings."
+            f"Trials that differ only in {_repeated(usable)} are averaged: "
+            f"{sum(map(len, groups))} trials of {len(groups)} settings."
         )
     candidates = tuple(
         Candidate(
@@ -127,6 +130,26 @@ def gather(trials: Iterable[TrialResult], metrics: Sequence[str]) -> Pool:
         for group in groups
     )
     return Pool(candidates, tuple(remarks), spread)
+
+
+def _by_part(group: Iterable[TrialResult]) -> dict[Any, list[TrialResult]]:
+    """Return the trials of a setting by the labels that were hidden from them."""
+    parts: dict[Any, list[TrialResult]] = {}
+    for trial in group:
+        parts.setdefault(trial.params.get(HIDDEN), []).append(trial)
+    return parts
+
+
+def _with_all_parts(groups: list[list[TrialResult]], aside: list[str]) -> list[list[TrialResult]]:
+    """Return the settings that have a trial with each part hidden that any setting has.
+
+    A mean over fewer parts may be one over the easy ones. Side effects: names the others.
+    """
+    most = max(len(_by_part(group)) for group in groups)
+    whole = [group for group in groups if len(_by_part(group)) == most]
+    why = "not each part was hidden from its setting"
+    aside += [f"{trial.name} ({why})" for group in groups if group not in whole for trial in group]
+    return whole
 
 
 def meet_requirements(candidates: Sequence[Candidate], require: Requirements) -> list[Candidate]:

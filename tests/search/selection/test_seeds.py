@@ -44,6 +44,22 @@ def test_fits_that_differ_in_what_is_hidden_are_averaged():
     ) in selection.reasons
 
 
+def test_a_setting_that_lacks_a_hidden_part_is_set_aside():
+    def fit(alpha, part, r2):
+        one = trial(alpha, r2, 0.1)
+        return replace(
+            one,
+            trial_id=f"{alpha} {part}",
+            name=f"alpha={alpha} hidden={part}",
+            params={**one.params, "hidden_labels": part},
+        )
+
+    hard, easy = fit(1, "paw", 0.5), fit(1, "tail", 0.95)
+    selection = choose([hard, easy, fit(5, "tail", 0.8)], BEST_R2)
+    assert selection.chosen.params["ps_vae.alpha"] == 1
+    assert any("not each part was hidden from its setting" in why for why in selection.reasons)
+
+
 def test_failed_seed_does_not_count_against_its_setting():
     trials = [
         trial(1, 0.9, 0.1, seed=0),
