@@ -62,6 +62,13 @@ class _Dumper(yaml.SafeDumper):
     """Writes plain data, with quotes around texts that are numbers by either version of YAML."""
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # Other styles fold the line breaks of Unicode into spaces.
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 for _tag, _pattern in _NUMBERS:
     _Loader.add_implicit_resolver(_tag, _pattern, [*"-+.0123456789"])
     _Dumper.add_implicit_resolver(_tag, _pattern, [*"-+.0123456789"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from psvae_tune.config.wording import and_list
-from psvae_tune.errors import PsvaeTuneError, TrackingError
+from psvae_tune.errors import DeletedError, PsvaeTuneError, TrackingError
 from psvae_tune.results.baseline_report import describe_baselines, list_warnings
 from psvae_tune.results.choices import log_fitted_model
 from psvae_tune.results.logged_study import open_study
@@ -64,7 +64,12 @@ def sync_study(location: StudyLocation) -> LoggedChoice | None:
     TrackingError
         If the server does not take everything, or the run of the chosen trial was deleted.
     """
-    check_experiment(location.target)
+    try:
+        check_experiment(location.target)
+    except DeletedError:
+        raise
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        logger.debug("whether it was deleted is not known: %s", reason_of(error))
     with location.folder.lock():
         _deliver_trials(location)
         if not location.folder.unlogged.exists():

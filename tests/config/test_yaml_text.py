@@ -68,6 +68,11 @@ def test_what_is_written_is_read_as_the_same(raw, flow):
     assert not flow or text.count("\n") <= 2
 
 
+@pytest.mark.parametrize("text", ["\x85", "a\u2028b", "\u2029", "\ufeff", "a\nb", "\r\n"])
+def test_every_line_break_is_kept(text):
+    assert parse_yaml(dump_yaml({text: [text]}), "test") == {text: [text]}
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_of_python_are_numbers(value):
     for text in (repr(value), f"{value:e}", f"{value:.17g}", f"{value:E}"):

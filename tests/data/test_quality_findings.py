@@ -150,6 +150,7 @@ def test_too_few_clips_to_split_are_told(examine):
     assert "needs 10 clips" in finding.fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["mirror_mouse/mirror_mouse_128.h5", "flies13/flies13_track0_96.h5"]
 )

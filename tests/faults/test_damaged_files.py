@@ -27,6 +27,8 @@ from tests.support.hostile import N_INPUTS, NASTY, damage, share
 from tests.support.recordings import draw, path_of_square, write_csv, write_video
 from tests.support.tables import OUTCOMES
 
+pytestmark = pytest.mark.slow
+
 
 def write_plain_session(path, names=NAMES):
     """Write a session as it is without compression: most bytes of it are structure."""

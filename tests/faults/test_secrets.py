@@ -9,6 +9,8 @@ from psvae_tune.errors import ClusterError, ConfigError
 from psvae_tune.redaction import hide_passwords
 from tests.support.tiny_study import make_study
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "canary-0123456789"
 
 

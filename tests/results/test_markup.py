@@ -14,6 +14,8 @@ from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.publish import REPORT
 from tests.support.logged_studies import RAW, log_study
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "<script>alert(1)</script>"
 NAMES = [
     SCRIPT,

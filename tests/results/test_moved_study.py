@@ -14,6 +14,8 @@ from psvae_tune.tracking.client import open_client, open_target, sqlite_uri
 from psvae_tune.tracking.folders import StudyFolder
 from tests.support.logged_studies import RAW, call, log_study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory, recording):

@@ -46,7 +46,8 @@ def test_a_short_fit(root: Path, shared: Path, tmp_path: Path, name, is_encoder_
         settings.append(f"model.{ANNEALING[name]}=1")
     if is_encoder_conditional:
         settings.append("model.conditional_encoder=true")
-    arguments = ["run", str(root / "search_spaces" / f"{name.replace('-', '_')}.yaml")]
+    file = {"ps-vae": "ps_vae_published"}.get(name, name.replace("-", "_"))
+    arguments = ["run", str(root / "search_spaces" / f"{file}.yaml")]
     arguments += [part for path in recordings for part in ("--data", str(path))]
     arguments += [part for setting in settings for part in ("--set", setting)]
     arguments += ["--output", str(tmp_path), "--name", "short"]
@@ -57,7 +58,7 @@ def test_a_short_fit(root: Path, shared: Path, tmp_path: Path, name, is_encoder_
         assert result.exit_code == 0, result.output
 
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name(name)
+    experiment = client.get_experiment_by_name(file.replace("_", "-"))
     (run,) = client.search_runs([experiment.experiment_id], "tags.`psvae_tune.kind` = 'trial'")
     assert run.info.status == "FINISHED"
     found = run.data.metrics

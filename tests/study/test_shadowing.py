@@ -11,6 +11,7 @@ from psvae_tune.study.shadowing import check_shadows
 
 
 # Of the package itself, of what it needs, of what that needs, and of Python.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pandas", "yaml", "PIL", "sklearn", "sqlalchemy", "random"])
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_a_module_that_hides_a_package(tmp_path, name, is_folder):

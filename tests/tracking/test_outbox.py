@@ -63,6 +63,7 @@ def test_what_an_earlier_version_left_is_sent_once_although_it_is_sent_twice(fol
     assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["config.yaml"]
 
 
+@pytest.mark.slow
 def test_epochs_that_wait_and_epochs_that_were_sent_are_one_history(folder, target, tmp_path):
     outbox = Outbox.of(folder, target, "halves")
     outbox.open(TrialRunSpec(**SPEC, trial_id="halves"))
