@@ -13,6 +13,8 @@ POOR_R2 = 0.5
 """Label R² below which the supervised latents are hardly those of the labels."""
 LEAKY_R2 = 0.3
 """Leak R² above which the unsupervised latents hold labels."""
+EQUAL_R2, EQUAL_MSE = 0.02, 0.02
+"""Differences of R², and of errors as a share, up to which two scores count as equal."""
 HELP = (
     "What usually helps: more epochs, a smaller decoder_variance, fewer labels that say the same."
 )
@@ -20,7 +22,7 @@ HELP = (
 
 def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
     """Yield how a trial stands beside the baselines of its study; what it loses to comes first."""
-    lost = [what for what, _, is_better in _compare(study, trial) if not is_better]
+    lost = [what for what, _, is_as_good in _compare(study, trial) if not is_as_good]
     if lost:
         yield f"It loses to {and_list(lost)}. {HELP}"
     parts = []
@@ -51,7 +53,7 @@ def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
     """Return what a person must know who takes a trial, in phrases about it."""
     metrics, found = trial.metrics, []
     r2, ridge = metrics.get("best/label_r2"), study.metrics.get(f"{BASELINE}ridge_label_r2")
-    if r2 is not None and ridge is not None and r2 < ridge:
+    if r2 is not None and ridge is not None and not _is_as_good(r2, ridge, is_r2=True):
         found.append(
             f"its label R² of {r2:.2g} is below the {ridge:.2g} of ridge regression on pixels"
         )
@@ -84,13 +86,18 @@ def _describe_each(study: LoggedStudy) -> dict[str, str]:
 
 
 def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[tuple[str, str, bool]]:
-    """Yield each baseline in words, its key, and whether the trial is better."""
+    """Yield each baseline in words, its key, and whether the trial is as good."""
     for key, what in _describe_each(study).items():
         theirs = study.metrics.get(BASELINE + key)
         is_r2 = key.endswith("label_r2")
         ours = trial.metrics.get("best/label_r2" if is_r2 else "best/frame_mse")
         if theirs is not None and ours is not None:
-            yield what, key, ours >= theirs if is_r2 else ours <= theirs
+            yield what, key, _is_as_good(ours, theirs, is_r2=is_r2)
+
+
+def _is_as_good(ours: float, theirs: float, *, is_r2: bool) -> bool:
+    """Return whether a score does not fall behind another by more than chance may do."""
+    return ours >= theirs - EQUAL_R2 if is_r2 else ours <= theirs * (1 + EQUAL_MSE)
 
 
 def _count_unsupervised(study: LoggedStudy, trial: TrialRecord) -> int | None:

@@ -112,3 +112,10 @@ def test_a_study_without_baselines_and_a_model_without_labels_say_what_they_know
     (sentence,) = describe_baselines(study, trial)
     assert "label" not in sentence.partition(";")[0].replace("on the labels", "")
     assert sentence.startswith("Beside what needs no network: frame MSE 0.0041")
+
+
+def test_a_difference_that_nobody_would_see_is_no_loss():
+    study, trial = study_of(GOOD | {"best/label_r2": 0.80, "best/frame_mse": 0.00445})
+    assert list_warnings(study, trial) == []
+    (only,) = describe_baselines(study, trial)
+    assert only.startswith("Beside what needs no network: label R² 0.8, ridge")
