@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.metrics.arrays import Floats, Mask, standardise, valid_entries, varies
+from psvae_tune.metrics.disentanglement import squared_correlation
 from psvae_tune.metrics.label_prediction import score_labels
 from psvae_tune.metrics.ridge import predict_new
 
@@ -22,9 +23,8 @@ def find_best_latents(
     label_mask
         (frame, label), 0 where an entry is not valid; None where all are
     """
-    columns = range(latents.shape[1])
-    table = [correlate(latents, np.full(labels.shape[1], i), labels, label_mask) for i in columns]
-    return np.asarray(np.nan_to_num(np.abs(table)).argmax(axis=0))
+    table = squared_correlation(latents, labels, label_mask)
+    return np.asarray(np.nan_to_num(table).argmax(axis=0))
 
 
 def correlate(

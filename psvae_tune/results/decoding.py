@@ -126,6 +126,45 @@ def standardise_labels(
     return saved.label_scaler.transform(given, session_index)
 
 
+def condition_labels(
+    saved: SavedModel, opened: RecordingFrames, labels: ArrayLike | None, session_index: int
+) -> Floats | None:
+    """Return the labels that frames are decoded with, (frame, label), standardised.
+
+    Parameters
+    ----------
+    saved
+        The model.
+    opened
+        The frames, whose recorded labels count where none are given.
+    labels
+        (frame, label) in the user's units; None for those of the recording.
+    session_index
+        The session of the fit that the frames belong to.
+
+    Returns
+    -------
+    Floats or None
+        None if the model does not decode with labels, or nothing tells them.
+
+    Raises
+    ------
+    ConfigError
+        If labels are given to a model that does not decode with them.
+    DataError
+        As by `standardise_labels`.
+    """
+    if labels is not None and not saved.model.is_conditional:
+        name = saved.model.config.model_class
+        raise ConfigError("labels", f"`{name}` decodes without them", "see set_labels")
+    if labels is None and saved.model.is_conditional:
+        labels = opened.labels
+    if labels is None:
+        return None
+    # What the tracker lost is 0, the mean, where the model is fitted, too.
+    return np.nan_to_num(standardise_labels(saved, labels, opened.n_frames, session_index), nan=0)
+
+
 def check_steps(values: ArrayLike) -> Floats:
     """Return the values of a traversal as an array.
 

@@ -21,6 +21,7 @@ from psvae_tune.models.traversal import traverse
 from psvae_tune.results.decoding import (
     DEFAULT_STEPS,
     check_steps,
+    condition_labels,
     draw_frames,
     find_latent,
     label_steps,
@@ -185,16 +186,8 @@ class FittedModel:
         (10, 1, 32, 32)
         """
         opened = self._open(recording, session_index)
-        name = self.model.config.model_class
-        if labels is not None and not self.model.is_conditional:
-            raise ConfigError("labels", f"`{name}` decodes without them", "see set_labels")
-        if labels is None and self.model.is_conditional:
-            labels = opened.labels
-        if labels is not None:
-            labels = standardise_labels(self.saved, labels, opened.n_frames, session_index)
-            # What the tracker lost is 0, the mean, where the model is fitted, too.
-            labels = np.nan_to_num(labels, nan=0.0)
-        return render(self.model, opened, session_index, lambda mean, _: mean, labels)
+        condition = condition_labels(self.saved, opened, labels, session_index)
+        return render(self.model, opened, session_index, lambda mean, _: mean, condition)
 
     def set_labels(
         self,

@@ -193,20 +193,19 @@ def _fit_hidden(
     assert labels is not None
     assert targets.hidden is not None
     assert targets.hidden_mask is not None
-    known, new = _seen_columns(train_targets), _seen_columns(targets)
-    from_seen = predict_quadratic(known, labels, train_clips, new, mask)
     if not train.shape[1]:
         zeros = np.zeros(targets.hidden.shape)
         best = np.zeros(labels.shape[1], int)
         return HiddenReadout(
             latents, best, zeros, zeros, zeros, targets.hidden, targets.hidden_mask
         )
+    known, new = _seen_columns(train_targets), _seen_columns(targets)
     both, both_new = np.concatenate([known, train], 1), np.concatenate([new, latents], 1)
     return HiddenReadout(
         latents,
         find_best_latents(train, labels, mask),
         predict_by_ridge(train, labels, latents, mask),
-        from_seen,
+        predict_quadratic(known, labels, train_clips, new, mask),
         predict_quadratic(both, labels, train_clips, both_new, mask),
         targets.hidden,
         targets.hidden_mask,

@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
 
 from psvae_tune.config.study import parse_study
@@ -44,10 +43,10 @@ from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.evaluate import evaluate
 from tests.support.command import ROOT, psvae_tune
 from tests.support.demo_truth import read_truth
+from tests.support.weight_grid import ALPHAS, BETAS, N_SEEDS, average, mean_and_error, recovery
 
 CPU = torch.device("cpu")
 
-ALPHAS, BETAS, N_SEEDS = [50, 100, 500, 1000], [1, 5, 10, 20], 3
 ASHA = {"scheduler": {"asha": {"grace_period": "anneal_end", "reduction_factor": 3}}}
 SCHEDULE = {"fidelity": "schedule"}
 # The exit status of a study none of whose trials meets what its rules require.
@@ -214,11 +213,8 @@ def read_fit(
         evaluate(model, data, split, CPU).mean[:, model.partition.unsupervised]
         for split in ("train", "test")
     )
-    n_latents = mean.shape[1]
-    table = np.nan_to_num(np.abs(np.corrcoef(mean.T, truth.T)[:n_latents, n_latents:]))
-    matched = table[linear_sum_assignment(table, maximize=True)]
     mig = mean_lead(information(train, truth_train), information(mean, truth))
-    found = {"recovery": float(matched.mean()), "truth_mig": mig or 0.0}
+    found = {"recovery": recovery(mean, truth), "truth_mig": mig or 0.0}
     names = ("ps_vae.alpha", "ps_vae.beta", "rng_seed_model")
     alpha, beta, seed = (trial.params[name] for name in names)
     return Fit((alpha, beta, seed), {**trial.result().metrics, **found}, trial.is_selected)
@@ -229,18 +225,8 @@ def cells(fits: Iterable[Fit]) -> dict[tuple[float, float], dict[str, float]]:
     ordered = sorted(fits, key=lambda fit: fit.params)
     found = {}
     for weights, group in groupby(ordered, key=lambda fit: fit.params[:2]):
-        rows = [fit.metrics for fit in group]
-        shared = set.intersection(*map(set, rows))
-        found[weights] = {key: float(np.mean([row[key] for row in rows])) for key in shared}
+        found[weights] = average([fit.metrics for fit in group])
     return found
-
-
-def mean_and_error(values: Sequence[float]) -> str:
-    """Return a mean ± its standard error."""
-    if not values:
-        return "none"
-    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f"{np.mean(values):.3g} ± {error:.2g}"
 
 
 def compare_strategies(results: Sequence[Result]) -> tuple[list[dict[str, Any]], str]:

@@ -1,0 +1,166 @@
+"""Fits of the guide's model from new weights, and along paths through a grid of weights."""
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from psvae_tune.config.continuation import Continuation
+from psvae_tune.config.study import parse_study
+from psvae_tune.config.trial import TrialConfig
+from psvae_tune.data.demo import demo_path
+from psvae_tune.data.session_file import read_session
+from psvae_tune.models.encoding import encode
+from psvae_tune.models.model import Model
+from psvae_tune.search.weight_path import walk
+from psvae_tune.training.batches import PreparedData, cache_on_device, prepare_data
+from psvae_tune.training.checkpoint import dump_state, load_state
+from psvae_tune.training.final_metrics import final_metrics
+from psvae_tune.training.fit import TrainState, best_model, fit, restart, start
+from tests.support.demo_truth import read_truth
+from tests.support.weight_grid import N_SEEDS, recovery
+
+ROOT = Path(__file__).resolve().parents[2]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+WARM = {"ps_vae.alpha_start": 10, "ps_vae.alpha_anneal_epochs": 40}
+N_FULL = 50
+NETWORKS = {"small": {}, "published": {"ae_arch_json": None}}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A way through the grid."""
+
+    n_epochs: int
+    keeps_optimiser: bool = True
+    is_down: bool = False
+
+    def __str__(self) -> str:
+        optimiser = "" if self.keeps_optimiser else ", new optimiser"
+        return f"{self.n_epochs} epochs a point{optimiser}{', downwards' if self.is_down else ''}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Fits that one process makes one after another."""
+
+    recording: str
+    """``demo``, or the path of a file."""
+    repetition: int
+    kind: str
+    """``published``, ``warm`` or ``path``."""
+    network: str = "small"
+    seed: int = 0
+    """Which of the seeds of the repetition."""
+    walk: Walk | None = None
+    weights: tuple[tuple[float, float], ...] = ()
+    """Alpha and beta of each fit; of a path, of its first one and of the points."""
+
+    @property
+    def key(self) -> str:
+        """Name of the file of its results."""
+        parts = [Path(self.recording).stem, self.repetition, self.kind, self.network, self.seed]
+        text = "-".join(map(str, [*parts, self.walk or "", *self.weights]))
+        return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)[:180]
+
+
+@cache
+def load(recording: str) -> Any:
+    """Return a recording."""
+    path = demo_path() if recording == "demo" else Path(recording)
+    return read_session(path, needs_labels=True)
+
+
+def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialConfig:
+    """Return the settings of a fit: those of the shipped guide."""
+    raw = yaml.safe_load((ROOT / "search_spaces" / "ps_vae_published.yaml").read_text())
+    raw["model"] |= NETWORKS[job.network]
+    raw["search"] = {
+        "space": {"ps_vae.beta": {"grid_search": [1]}},
+        "objectives": {"val/frame_mse": "min"},
+    }
+    raw["data"]["rng_seed_data"] = raw["training"]["rng_seed_train"] = job.repetition
+    raw["model"]["rng_seed_model"] = N_SEEDS * job.repetition + job.seed
+    if job.recording != "demo":
+        raw["training"]["max_n_epochs"] = 60 if job.network == "small" else 150
+        raw["training"]["learning_rate"] = 1e-3 if job.network == "small" else 3e-4
+    base = parse_study(raw, "guide", n_labels=load(job.recording).header.n_labels).base
+    alpha, beta = weights
+    part = base.training.max_n_epochs / N_FULL
+    anneal = round(WARM["ps_vae.alpha_anneal_epochs"] * part)
+    warm = {**WARM, "ps_vae.alpha_anneal_epochs": anneal} if is_warm else {}
+    start_at = {"ps_vae.alpha_start": None, "ps_vae.alpha_anneal_epochs": 0}
+    weights_now = {"ps_vae.alpha": alpha, "ps_vae.beta": beta}
+    return base.with_params(start_at | weights_now | warm)
+
+
+def train(state: TrainState, data: PreparedData, config: TrialConfig) -> dict[str, float]:
+    """Train to the end; return the metrics of the best epoch. Side effects: changes the state."""
+    for _ in fit(state, data, config):
+        pass
+    model = best_model(state)
+    scores = final_metrics(model, data, DEVICE)
+    if data.sessions[0].session is load("demo"):
+        scores["recovery"] = find_parts(model, data)
+    return scores
+
+
+def find_parts(model: Model, data: PreparedData) -> float:
+    """Return how well the best matching of latents finds the untracked parts on test clips."""
+    session, truth = load("demo"), read_truth(demo_path())[1]
+    rows = np.concatenate(
+        [np.arange(len(truth))[session.clip(clip)] for _, clip in data.clips("test")]
+    )
+    latents = encode(model, data.iterate("test", DEVICE)).latents
+    return recovery(np.asarray(latents)[:, model.partition.unsupervised], truth[rows])
+
+
+def go_on(kept: bytes, state: TrainState, keeps_optimiser: bool) -> None:
+    """Put a state where another one ended. Side effects: changes the state."""
+    fresh = state.optimizer.state_dict()
+    load_state(state, kept)
+    if not keeps_optimiser:
+        state.optimizer.load_state_dict(fresh)
+    restart(state)
+
+
+def run(job: Job, folder: Path) -> dict[str, Any]:
+    """Make the fits of a job, unless they are in the folder; return their metrics."""
+    file = folder / f"{job.key}.json"
+    if file.exists():
+        return dict(json.loads(file.read_text()))
+    torch.set_num_threads(1)
+    first = make_config(job, job.weights[0], is_warm=job.kind != "published")
+    data = cache_on_device(prepare_data([load(job.recording)], first), DEVICE, 10**10)
+    state = start(first, data, DEVICE)
+    found = {"first": train(state, data, first)}
+    if job.walk is not None:
+        found |= follow(job, job.walk, data, first, dump_state(state))
+    file.write_text(json.dumps(found))
+    print(file.name, file=sys.stderr, flush=True)
+    return found
+
+
+def follow(
+    job: Job, way: Walk, data: PreparedData, first: TrialConfig, kept: bytes
+) -> dict[str, dict[str, float]]:
+    """Walk through the points of a path from the state of its first fit."""
+    found, states = {}, {None: kept}
+    points = [{"ps_vae.alpha": alpha, "ps_vae.beta": beta} for alpha, beta in job.weights[1:]]
+    for point, origin in walk(points, first.model.weights):
+        old = first.model.weights if origin is None else points[origin]
+        there = Continuation(
+            parent="", weights=old, n_epochs=way.n_epochs, n_ramp_epochs=way.n_epochs // 3
+        )
+        config = first.with_params(points[point]).continued(there)
+        state = start(config, data, DEVICE)
+        go_on(states[origin], state, way.keeps_optimiser)
+        found[json.dumps(points[point])] = train(state, data, config)
+        states[point] = dump_state(state)
+    return found
