@@ -7,8 +7,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import StudyError
+from psvae_tune.results.baseline_report import describe_baselines
 from psvae_tune.results.figures.images import Pixels, encode_image, resize
 from psvae_tune.results.figures.study_figures import name_with_goal
 from psvae_tune.results.logged_study import LoggedStudy
@@ -59,6 +61,8 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
     return _open_template().render(
         study=study,
         sentence=sentence,
+        baselines=list(describe_baselines(study, study.chosen)) if study.chosen else [],
+        curves=_curves(study),
         reasons=reasons,
         counts=_count_states(study),
         axes=study.front_metrics,
@@ -78,6 +82,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             "trials": rows,
             "axes": study.front_metrics,
             "axis_labels": [name_with_goal(name) for name in study.front_metrics],
+            "axis_goals": [METRICS[name].goal for name in study.front_metrics],
         },
     )
 
@@ -90,6 +95,12 @@ def _make_rows(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> lis
         if trial.run_id in comparisons:
             row["thumbnail"] = _thumbnail(comparisons[trial.run_id])
     return rows
+
+
+def _curves(study: LoggedStudy) -> str | None:
+    """Return the picture of the training of the chosen trial, if there is one."""
+    png = study.chosen and study.read_artifact(study.chosen.run_id, "figures/curves.png")
+    return _data_uri(png, "png") if png else None
 
 
 def _open_template() -> Template:
@@ -193,6 +204,8 @@ def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[d
             "is_chosen": trial.is_selected,
             "scores": format_scores(study, trial),
             "names": comparisons[trial.run_id].names,
+            "words": comparisons[trial.run_id].words,
+            "n_values": comparisons[trial.run_id].n_values,
             "height": _SHOWN_ROW_HEIGHT * len(comparisons[trial.run_id].names),
             "images": images[trial.run_id],
         }

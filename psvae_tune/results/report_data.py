@@ -32,7 +32,11 @@ class Comparison:
     names: tuple[str, ...]
     n_supervised: int
     strips: tuple[Pixels, ...]
-    """A picture a base frame, with a row a latent and a column a value."""
+    """A picture a base frame, as `encode_strip` makes them."""
+    words: tuple[str, ...]
+    """What each latent moves with; empty where nothing is known."""
+    n_values: int
+    """Number of values of a latent, each a column of a strip."""
 
 
 def read_comparison(study: LoggedStudy, trial: TrialRecord) -> Comparison | None:
@@ -45,9 +49,16 @@ def read_comparison(study: LoggedStudy, trial: TrialRecord) -> Comparison | None
     for base in range(description["n_bases"]):
         content = study.read_artifact(trial.run_id, f"{COMPARISON}/strip_{base}.png")
         if content is not None:
-            strips.append(np.asarray(Image.open(io.BytesIO(content)).convert("L")))
-    names = tuple(description["names"])
-    return Comparison(names, description["n_supervised"], tuple(strips)) if strips else None
+            strips.append(np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+    if not strips:
+        return None
+    return Comparison(
+        tuple(description["names"]),
+        description["n_supervised"],
+        tuple(strips),
+        tuple(description["words"]),
+        len(description["values"][0]),
+    )
 
 
 def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:

@@ -1,6 +1,7 @@
 """The report and MLflow's pages, as a browser shows them."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -96,6 +97,16 @@ def test_pointing_shows_a_trial_and_clicking_keeps_it(browser, report, study, ke
     assert f"model.ps_vae.alpha={trial.params['ps_vae.alpha']}" in command
 
 
+def test_the_front_is_a_step_beneath_the_pick_and_its_training(browser, report, study, keep):
+    open_report(browser, report)
+    lines = browser.find_elements(By.CSS_SELECTOR, "#front .frontline")
+    assert len(lines) == (len(study.front()) > 1)
+    for line in lines:
+        assert re.fullmatch(r"M[\d.]+,[\d.]+(H[\d.]+V[\d.]+)+", line.get_attribute("d"))
+    curves = browser.find_element(By.CSS_SELECTOR, "img[alt^='Metrics of the chosen']")
+    assert curves.get_property("naturalWidth") > 0
+
+
 def test_the_table_sorts_both_ways(browser, report, keep):
     open_report(browser, report)
     headings = browser.find_elements(By.CSS_SELECTOR, "#trials th button")
@@ -121,6 +132,24 @@ def test_base_frames_change_for_all_trials_at_once(browser, report, keep):
     assert set(shown()) == {"base-0"}
     browser.find_elements(By.NAME, "base")[1].click()
     assert set(shown()) == {"base-1"}
+
+
+def test_one_button_plays_and_pauses_all_movements(browser, report, keep):
+    open_report(browser, report)
+    drawn = "return [...document.querySelectorAll('canvas.movement')].map(c => c.toDataURL())"
+    wait(browser, lambda b: b.execute_script(drawn)[0] != "data:,")
+    first = browser.execute_script(drawn)
+    assert browser.execute_script(drawn) == first  # it stands still until it is asked to play
+    button = browser.find_element(By.ID, "play")
+    button.click()
+    wait(
+        browser, lambda b: all(a != z for a, z in zip(first, b.execute_script(drawn), strict=True))
+    )
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    last = browser.execute_script(drawn)
+    time.sleep(0.5)
+    assert browser.execute_script(drawn) == last
 
 
 def test_a_log_scale_moves_points(browser, report, keep):

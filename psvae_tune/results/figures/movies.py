@@ -29,6 +29,7 @@ _CODECS = ("libx264", "libvpx-vp9")  # browsers play both; media players play th
 _TILE_HEIGHT = 128
 _CAPTION_HEIGHT = 14
 _FRAME_RATE = 15
+MARK = (255, 120, 0)  # seen on black and on white
 
 
 def encode_movie(pictures: Sequence[Pixels], movie_format: MovieFormat) -> bytes:
@@ -126,6 +127,31 @@ def _caption(name: str, width: int) -> Pixels:
 
 
 def encode_strip(traversals: Traversals, base: int, height: int) -> bytes:
-    """Return the traversals of one base frame as a picture: a row a latent, a column a value."""
-    rows = [[resize(to_tile(frame), height) for frame in row] for row in traversals.frames[base]]
-    return encode_image(sheet(rows)[..., 0])
+    """Return the traversals of one base frame as a picture: a row a latent, a column a value.
+
+    Predicted labels are drawn on them. The last column is the frame of the highest value less
+    that of the lowest, blue below 0 and red above; the rows share a scale.
+    """
+    frames, differences = traversals.frames[base], traversals.differences()[base]
+    points, limit = traversals.points, float(np.abs(differences).max())
+    rows = []
+    for latent, difference in enumerate(differences):
+        tiles = [resize(to_tile(frame), height) for frame in frames[latent]]
+        if points is not None:
+            scale = height / frames.shape[-2]
+            tiles = [
+                _with_points(tile, place * scale)
+                for tile, place in zip(tiles, points[base, latent], strict=True)
+            ]
+        rows.append([*tiles, resize(to_signed_tile(difference, limit), height)])
+    return encode_image(sheet(rows))
+
+
+def _with_points(tile: Pixels, points: NDArray[np.floating]) -> Pixels:
+    """Return a tile with a cross at each place; ``points`` holds all x, then all y."""
+    page = Image.fromarray(to_colour(tile))
+    pen = ImageDraw.Draw(page)
+    for x, y in points.reshape(2, -1).T:
+        for dx, dy in ((2, 0), (0, 2)):
+            pen.line((x - dx, y - dy, x + dx, y + dy), fill=MARK)
+    return np.asarray(page)

@@ -66,7 +66,9 @@ def draw_front(
     axes.plot(*_columns(map(place, trials)), "o", color=GREY, markersize=5)
     if front:
         line = _columns(sorted(map(place, front)))
-        axes.plot(*line, "-", color=BLUE, linewidth=1)
+        # A step: nothing between two trials has the better values of both.
+        steps = "steps-post" if METRICS[metrics[0]].goal == "min" else "steps-pre"
+        axes.plot(*line, "-", color=BLUE, linewidth=1, drawstyle=steps)
         axes.plot(*line, "s", color=BLUE, markersize=7, label=f"front: {meaning}")
     in_order = sorted(front, key=place)
     named = in_order[:: max(1, -(-len(in_order) // _MAX_NAMES))]

@@ -11,7 +11,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,7 @@ import torch
 from psvae_tune.models.model import Model
 from psvae_tune.results.figures import movies
 from psvae_tune.results.figures.images import COMPARISON, to_tile
+from psvae_tune.results.figures.latent_words import describe_latents
 from psvae_tune.results.figures.movies import MovieFormat, encode_movie, encode_strip
 from psvae_tune.results.figures.style import to_png
 from psvae_tune.results.figures.traversals import (
@@ -42,6 +43,7 @@ from psvae_tune.results.predictions import Predictions, predict_sessions, to_csv
 from psvae_tune.training.batches import PreparedData
 
 STRIP_HEIGHT = 64  # pixels of a tile; more would make the report too large
+STRIP_VALUES = 7  # of a latent in a report, which plays them
 _N_SWEEP = 12  # values of a latent in the movie
 _N_SHOWN = 6  # frames in the figure of reconstructions
 _N_MOVIE_FRAMES = 150
@@ -93,13 +95,21 @@ def make_files(
             partial(encode_movie, pictures, movie_format),
         )
     common = choose_common_bases([item.session for item in data.sessions])
-    shared = traverse_places(model, data, common, latent_values(predictions, data), device)
-    yield from _comparison_files(shared)
+    values = latent_values(predictions, data, STRIP_VALUES)
+    shared = traverse_places(model, data, common, values, device)
+    rows = [
+        predictions[i].latents[data.sessions[i].session.clip(c)] for i, c in data.clips("train")
+    ]
+    words = describe_latents(np.concatenate(rows), shared.n_supervised, data)
+    yield from _comparison_files(shared, words)
 
 
-def _comparison_files(shared: Traversals) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _comparison_files(
+    shared: Traversals, words: Sequence[str]
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
     description = {
         "names": shared.names,
+        "words": words,
         "n_supervised": shared.n_supervised,
         "values": shared.values.round(4).tolist(),
         "places": shared.places,

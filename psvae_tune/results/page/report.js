@@ -114,8 +114,10 @@
     parts.push(shape("text", { x: 16, y: middle, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` }, data.axis_labels[1]));
     const line = shown.filter((t) => t.is_front).sort((a, b) => a.metrics[xKey] - b.metrics[xKey]);
     if (line.length > 1) {
-      const points = line.map((t) => `${x.to(t.metrics[xKey])},${y.to(t.metrics[yKey])}`);
-      parts.push(shape("polyline", { class: "frontline", points: points.join(" ") }));
+      // A step: nothing between two trials has the better values of both.
+      const [first, ...rest] = line.map((t) => [x.to(t.metrics[xKey]), y.to(t.metrics[yKey])]);
+      const step = data.axis_goals[0] === "min" ? ([px, py]) => `H${px}V${py}` : ([px, py]) => `V${py}H${px}`;
+      parts.push(shape("path", { class: "frontline", d: `M${first}${rest.map(step).join("")}` }));
     }
     const order = [...shown].sort((a, b) => a.is_chosen - b.is_chosen || a.is_front - b.is_front);
     for (const trial of order) {
@@ -151,7 +153,32 @@
   document.querySelectorAll("input[name=base]").forEach((input) =>
     input.addEventListener("change", () => {
       for (const image of document.querySelectorAll(".strip img")) image.hidden = !image.classList.contains(`base-${input.value}`);
+      drawMovements();
     }));
+  // A column of a strip is one moment of the movement of all its latents.
+  let [moment, timer] = [0, null];
+  function drawMovements() {
+    for (const canvas of document.querySelectorAll("canvas.movement")) {
+      const image = canvas.parentNode.querySelector("img:not([hidden])");
+      if (!image.complete || !image.naturalWidth) continue;
+      const last = Number(canvas.dataset.values) - 1;
+      const period = image.naturalWidth / (last + 2); // the last column is the difference
+      const place = moment % (2 * last);
+      const column = place <= last ? place : 2 * last - place;
+      [canvas.width, canvas.height] = [Math.floor(period), image.naturalHeight];
+      canvas.getContext("2d").drawImage(image, -Math.round(column * period), 0);
+    }
+  }
+  const play = document.getElementById("play");
+  play?.addEventListener("click", () => {
+    const starts = timer === null;
+    if (!starts) clearInterval(timer);
+    timer = starts ? setInterval(() => { moment += 1; drawMovements(); }, 100) : null;
+    play.setAttribute("aria-pressed", String(starts));
+    play.textContent = starts ? "\u23f8 Pause all movements" : "\u25b6 Play all movements";
+  });
+  for (const image of document.querySelectorAll(".strip img")) image.addEventListener("load", drawMovements);
+  drawMovements();
   for (const id of ["log-x", "log-y"]) document.getElementById(id)?.addEventListener("change", draw);
   draw();
   show(data.trials.find((trial) => trial.is_chosen));

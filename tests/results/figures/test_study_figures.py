@@ -82,6 +82,7 @@ def test_the_front_shows_trials_where_their_metrics_are(study):
     shown = {line.get_marker(): [*map(tuple, line.get_xydata())] for line in axes.lines}
     assert shown["o"] == [place_of(trial) for trial in study.finished]
     assert shown["s"] == sorted(place_of(trial) for trial in front)
+    assert "steps-post" in {line.get_drawstyle() for line in axes.lines}
     assert shown["*"] == [place_of(study.chosen)]
     assert colour_at(figure, axes, *place_of(study.chosen)) == to_pixel(ORANGE)
     assert {text.get_text() for text in axes.texts} == {
@@ -281,8 +282,15 @@ def test_a_study_that_cannot_be_found(study, uri, problem):
         open_study(uri or study.target.uri, "studi")
 
 
+@pytest.fixture(scope="module")
+def unpromoted(folder, recording):
+    """Return a study whose models other tests have not logged."""
+    space = {"ps_vae.alpha": {"grid_search": [10, 1000]}}
+    return log_study(folder, recording, "unpromoted", with_space(space))
+
+
 @pytest.fixture
-def read_only(folder):
+def read_only(folder, unpromoted):
     """Let nobody write the artifacts of the studies, not even root, whom modes do not stop."""
     artifacts = folder / "artifacts"
     if os.geteuid():
@@ -306,21 +314,21 @@ def read_only(folder):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("report", "study"),
-        ("choose", "study", "--trial", "{run}"),
-        ("promote", "study", "--name", "mouse-of-nobody"),
+        ("report", "unpromoted"),
+        ("choose", "unpromoted", "--trial", "{run}"),
+        ("promote", "unpromoted", "--name", "mouse-of-nobody"),
     ],
     ids=" ".join,
 )
-def test_a_read_only_artifact_store_is_one_error(study, folder, read_only, arguments):
-    chosen = open_study(study.target.uri, "study").chosen
-    other = next(trial for trial in study.finished if trial.run_id != chosen.run_id)
+def test_a_read_only_artifact_store_is_one_error(unpromoted, folder, read_only, arguments):
+    chosen = unpromoted.chosen
+    other = next(trial for trial in unpromoted.finished if trial.run_id != chosen.run_id)
     arguments = [argument.format(run=other.run_id) for argument in arguments]
     result = call(*arguments, "--output", folder)
     assert result.exit_code == 2, result.output
     assert "cannot be written" in result.output
     assert isinstance(result.exception, SystemExit)
-    assert open_study(study.target.uri, "study").chosen.run_id == chosen.run_id
+    assert open_study(unpromoted.target.uri, "unpromoted").chosen.run_id == chosen.run_id
 
 
 def test_a_read_only_artifact_store_can_still_be_read(study, folder, read_only, tmp_path):

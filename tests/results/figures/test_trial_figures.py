@@ -17,7 +17,7 @@ from psvae_tune.results.figures.images import (
     to_signed_tile,
     to_tile,
 )
-from psvae_tune.results.figures.movies import encode_movie, traversal_pictures
+from psvae_tune.results.figures.movies import MARK, encode_movie, traversal_pictures
 from psvae_tune.results.figures.style import BLUE, ORANGE, to_png
 from psvae_tune.results.figures.traversals import (
     Traversals,
@@ -33,7 +33,7 @@ from psvae_tune.results.figures.trial_figures import (
     draw_reconstructions,
     draw_traversals,
 )
-from psvae_tune.results.figures.trial_files import FinishedTrial, make_files
+from psvae_tune.results.figures.trial_files import STRIP_VALUES, FinishedTrial, make_files
 from psvae_tune.results.predictions import predict_sessions
 from psvae_tune.training.final_metrics import final_metrics
 from tests.support.pictures import colour_at, open_picture, to_pixel
@@ -287,19 +287,28 @@ def test_models_of_every_kind_have_figures(demo_session, model_class, n_latents,
         model,
         data,
         choose_common_bases([demo_session]),
-        latent_values(predict_sessions(model, data, CPU), data),
+        latent_values(predict_sessions(model, data, CPU), data, STRIP_VALUES),
         CPU,
     )
     height, width = to_tile(shown.base[0]).shape
+    crosses = 0
     for base in range(3):
+        differences = shown.differences()[base]
         strip = open_picture(files[f"{COMPARISON}/strip_{base}.png"])
         for latent in range(n_latents):
-            for value in range(5):
+            for value in range(STRIP_VALUES):
                 y, x = tile_corner(latent, value, height, width)
-                tile = to_tile(shown.frames[base, latent, value])
-                np.testing.assert_array_equal(
-                    strip[y : y + height, x : x + width], to_colour(tile)
-                )
+                tile = strip[y : y + height, x : x + width]
+                is_cross = (tile == MARK).all(axis=2)
+                crosses += is_cross.sum()
+                frame = to_colour(to_tile(shown.frames[base, latent, value]))
+                np.testing.assert_array_equal(tile[~is_cross], frame[~is_cross])
+            y, x = tile_corner(latent, STRIP_VALUES, height, width)
+            np.testing.assert_array_equal(
+                strip[y : y + height, x : x + width],
+                to_signed_tile(differences[latent], np.abs(differences).max()),
+            )
+    assert (crosses > 0) == (shown.points is not None)
     assert ("figures/labels.png" in files) == (description["n_supervised"] > 0)
     assert "figures/curves.png" not in files
 
@@ -308,7 +317,7 @@ def test_two_channels_and_44_labels(many_labels_session):
     model, data = build(many_labels_session, "ps-vae", 46, **PS_VAE)
     files = files_of(model, data)
     strip = open_picture(files[f"{COMPARISON}/strip_0.png"])
-    assert strip.shape[:2] == (46 * 18 - 2, 5 * 42 - 2)
+    assert strip.shape[:2] == (46 * 18 - 2, (STRIP_VALUES + 1) * 42 - 2)
     height, width = open_picture(files["figures/labels.png"]).shape[:2]
     assert (height, width) == (round(110 * (1.1 + 22 * 1.15)), 14 * 110)
     # Tiles of 2 channels, 16 by 20 pixels each, enlarged; titles and names need some room beside.
