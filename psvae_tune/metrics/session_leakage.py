@@ -1,11 +1,17 @@
 """Measure whether latents tell sessions apart."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from psvae_tune.metrics.arrays import Floats, standardise
 
 Sessions = NDArray[np.integer]
+
+MAX_FRAMES = 2000
+"""Frames that are clustered, evenly spaced."""
+N_CLUSTERS = 8
 
 
 def predict_sessions(latents_train: Floats, session_train: Sessions, latents: Floats) -> Sessions:
@@ -59,3 +65,57 @@ def session_accuracy(session: Sessions, session_hat: Sessions, n_sessions: int) 
     correct = session == session_hat
     accuracy = np.mean([correct[session == index].mean() for index in np.unique(session)])
     return max(float(accuracy), 1 / n_sessions)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDominance:
+    """How far the places of latents, not only a classifier, are those of sessions."""
+
+    cluster_ami: float
+    """Adjusted mutual information of clusters of frames with sessions: 0 by chance, 1 if equal."""
+    sessions_per_cluster: float
+    """Effective number of sessions in a cluster: 1 if clusters are sessions."""
+    foreign_neighbours: float
+    """Fraction of frames whose nearest neighbour in another clip is of another session."""
+    foreign_neighbours_by_chance: float
+    """That fraction if sessions do not matter."""
+
+
+def session_dominance(latents: Floats, session: Sessions, clip: Sessions) -> SessionDominance:
+    r"""Return how far frames lie by session in the space of latents.
+
+    Frames are clustered by k-means of the standardised latents. The effective number of sessions
+    of a cluster is :math:`\exp H(s)`, with :math:`H` the entropy of its sessions, averaged over
+    frames. Neighbours in the same clip do not count: they are near because they are near in time.
+
+    Parameters
+    ----------
+    latents
+        (frame, latent), one at least
+    session, clip
+        (frame,) index of the session, and of the clip among those of all sessions; two sessions
+        at least, and two clips in each
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_mutual_info_score, pairwise_distances_argmin
+
+    rows = np.unique(np.linspace(0, len(latents) - 1, MAX_FRAMES).astype(int))
+    places, session, clip = standardise(latents)[rows], session[rows], clip[rows]
+    cluster = KMeans(min(N_CLUSTERS, len(rows)), n_init=1, random_state=0).fit_predict(places)
+    shares = np.stack([np.bincount(cluster[session == s], minlength=N_CLUSTERS)
+                       for s in np.unique(session)])  # fmt: skip
+    shares = shares / np.maximum(shares.sum(axis=0), 1)
+    numbers = np.exp(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=0))
+    is_foreign, chance = np.empty(len(rows)), np.empty(len(rows))
+    for one in np.unique(clip):
+        inside = clip == one
+        nearest = pairwise_distances_argmin(places[inside], places[~inside])
+        own = session[inside][0]
+        is_foreign[inside] = session[~inside][nearest] != own
+        chance[inside] = (session[~inside] != own).mean()
+    return SessionDominance(
+        float(adjusted_mutual_info_score(session, cluster)),
+        float(numbers[cluster].mean()),
+        float(is_foreign.mean()),
+        float(chance.mean()),
+    )

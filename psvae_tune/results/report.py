@@ -20,6 +20,7 @@ from psvae_tune.results.report_data import (
     format_scores,
     format_value,
     read_comparison,
+    session_table,
     trial_rows,
 )
 from psvae_tune.results.trial_record import TrialRecord
@@ -63,6 +64,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
         sentence=sentence,
         baselines=list(describe_baselines(study, study.chosen)) if study.chosen else [],
         curves=_curves(study),
+        session_rows=session_table(study),
         reasons=reasons,
         counts=_count_states(study),
         axes=study.front_metrics,

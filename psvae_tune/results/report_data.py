@@ -34,7 +34,7 @@ class Comparison:
     strips: tuple[Pixels, ...]
     """A picture a base frame, as `encode_strip` makes them."""
     words: tuple[str, ...]
-    """What each latent moves with; empty where nothing is known."""
+    """What each latent moves with; empty where nothing is said."""
     n_values: int
     """Number of values of a latent, each a column of a strip."""
 
@@ -52,13 +52,21 @@ def read_comparison(study: LoggedStudy, trial: TrialRecord) -> Comparison | None
             strips.append(np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
     if not strips:
         return None
+    words = study.read_artifact(trial.run_id, f"{COMPARISON}/words.json")
     return Comparison(
         tuple(description["names"]),
         description["n_supervised"],
         tuple(strips),
-        tuple(description["words"]),
+        tuple(json.loads(words)) if words else ("",) * len(description["names"]),
         len(description["values"][0]),
     )
+
+
+def session_table(study: LoggedStudy) -> list[dict[str, Any]]:
+    """Return how far each block of latents of the chosen trial knows the sessions."""
+    chosen = study.chosen
+    raw = chosen and study.read_artifact(chosen.run_id, f"{COMPARISON}/sessions.json")
+    return list(json.loads(raw)) if raw else []
 
 
 def explain_choice(study: LoggedStudy) -> tuple[str, list[str]]:

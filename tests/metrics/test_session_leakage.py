@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from psvae_tune.metrics.session_leakage import predict_sessions, session_accuracy
+from psvae_tune.metrics.session_leakage import (
+    predict_sessions,
+    session_accuracy,
+    session_dominance,
+)
 
 
 @pytest.fixture
@@ -51,3 +55,38 @@ def test_constant_or_absent_latents_score_chance(n_latents):
 
 def test_absent_without_frames_to_score():
     assert session_accuracy(np.zeros(0, int), np.zeros(0, int), 2) is None
+
+
+def dominance(latents, session):
+    """Measure frames that lie in clips of 25."""
+    return session_dominance(latents, session, np.arange(len(session)) // 25)
+
+
+def test_latents_that_are_sessions_dominate(rng):
+    session = np.repeat(np.arange(8), 100)
+    found = dominance(rng.normal(size=(800, 2)) + 100 * rng.normal(size=(8, 2))[session], session)
+    assert found.cluster_ami > 0.9
+    assert found.sessions_per_cluster == pytest.approx(1, abs=0.2)
+    assert found.foreign_neighbours == 0
+    assert found.foreign_neighbours_by_chance == pytest.approx(7 / 8, abs=0.04)
+
+
+def test_latents_that_know_no_session_do_not(rng):
+    session = np.repeat(np.arange(4), 200)
+    found = dominance(rng.normal(size=(800, 3)), session)
+    assert abs(found.cluster_ami) < 0.02
+    assert found.sessions_per_cluster == pytest.approx(4, abs=0.2)
+    assert found.foreign_neighbours == pytest.approx(found.foreign_neighbours_by_chance, abs=0.06)
+
+
+def test_neighbours_are_those_of_a_search_through_all_other_clips(rng):
+    session, clip = np.repeat([0, 1, 1], 20), np.repeat(np.arange(6), 10)
+    latents = rng.normal(size=(60, 2)) + session[:, None]
+    found = session_dominance(latents, session, clip)
+    z = (latents - latents.mean(axis=0)) / latents.std(axis=0)
+    foreign = []
+    for i in range(60):
+        others = [j for j in range(60) if clip[j] != clip[i]]
+        nearest = min(others, key=lambda j: ((z[i] - z[j]) ** 2).sum())
+        foreign.append(session[nearest] != session[i])
+    assert found.foreign_neighbours == np.mean(foreign)

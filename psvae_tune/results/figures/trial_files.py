@@ -11,7 +11,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ import torch
 from psvae_tune.models.model import Model
 from psvae_tune.results.figures import movies
 from psvae_tune.results.figures.images import COMPARISON, to_tile
-from psvae_tune.results.figures.latent_words import describe_latents
+from psvae_tune.results.figures.latent_words import describe_latents, describe_sessions
 from psvae_tune.results.figures.movies import MovieFormat, encode_movie, encode_strip
 from psvae_tune.results.figures.style import to_png
 from psvae_tune.results.figures.traversals import (
@@ -97,19 +97,22 @@ def make_files(
     common = choose_common_bases([item.session for item in data.sessions])
     values = latent_values(predictions, data, STRIP_VALUES)
     shared = traverse_places(model, data, common, values, device)
-    rows = [
-        predictions[i].latents[data.sessions[i].session.clip(c)] for i, c in data.clips("train")
-    ]
-    words = describe_latents(np.concatenate(rows), shared.n_supervised, data)
-    yield from _comparison_files(shared, words)
+    yield from _comparison_files(shared)
+    latents = [item.latents for item in predictions]
+    yield (
+        f"{COMPARISON}/words.json",
+        lambda: json.dumps(describe_latents(latents, shared.n_supervised, data)).encode(),
+    )
+    if len(data.sessions) > 1:
+        yield (
+            f"{COMPARISON}/sessions.json",
+            lambda: json.dumps(describe_sessions(latents, model.partition, data)).encode(),
+        )
 
 
-def _comparison_files(
-    shared: Traversals, words: Sequence[str]
-) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _comparison_files(shared: Traversals) -> Iterator[tuple[str, Callable[[], bytes]]]:
     description = {
         "names": shared.names,
-        "words": words,
         "n_supervised": shared.n_supervised,
         "values": shared.values.round(4).tolist(),
         "places": shared.places,

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from psvae_tune.config.trial import parse_trial_config
-from psvae_tune.results.figures.latent_words import describe_latents, session_shares
+from psvae_tune.models.latents import Partition
+from psvae_tune.results.figures.latent_words import (
+    describe_latents,
+    describe_sessions,
+    session_shares,
+)
 from psvae_tune.training.batches import prepare_data
 
 
@@ -19,32 +24,38 @@ def hidden_data(demo_session):
     return prepare_data([demo_session, demo_session], parse_trial_config(raw, "test"))
 
 
-def rows_of(data, arrays):
-    """Return the rows of the training clips."""
-    return np.concatenate(
-        [arrays[i][data.sessions[i].session.clip(clip)] for i, clip in data.clips("train")]
-    )
-
-
 def test_a_latent_is_told_by_what_it_moves_with(hidden_data):
-    seen = rows_of(hidden_data, [item.labels for item in hidden_data.sessions])
-    hidden = rows_of(hidden_data, [item.hidden.labels for item in hidden_data.sessions])
-    index = rows_of(
-        hidden_data, [np.full(len(s.labels), i) for i, s in enumerate(hidden_data.sessions)]
-    )
-    noise = np.random.default_rng(0).normal(size=(len(seen), 4))
-    free = noise * [1, 0.01, 0.01, 0.01]
-    free[:, 1] += -hidden[:, 0]
-    free[:, 2] += 5 * seen[:, 1]
-    free[:, 3] += index
-    n_supervised = seen.shape[1]
-    told = describe_latents(np.concatenate([seen, free], axis=1), n_supervised, hidden_data)
-    assert told[: n_supervised + 1] == ("",) * (n_supervised + 1)
-    assert told[n_supervised + 1].startswith(
-        f"finds {hidden_data.sessions[0].hidden.names[0]}, r² "
-    )
-    assert told[n_supervised + 2].startswith(f"leaks {hidden_data.label_names[1]}, r² 1.00")
-    assert told[n_supervised + 3] == "tells sessions apart, η² 1.00"
+    rng, latents = np.random.default_rng(0), []
+    for index, item in enumerate(hidden_data.sessions):
+        free = rng.normal(size=(len(item.labels), 4)) * [1, 0.01, 0.01, 0.01]
+        free[:, 1] += -item.hidden.labels[:, 0]
+        free[:, 2] += 5 * item.labels[:, 1]
+        free[:, 3] += index
+        latents.append(np.concatenate([item.labels, free], axis=1))
+    told = describe_latents(latents, item.labels.shape[1], hidden_data)
+    assert told[:4] == [""] * 4
+    assert told[4].startswith(f"finds {item.hidden.names[0]}, r² ")
+    assert told[5].startswith(f"leaks {hidden_data.label_names[1]}, r² 1.00")
+    assert told[6] == "tells sessions apart, η² 1.00"
+
+
+def test_each_block_is_told_by_how_far_it_knows_the_session(hidden_data):
+    rng, n_frames = np.random.default_rng(0), len(hidden_data.sessions[0].labels)
+    latents = [
+        rng.normal(size=(n_frames, 6)) + index * np.array([0, 0, 0, 9, 0, 0]) for index in range(2)
+    ]
+    blind, knowing, alike = describe_sessions(latents, Partition(3, 1, 2), hidden_data)
+    assert [blind["block"], knowing["block"], alike["block"]] == [
+        "supervised", "background", "unsupervised"
+    ]  # fmt: skip
+    assert knowing["session_accuracy"] == 1
+    assert knowing["cluster_ami"] > 0.3  # eight clusters of two sessions
+    assert knowing["sessions_per_cluster"] < 1.1
+    assert knowing["foreign_neighbours"] < 0.01
+    for row in (blind, alike):
+        assert row["session_accuracy"] < 0.65
+        assert abs(row["cluster_ami"]) < 0.02
+        assert row["foreign_neighbours"] > 0.8 * row["foreign_neighbours_by_chance"]
 
 
 def test_the_share_of_sessions_is_that_of_an_analysis_of_variance():
