@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from psvae_tune.cluster.ray_private import kill_ray
 from psvae_tune.errors import StudyInterrupted
 from psvae_tune.files import is_disk_error
 from psvae_tune.tracking.folders import StudyFolder
@@ -106,7 +107,8 @@ class StopSignals:
         if not isinstance(root, Path) or self._folder.study_file.exists():
             sys.stderr.write(f"\nerror: {_stopped_at_once(self._folder)}\n")
             sys.stderr.flush()
-        os._exit(StudyInterrupted.exit_code)  # Ray's processes end with their parent
+        kill_ray()
+        os._exit(StudyInterrupted.exit_code)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import yaml
 
 from tests.support.doors import MARK, OUTSIDE, find_doors, knock, second_machine
 from tests.support.loopback import free_port, is_up, wait_for
-from tests.support.processes import descendants
+from tests.support.processes import descendants, signal_all
 from tests.support.tiny_study import COMMAND, make_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -58,8 +58,7 @@ def running(command, **environment):
     try:
         yield process, mark
     finally:
-        for pid in descendants(process.pid):
-            os.kill(pid, signal.SIGKILL)
+        signal_all(descendants(process.pid), signal.SIGKILL)
         process.wait()
 
 

@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support import audit
-from tests.support.processes import descendants, workers
+from tests.support.processes import command_line, descendants, signal_all, workers
 from tests.support.tiny_study import command, finish, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -21,9 +20,10 @@ SLEEP_S = 15
 MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")  # of the kernel's first version of them
 
 
-def heed_ctrl_c():
-    """Undo what a shell does to the commands, these tests maybe, that it starts with `&`."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def heed_signals():
+    """Undo what a shell does to commands, these tests maybe, that `&` or `nohup` starts."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def test_a_driver_killed_again_and_again(tmp_path, undisturbed):
@@ -49,23 +49,28 @@ def test_a_driver_killed_again_and_again(tmp_path, undisturbed):
     audit.enter("SIGKILL of the driver", n_kills, tmp_path, store, undisturbed, repeated)
 
 
-def test_a_study_that_is_told_to_stop(tmp_path, undisturbed):
-    """By Ctrl-C in a terminal; by a batch system, once and twice; by a terminal that is closed.
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {"Ctrl-C": [signal.SIGINT], "closed terminal": [signal.SIGHUP]},
+        {
+            "SIGTERM to all processes": [signal.SIGTERM],
+            "SIGTERM twice": [signal.SIGTERM, signal.SIGTERM],
+        },
+    ],
+    ids=["by a person", "by a batch system"],
+)
+def test_a_study_that_is_told_to_stop(tmp_path, undisturbed, ways):
+    """Batch systems signal every process of a study, whatever its group.
 
-    Batch systems signal every process of a study, whatever its group.
+    A study is stopped twice: one that is stopped more often may end before the last signal.
     """
     call, store, repeated = audit.make_study(tmp_path), audit.Store.beside(tmp_path), []
     rng = np.random.default_rng(1)
     checkpoints = tmp_path / "out/study/checkpoints"
-    ways = {
-        "Ctrl-C": [signal.SIGINT],
-        "SIGTERM to all processes": [signal.SIGTERM],
-        "SIGTERM twice": [signal.SIGTERM, signal.SIGTERM],
-        "closed terminal": [signal.SIGHUP],
-    }
     for name, signals in ways.items():
         begin = time.time()
-        process = command(tmp_path, *call, start_new_session=True, preexec_fn=heed_ctrl_c)
+        process = command(tmp_path, *call, start_new_session=True, preexec_fn=heed_signals)
         wait_for(
             lambda since=begin: any(p.stat().st_mtime > since for p in checkpoints.glob("*.pt")),
             process,
@@ -87,7 +92,7 @@ def test_a_study_that_is_told_to_stop(tmp_path, undisturbed):
         assert is_in_order or name != "Ctrl-C"
         if is_in_order:
             assert "RUNNING" not in {run.info.status for run in store.runs()}
-        wait_until(lambda left=study: not any(map(is_running, left)))
+        wait_for_end(study)
         repeated += audit.epochs_to_repeat(tmp_path, store)
         assert not audit.partial_files(tmp_path / "out")
         call = ("resume", "out/study")
@@ -108,12 +113,6 @@ def test_a_laptop_that_sleeps(tmp_path, undisturbed):
     audit.enter("sleep of the machine", 1, tmp_path, store, undisturbed, [])
 
 
-def signal_all(processes, number):
-    for pid in processes:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
 def is_running(pid):
     """Return whether a process has not ended; one that nobody has waited for yet has."""
     try:
@@ -122,10 +121,11 @@ def is_running(pid):
         return False
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
+def wait_for_end(processes):
+    names = {pid: command_line(pid) for pid in processes}
+    deadline = time.monotonic() + 30
+    while left := [names[pid] for pid in processes if is_running(pid)]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.1)
 
 

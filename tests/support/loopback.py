@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.processes import descendants
+from tests.support.processes import descendants, signal_all
 
 # By default, workers yield to all other processes, which starves them where tests run.
 AWAKE = {"RAY_worker_niceness": "0"}
@@ -120,8 +120,7 @@ class RayCluster:
     def kill(self, name: str) -> None:
         """End a node as a power cut would."""
         process = self.nodes.pop(name)
-        for pid in descendants(process.pid):
-            os.kill(pid, signal.SIGKILL)
+        signal_all(descendants(process.pid), signal.SIGKILL)
         process.wait()
 
     def close(self) -> None:
@@ -146,8 +145,7 @@ def serve(command: list[str], url: str, **environment: str) -> Iterator[str]:
         wait_for(lambda: is_up(url), what=f"no answer from {url}")
         yield url
     finally:
-        for pid in descendants(process.pid):
-            os.kill(pid, signal.SIGTERM)
+        signal_all(descendants(process.pid), signal.SIGTERM)
         process.wait(30)
 
 

@@ -1,6 +1,8 @@
 """Processes, and those below them."""
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -30,6 +32,13 @@ def workers(driver: int, doing: str = "") -> set[int]:
     """Return the processes below a driver that train trials, or that do one thing of it."""
     title = f"ray::ImplicitFunc{doing}"
     return {pid for pid in descendants(driver) if command_line(pid).startswith(title)}
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Send a signal to processes; some may have ended since they were listed."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _read(file: Path) -> str:
