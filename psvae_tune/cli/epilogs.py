@@ -52,6 +52,16 @@ A node that is lost costs its trials at most training.checkpoint_every epochs. T
 on other nodes, in the same runs.
 """
 
+EXPORT = """\b
+Optuna's tools:
+  psvae-tune export STUDY --optuna sqlite:///study.db
+  optuna-dashboard sqlite:///study.db --artifact-dir study.artifacts
+
+Each stage becomes a study of Optuna, STUDY/STAGE, with the trials that it compares. One that was
+stopped early is `pruned`; one that misses what is required is infeasible. The pictures of study
+and trials go to a folder beside the database, which the dashboard is told of.
+"""
+
 CHECK = f"{SETTINGS}\n{RECORDINGS}"
 RUN = f"{SETTINGS}\n{RECORDINGS}\n{PASSWORDS}"
 SUBMIT = f"{CLUSTER}\n{SETTINGS}\n{PASSWORDS}"

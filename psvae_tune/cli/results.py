@@ -1,13 +1,15 @@
 """``psvae-tune choose``, ``promote``, ``export``, ``report`` and ``compare``."""
 
+import shlex
 from pathlib import Path
 
 import click
 
 from psvae_tune.api.studies import open_study
-from psvae_tune.cli import options
+from psvae_tune.cli import epilogs, options
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
+from psvae_tune.redaction import hide_passwords
 
 
 @click.command()
@@ -40,32 +42,49 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
     click.echo(open_study(study, output=output, tracking_uri=tracking_uri).promote(name))
 
 
-@click.command()
+@click.command(epilog=epilogs.EXPORT)
 @click.argument("study")
 @click.option("--trial", help="Name, run or id of the trial; by default the chosen one.")
 @click.option(
     "--to",
     "folder",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="New folder to copy into.",
+    help="New folder to copy weights, settings, latents, figures and movies of the trial into.",
+)
+@click.option(
+    "--optuna",
+    "storage",
+    metavar="URL",
+    help="Storage of Optuna to write all trials to, such as sqlite:///study.db.",
 )
 @options.output
 @options.tracking_uri
 @options.verbose
 def export(
-    study: str, trial: str | None, folder: Path, output: Path, tracking_uri: str | None
+    study: str,
+    trial: str | None,
+    folder: Path | None,
+    storage: str | None,
+    output: Path,
+    tracking_uri: str | None,
 ) -> None:
-    """Copy the files of a trial out of MLflow.
+    """Copy a trial or a study out of MLflow, in files for other programs.
 
-    STUDY is its name or its folder. The files are weights, settings, latents, figures and movies.
+    STUDY is its name or its folder.
     """
     from psvae_tune.results.choices import export as export_trial
 
+    if folder is None and storage is None:
+        raise click.UsageError("Nothing to write: give --to or --optuna.")
     result = open_study(study, output=output, tracking_uri=tracking_uri)
-    chosen = result.logged.find_trial(trial) if trial else result.best
-    export_trial(result.logged, chosen, folder)
-    click.echo(str(folder))
+    if folder is not None:
+        chosen = result.logged.find_trial(trial) if trial else result.best
+        export_trial(result.logged, chosen, folder)
+        click.echo(str(folder))
+    if storage is not None:
+        pictures = result.to_optuna(storage)
+        shown = map(shlex.quote, (hide_passwords(storage), "--artifact-dir", str(pictures)))
+        click.echo(f"optuna-dashboard {' '.join(shown)}")
 
 
 file_option = click.option(

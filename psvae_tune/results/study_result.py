@@ -188,6 +188,41 @@ class StudyResult:
             raise StorageError(str(path), f"cannot be written: {error.strerror}") from error
         return content
 
+    def to_optuna(self, storage: str, folder: Path | str | None = None) -> Path:
+        """Write the study to a storage of Optuna, for ``optuna-dashboard`` and Optuna's plots.
+
+        Each stage becomes a study of its own, ``STUDY/STAGE``, because a study of Optuna has one
+        set of objectives. It holds the trials that the stage compares, each with its state
+        (complete, pruned if it was stopped early, failed), its hyperparameters and their ranges,
+        its objectives, how far it is from what is required (0 or less if it meets it), and its
+        pictures.
+
+        Parameters
+        ----------
+        storage
+            URL of a database, such as ``sqlite:///study.db``; an absent SQLite file is made.
+        folder
+            Folder for the pictures; by default ``study.artifacts`` beside ``study.db``, and
+            ``STUDY.artifacts`` here for a database that is no SQLite file.
+
+        Returns
+        -------
+        Path
+            The folder of the pictures, the ``--artifact-dir`` of ``optuna-dashboard``.
+
+        Raises
+        ------
+        StorageError
+            If the storage or the folder cannot be used, or the storage holds the study already.
+        StudyError
+            If the study does not tell its stages.
+        TrackingError
+            If the tracking store cannot be read.
+        """
+        from psvae_tune.results.optuna_study import write_to_optuna
+
+        return write_to_optuna(self.logged, storage, None if folder is None else Path(folder))
+
     def best_model(self, device: "torch.device | str" = "cpu") -> "FittedModel":
         """Return the model of the chosen trial, at its best epoch.
 

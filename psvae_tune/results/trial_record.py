@@ -41,6 +41,10 @@ class TrialRecord:
     """Trials that it went on from, the first of them first: ``alpha=50 > alpha=100``."""
     artifacts: str = ""
     """URI of the folder that holds the files of the run."""
+    start_ms: int = 0
+    """Time at which the run began, in milliseconds since 1970."""
+    end_ms: int | None = None
+    """Time at which the run ended; None while it runs."""
 
     @property
     def is_finished(self) -> bool:
@@ -95,6 +99,8 @@ def read_trials(target: TrackingTarget) -> tuple[TrialRecord, ...]:
             rung=run.data.tags.get(RUNG, ""),
             path=run.data.tags.get(PATH, ""),
             artifacts=run.info.artifact_uri,
+            start_ms=run.info.start_time,
+            end_ms=run.info.end_time,
         )
         for run in runs
     )

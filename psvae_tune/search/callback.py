@@ -9,11 +9,11 @@ from ray.exceptions import RayActorError
 
 from psvae_tune.redaction import hide_passwords
 from psvae_tune.search.progress import RemoteObserver, StudyObserver, TrialReport, from_result
-from psvae_tune.search.stage_journal import Outcome
 from psvae_tune.search.trial_groups import TrialGroups
 from psvae_tune.search.trial_spec import TrialSpec
 from psvae_tune.tracking.client import RunStatus
 from psvae_tune.tracking.outbox import Outbox
+from psvae_tune.tracking.trial_result import Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from the seed of the stage and the number of the question. So a suggestion depen
 known when it is made, and a study that was cut off goes on as if it had not been.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,18 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from psvae_tune.config.domain import Domain
-from psvae_tune.config.selection_rule import shortfalls
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.stage_settings import max_trial_epochs
+from psvae_tune.results.optuna_trial import to_category, to_distribution, to_outcome
 from psvae_tune.search.stage_journal import StageJournal, Suggestion, TrialEnd
 from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.search.weight_path import nearest
@@ -40,31 +33,8 @@ N_REPEATS_UNTIL_RANDOM = 10
 N_REPEATS_UNTIL_EXHAUSTED = 50
 """Repeats in a row after which the space is taken to hold no other trial."""
 
-INFEASIBLE = 1.0
-"""What a finished trial lacks of a metric that it does not have."""
-
 Budget = Literal["left", "waiting", "spent"]
 """``waiting``: whether a trial may begin depends on the end of those that run."""
-
-
-def to_distribution(domain: Domain) -> BaseDistribution:
-    """Return Optuna's object for a domain."""
-    if domain.kind == "choice":
-        return CategoricalDistribution([_category(value) for value in domain.values])
-    low, high = domain.values[:2]
-    is_log = domain.kind.startswith("log")
-    if "randint" in domain.kind:
-        return IntDistribution(low, high - 1, log=is_log)
-    if domain.kind == "quniform":
-        step = domain.values[2]
-        n_steps = math.floor((high - low) / step + 1e-9)
-        return FloatDistribution(low, low + n_steps * step, step=step)
-    return FloatDistribution(low, high, log=is_log)
-
-
-def _category(value: Any) -> bool | int | float | str | None:
-    """Return a value in a form that Optuna takes as a category: lists and mappings as JSON."""
-    return json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
 
 def to_values(space: Mapping[str, Domain], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,13 +43,13 @@ def to_values(space: Mapping[str, Domain], params: Mapping[str, Any]) -> dict[st
     for name, domain in space.items():
         value = params[name]
         if domain.kind == "choice":
-            value = next(own for own in domain.values if _category(own) == value)
+            value = next(own for own in domain.values if to_category(own) == value)
         values[name] = value
     return values
 
 
 def _to_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _category(value) for name, value in params.items()}
+    return {name: to_category(value) for name, value in params.items()}
 
 
 def make_sampler(stage: Stage, number: int, n_repeats: int) -> optuna.samplers.BaseSampler:
@@ -238,9 +208,7 @@ class StageSampler:
     def study(self) -> optuna.Study:
         """Return all suggestions as an Optuna study in memory.
 
-        A trial that finished is complete; one that was stopped early, or that finished without a
-        metric that the stage asks for, is pruned and tells what it lacks of the requirements; one
-        that failed, or has a value that is no number, is failed; any other runs.
+        Trials that have ended are as `to_outcome` says; any other runs.
         """
         return self._study(self._snapshot())
 
@@ -274,25 +242,12 @@ class StageSampler:
         return trial
 
     def _to_outcome(self, suggestion: Suggestion, end: TrialEnd) -> dict[str, Any]:
-        metrics = end.best_metrics
-        values = [metrics.get(key, math.nan) for key in self.stage.objectives]
-        constraints = shortfalls(
-            self.stage.requirements, metrics, self.context.count_unsupervised(suggestion.params)
-        )
-        known = {key: missed for key, missed in constraints.items() if math.isfinite(missed)}
-        lacking = {*self.stage.objectives, *self.stage.requirements} - metrics.keys()
-        if end.is_finished and lacking:
-            # Collapsed latents have no measure of dependence, and the trial cannot be chosen.
-            return {
-                "state": TrialState.PRUNED,
-                "constraints": {**known, **dict.fromkeys(lacking, INFEASIBLE)},
-            }
-        if end.outcome == "stopped":
+        stage, metrics = self.stage, end.best_metrics
+        n_unsupervised = self.context.count_unsupervised(suggestion.params)
+        found = to_outcome(stage, end.outcome, metrics, n_unsupervised)
+        if end.outcome == "stopped" and len(stage.objectives) == 1:
             # Optuna takes values of an unfinished trial only if there is one objective.
-            is_known = len(values) == 1 and math.isfinite(values[0])
-            seen = {"intermediate_values": {end.epoch: values[0]}} if is_known else {}
-            return {"state": TrialState.PRUNED, "constraints": known, **seen}
-        is_whole = all(map(math.isfinite, [*values, *constraints.values()]))
-        if not (end.is_finished and is_whole):
-            return {"state": TrialState.FAIL}
-        return {"state": TrialState.COMPLETE, "values": values, "constraints": constraints}
+            value = metrics.get(next(iter(stage.objectives)), math.nan)
+            seen = {"intermediate_values": {end.epoch: value}} if math.isfinite(value) else {}
+            return {**found, **seen}
+        return found

@@ -4,13 +4,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 from psvae_tune.search.selection.possible import Standing
 from psvae_tune.tracking.folders import StudyFolder
-
-Outcome = Literal["finished", "stopped", "failed"]
-"""``stopped`` is what a scheduler does; a trial that was interrupted has no outcome yet."""
+from psvae_tune.tracking.trial_result import Outcome
 
 
 @dataclass(frozen=True, slots=True)

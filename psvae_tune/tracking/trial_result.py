@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 N_UNSUPERVISED = "n_unsupervised_latents"
 """The entry of `TrialResult.params` that ``require: {val/active_units: all}`` asks for."""
 
+Outcome = Literal["finished", "stopped", "failed"]
+"""``stopped`` is what a scheduler does; a trial that was interrupted has no outcome yet."""
 ParamValue = bool | int | float | str | None
 
 

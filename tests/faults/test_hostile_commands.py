@@ -31,6 +31,7 @@ COMMANDS = {
     "choose": lambda x: ["choose", x, "--trial", x, "--reason", x, "--output", "out"],
     "promote": lambda x: ["promote", x, "--name", x, "--output", "out"],
     "export": lambda x: ["export", x, "--to", x, "--output", "out"],
+    "export optuna": lambda x: ["export", "study", "--optuna", x, "--output", "out"],
     "compare": lambda x: ["compare", x, x, "--output", "out"],
     "predict": lambda x: ["predict", x, RECORDING],
     "predict recording": lambda x: ["predict", RECORDING, x],

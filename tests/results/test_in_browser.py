@@ -2,18 +2,20 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.results.publish import publish
-from tests.support.logged_studies import log_study, with_space
+from tests.support.logged_studies import call, log_study, with_space
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
@@ -169,6 +171,16 @@ def test_the_report_asks_for_nothing_from_elsewhere(browser, report):
     assert [name for name in fetched if not name.startswith("data:")] == []
 
 
+def wait_for(address):
+    for _ in range(PATIENCE):
+        time.sleep(1)
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except OSError:
+            continue
+
+
 @pytest.fixture(scope="module")
 def server(study):
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -183,13 +195,7 @@ def server(study):
         stderr=subprocess.DEVNULL,
     )
     address = f"http://127.0.0.1:{port}"
-    for _ in range(PATIENCE):
-        time.sleep(1)
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5).close()
-            break
-        except OSError:
-            continue
+    wait_for(f"{address}/health")
     yield address
     process.terminate()
     process.wait()
@@ -220,3 +226,47 @@ def test_the_run_of_the_study_tells_the_choice_and_shows_the_report(browser, ser
     assert len(points) == 3
     assert browser.find_element(By.ID, "recommendation").text.startswith("Take ps_vae.alpha")
     browser.switch_to.default_content()
+
+
+@pytest.fixture(scope="module")
+def dashboard(study, tmp_path_factory):
+    """Return the address of Optuna's dashboard, started as `export` says."""
+    folder = tmp_path_factory.mktemp("optuna")
+    url = f"sqlite:///{folder}/study.db"
+    done = call("export", "study", "--tracking-uri", study.target.uri, "--optuna", url)
+    program, *arguments = shlex.split(done.output)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with subprocess.Popen(
+        [Path(sys.executable).with_name(program), *arguments, "--port", port],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        address = f"http://127.0.0.1:{port}/dashboard/studies/1"
+        wait_for(address)
+        yield address
+        process.terminate()
+
+
+def test_the_dashboard_of_optuna_shows_trials_and_their_pictures(browser, dashboard, study, keep):
+    browser.get(f"{dashboard}/trials?numbers=0")
+    wait(browser, lambda b: "traversals.png" in page_text(b))
+    pictures = browser.find_elements(By.CSS_SELECTOR, "img[alt$='.png']")
+    assert len(pictures) == 4
+    wait(browser, lambda b: all(p.get_property("naturalWidth") > 0 for p in pictures))
+    assert f"ps_vae.alpha {study.trials[0].params['ps_vae.alpha']:g}" in page_text(browser)
+
+
+def test_the_dashboard_of_optuna_selects_trials_with_their_pictures(
+    browser, dashboard, study, keep
+):
+    browser.get(f"{dashboard}/smartSelection")
+    wait(browser, lambda b: "Show Artifacts" in page_text(b))
+    assert "val/label_r2" in page_text(browser)
+    rows = wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "tbody tr"))
+    assert len(rows) == len(study.trials)
+    (switch,) = browser.find_elements(
+        By.XPATH, "//label[contains(., 'Show Artifacts')]//input[@type='checkbox']"
+    )
+    browser.execute_script("arguments[0].click()", switch)
+    wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "img[alt$='.png']"))

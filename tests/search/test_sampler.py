@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 
 from psvae_tune.config.domain import Domain
 from psvae_tune.config.stage import Stage
-from psvae_tune.search.sampler import StageSampler, to_distribution
+from psvae_tune.results.optuna_trial import to_distribution
+from psvae_tune.search.sampler import StageSampler
 from psvae_tune.search.stage_journal import StageJournal
 from psvae_tune.search.trial_spec import StageContext
 from psvae_tune.tracking.client import TrackingTarget

@@ -74,6 +74,7 @@ def log_study(folder: Path, session_path: Path, name: str, raw=RAW, n_cut=0, n_f
         reports = run_trial(spec, [session], context, CPU)
         is_cut = last < n_cut + n_failed
         trial_id = (next(reports) if is_cut else [*reports][-1]).trial_id
+        reports.close()  # which notes that the trial runs: before its end is noted
         if last < n_failed:
             close_trial(target, trial_id, "FAILED", "no longer finite")
         elif is_cut:
