@@ -60,6 +60,16 @@ Optuna's tools:
 Each stage becomes a study of Optuna, STUDY/STAGE, with the trials that it compares. One that was
 stopped early is `pruned`; one that misses what is required is infeasible. The pictures of study
 and trials go to a folder beside the database, which the dashboard is told of.
+
+\b
+ONNX, for programs without Python:
+  pip install 'psvae-tune[onnx]'
+  psvae-tune export STUDY --onnx mouse.onnx
+
+The graph takes `frames`: uint8 from 0 to 255, any number of them, (frame, channel, height, width),
+cut and scaled as those of the recording; a conditional encoder takes `labels_sc` as well. It gives
+`latents` and, if the model predicts them, `labels` in the units of the recording. The metadata of
+the file names the columns, the size of the frames and the part of the video that they show.
 """
 
 CHECK = f"{SETTINGS}\n{RECORDINGS}"

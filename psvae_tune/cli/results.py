@@ -57,6 +57,17 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
     metavar="URL",
     help="Storage of Optuna to write all trials to, such as sqlite:///study.db.",
 )
+@click.option(
+    "--onnx",
+    "graph",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="New file for the encoder of the trial, from frames to latents and labels, as ONNX.",
+)
+@click.option(
+    "--session",
+    default=0,
+    help="Session of the fit, from 0, whose layers and label units --onnx takes.",
+)
 @options.output
 @options.tracking_uri
 @options.verbose
@@ -65,6 +76,8 @@ def export(
     trial: str | None,
     folder: Path | None,
     storage: str | None,
+    graph: Path | None,
+    session: int,
     output: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -73,14 +86,19 @@ def export(
     STUDY is its name or its folder.
     """
     from psvae_tune.results.choices import export as export_trial
+    from psvae_tune.results.choices import export_onnx
 
-    if folder is None and storage is None:
-        raise click.UsageError("Nothing to write: give --to or --optuna.")
+    if folder is None and storage is None and graph is None:
+        raise click.UsageError("Nothing to write: give --to, --optuna or --onnx.")
     result = open_study(study, output=output, tracking_uri=tracking_uri)
-    if folder is not None:
+    if folder is not None or graph is not None:
         chosen = result.logged.find_trial(trial) if trial else result.best
+    if folder is not None:
         export_trial(result.logged, chosen, folder)
         click.echo(str(folder))
+    if graph is not None:
+        export_onnx(result.logged, chosen, graph, session)
+        click.echo(str(graph))
     if storage is not None:
         pictures = result.to_optuna(storage)
         shown = map(shlex.quote, (hide_passwords(storage), "--artifact-dir", str(pictures)))

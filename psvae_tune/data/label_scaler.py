@@ -42,15 +42,16 @@ class LabelScaler:
 
     def transform(self, labels: NDArray[np.floating], session_index: int = 0) -> Labels:
         """Return standardised labels of shape (frame, label); masked entries mean nothing."""
-        row = self._row(session_index)
+        row = self.row(session_index)
         return ((labels - self.mean[row]) / self.std[row]).astype(np.float32)
 
     def inverse(self, labels: NDArray[np.floating], session_index: int = 0) -> Labels:
         """Return standardised labels of shape (frame, label) in the user's units again."""
-        row = self._row(session_index)
+        row = self.row(session_index)
         return (labels * self.std[row] + self.mean[row]).astype(np.float32)
 
-    def _row(self, session_index: int) -> int:
+    def row(self, session_index: int) -> int:
+        """Return the row of a session in `mean` and `std`."""
         return session_index if len(self.mean) > 1 else 0
 
     def to_dict(self) -> dict[str, list[list[float]]]:

@@ -211,6 +211,23 @@ def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
         ) from error
 
 
+def export_onnx(study: LoggedStudy, trial: TrialRecord, path: Path, session_index: int) -> None:
+    """Write the encoder of a trial to an ONNX file; see `FittedModel.export_onnx`.
+
+    Its metadata names the study, the trial and its run, too.
+
+    Raises
+    ------
+    TrackingError
+        If the trial's files are gone, or the store does not hand them out.
+    """
+    from psvae_tune.models.onnx_file import write_onnx
+
+    saved = _read_model(study, trial)
+    about = {"study": study.name, "trial": study.label(trial), "run_id": trial.run_id}
+    write_onnx(saved, path, session_index, about)
+
+
 def _card(study: LoggedStudy, trial: TrialRecord) -> dict[str, Any]:
     """Return the description of a model for a person who has only its file."""
     return {

@@ -387,6 +387,35 @@ class FittedModel:
             latents = self._encode(like, session_index).latents
         return draw_frames(self.saved, n_frames, seed, labels, latents, session_index)
 
+    def export_onnx(self, path: Path | str, session_index: int = 0) -> None:
+        """Write the encoder to an ONNX file, for programs that run without Python.
+
+        Its input ``frames`` is uint8, (frame, channel, height, width), 0 to 255, as a recording
+        stores them; its outputs are ``latents``, as `transform` has them, and, if the model
+        predicts labels, ``labels``, as `predict_labels` has them. A conditional encoder takes
+        ``labels_sc``, (frame, label) in pixels, as well. The metadata names the columns, their
+        units, the size of the frames and the part of the video that they show.
+
+        Parameters
+        ----------
+        path
+            File to write.
+        session_index
+            The session of the fit whose layers and label units the file has.
+
+        Raises
+        ------
+        ConfigError
+            If the packages of the extra ``onnx`` are not installed.
+        DataError
+            If the model was fitted to no such session.
+        StorageError
+            If the file exists, or cannot be written.
+        """
+        from psvae_tune.models.onnx_file import write_onnx
+
+        write_onnx(self.saved, Path(path), session_index)
+
     def _open(
         self, recording: Recording, session_index: int, labels_sc: ArrayLike | None = None
     ) -> RecordingFrames:

@@ -227,6 +227,23 @@ def test_an_export_is_complete_and_replaces_nothing(study, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_trial_is_written_as_onnx(study, folder, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    trial = next(item for item in study.finished if item.run_id != study.chosen.run_id)
+    for name, arguments in ((study.chosen, ()), (trial, ("--trial", trial.run_id))):
+        file = tmp_path / f"{name.run_id}.onnx"
+        command = ("export", "study", "--onnx", file, "--output", folder, *arguments)
+        assert call(*command).output == f"{file}\n"
+        told = runtime.InferenceSession(file).get_modelmeta().custom_metadata_map
+        assert told["study"] == "study"
+        assert told["trial"] == study.label(name)
+        assert told["run_id"] == name.run_id
+        done = call(*command)
+        assert done.exit_code == 2
+        assert "exists already" in done.output
+
+
+@pytest.mark.slow
 def test_studies_beside_each_other(study, folder, recording, tmp_path):
     raw = with_space({"n_ae_latents": {"grid_search": [2, 3]}}, model_class="ae", n_ae_latents=2)
     for name in ("ps_vae.beta", "ps_vae.anneal_epochs"):
