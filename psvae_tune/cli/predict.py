@@ -1,8 +1,11 @@
 """``psvae-tune predict``: a fitted model is applied to a new recording."""
 
+import time
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
 
 from psvae_tune.api.models import load_model
 from psvae_tune.cli import options
@@ -24,6 +27,13 @@ from psvae_tune.files import write_bytes
 @click.option(
     "--session", default=0, help="Session of the fit, from 0, whose label units are used."
 )
+@click.option(
+    "--batch-size",
+    default=256,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of frames that are encoded at a time; fewer need less memory.",
+)
 @options.output
 @options.tracking_uri
 @options.verbose
@@ -32,6 +42,7 @@ def predict(
     recording: Path,
     folder: Path,
     session: int,
+    batch_size: int,
     output: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -45,7 +56,17 @@ def predict(
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
     saved = load_model(model, output=output, tracking_uri=tracking_uri).saved
-    found = predict_recording(saved, recording, session)
+    began = time.perf_counter()
+    with ProgressBar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("encoding frames", total=None)
+
+        def show(n_done: int, total: int) -> None:
+            bar.update(task, completed=n_done, total=total)
+
+        found = predict_recording(saved, recording, session, batch_size, show)
+    seconds, n_frames = time.perf_counter() - began, len(found.latents)
+    speed = f"{n_frames / seconds:.0f} a second"
+    click.echo(f"{n_frames} frames in {seconds:.1f} s, {speed}", err=True)
     for suffix, content in (("h5", to_hdf5(found)), ("csv", to_csv(found))):
         file = folder / f"{recording.stem}.latents.{suffix}"
         try:

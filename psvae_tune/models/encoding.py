@@ -91,10 +91,10 @@ class FrameArray(Protocol):
     def __getitem__(self, rows: Any, /) -> Any: ...
 
 
-def split_frames(frames: FrameArray) -> Iterator[NDArray[Any]]:
-    """Yield frames in chunks of at most `N_FRAMES_AT_ONCE`."""
-    for start in range(0, len(frames), N_FRAMES_AT_ONCE):
-        yield frames[start : start + N_FRAMES_AT_ONCE]
+def split_frames(frames: FrameArray, n_at_once: int = N_FRAMES_AT_ONCE) -> Iterator[NDArray[Any]]:
+    """Yield frames in chunks of at most ``n_at_once``."""
+    for start in range(0, len(frames), n_at_once):
+        yield frames[start : start + n_at_once]
 
 
 def iter_batches(

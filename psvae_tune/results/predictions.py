@@ -7,7 +7,7 @@ labels, ``labels_hat``, one dataset a clip, and the names of the columns as attr
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from psvae_tune.models.encoding import encode
+from psvae_tune.models.batch import Batch
+from psvae_tune.models.encoding import N_FRAMES_AT_ONCE, encode
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import SavedModel
 from psvae_tune.results.recording_frames import open_recording
@@ -112,7 +113,13 @@ def to_csv(predictions: Predictions) -> bytes:
     return text.getvalue().encode()
 
 
-def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> Predictions:
+def predict_recording(
+    saved: SavedModel,
+    path: Path,
+    session_index: int = 0,
+    n_at_once: int = N_FRAMES_AT_ONCE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
     """Encode every frame of a recording.
 
     Parameters
@@ -124,6 +131,10 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
         scaled as those that the model was fitted to.
     session_index
         The session of the fit whose layers and label units are used.
+    n_at_once
+        Largest number of frames that are encoded at a time.
+    progress
+        Called after every batch with the number of frames that are done, and of all frames.
 
     Raises
     ------
@@ -131,7 +142,10 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
         If the recording cannot be read, or does not fit the model.
     """
     recording = open_recording(path, views=saved.views(session_index))
-    seen = encode(saved.model, recording.iter_batches(saved.model, session_index))
+    batches = recording.iter_batches(saved.model, session_index, n_at_once=n_at_once)
+    if progress is not None:
+        batches = _count(batches, lambda n_done: progress(n_done, recording.n_frames))
+    seen = encode(saved.model, batches)
     clip_names: tuple[str, ...] = ("trial_0000",)
     clip_lengths: tuple[int, ...] = (recording.n_frames,)
     if recording.session is not None:
@@ -148,3 +162,12 @@ def predict_recording(saved: SavedModel, path: Path, session_index: int = 0) -> 
         latents=seen.latents,
         labels_hat=labels_hat,
     )
+
+
+def _count(batches: Iterator[Batch], progress: Callable[[int], None]) -> Iterator[Batch]:
+    """Yield batches, and tell after each has been used how many frames that makes."""
+    n_done = 0
+    for batch in batches:
+        yield batch
+        n_done += len(batch.frames)
+        progress(n_done)

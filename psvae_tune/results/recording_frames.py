@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from psvae_tune.data.read_ahead import read_ahead
 from psvae_tune.data.recorded_view import RecordedView
 from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
@@ -67,10 +68,12 @@ class RecordingFrames:
         model: Model,
         session_index: int = 0,
         labels: NDArray[np.floating] | None = None,
+        n_at_once: int = N_FRAMES_AT_ONCE,
     ) -> Iterator[Batch]:
         """Yield all frames as batches on the device of a model.
 
-        The frames of a video are cut and scaled as those that the model was fitted to.
+        The frames of a video are cut and scaled as those that the model was fitted to. A thread
+        reads the next batch while a batch is used.
 
         Parameters
         ----------
@@ -80,30 +83,33 @@ class RecordingFrames:
             The session of the fit whose layers are used.
         labels
             (frame, label), standardised; only a conditional model needs them.
+        n_at_once
+            Largest number of frames in a batch.
 
         Raises
         ------
         DataError
             If the recording cannot be read, or does not fit the model.
         """
-        return iter_batches(model, self._read(model), session_index, labels, self.labels_sc)
+        chunks = self._read(model, n_at_once)
+        return read_ahead(iter_batches(model, chunks, session_index, labels, self.labels_sc))
 
-    def _read(self, model: Model) -> Iterator[NDArray[Any]]:
+    def _read(self, model: Model, n_at_once: int) -> Iterator[NDArray[Any]]:
         if isinstance(self.source, VideoInfo):
-            return _read_video(self.source, model, self.views)
+            return _read_video(self.source, model, self.views, n_at_once)
         if isinstance(self.source, Session):
-            return split_frames(self.source.frames)
-        return split_frames(self.source)
+            return split_frames(self.source.frames, n_at_once)
+        return split_frames(self.source, n_at_once)
 
 
 def _read_video(
-    info: VideoInfo, model: Model, views: Sequence[RecordedView]
+    info: VideoInfo, model: Model, views: Sequence[RecordedView], n_at_once: int
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield chunks of a video as (frame, channel, height, width)."""
     damaged: list[int] = []
     view = _choose_view(info, model, views)
     frames = iterate_frames(info, view, range(info.n_frames), damaged)
-    while chunk := list(islice(frames, N_FRAMES_AT_ONCE)):
+    while chunk := list(islice(frames, n_at_once)):
         yield np.stack(chunk)
     if damaged:
         listed = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
