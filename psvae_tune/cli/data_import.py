@@ -39,6 +39,10 @@ What is stored:
   the first label and after the last are left out, unless --frames is given.
   A video that is turned when it is shown is stored as it is shown.
   A frame that is damaged repeats the one before, and its labels are masked.
+  Every frame keeps its index in the video (group `frame_index`) and its time
+  in seconds by the time stamps of the video, those of the first of several
+  (group `time_s`). Where time stamps are missing, repeat or decrease, there
+  is no `time_s`, and a note says so.
   From a SLEAP project of several videos, the poses of the video with the
   same file name are taken; where a person corrected a prediction, the
   corrected places.

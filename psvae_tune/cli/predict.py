@@ -51,7 +51,8 @@ def predict(
     A video is cut and scaled as the one of the fit was when it was imported. MODEL is a
     `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
-    from psvae_tune.results.predictions import predict_recording, to_csv, to_hdf5
+    from psvae_tune.results.prediction_files import to_csv, to_hdf5
+    from psvae_tune.results.predictions import predict_recording
 
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")

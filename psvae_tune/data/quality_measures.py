@@ -16,7 +16,7 @@ from psvae_tune.data.frame_capacity import measure_recording
 from psvae_tune.data.memory_limits import check_memory
 from psvae_tune.data.session import SessionHeader
 from psvae_tune.data.session_file import check_clips
-from psvae_tune.data.session_header import holds_times, inspect_session
+from psvae_tune.data.session_header import inspect_session
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, count_bytes, open_hdf5, rehearse_texts
 from psvae_tune.errors import DataError
 from psvae_tune.metrics.capacity import Capacity
@@ -227,10 +227,9 @@ def _read_cameras(file: h5py.File, header: SessionHeader) -> tuple[int, tuple[in
 
 
 def _read_times(file: h5py.File, header: SessionHeader) -> NDArray[np.float64] | None:
-    if not holds_times(file, header):
+    if not header.has_times:
         return None
-    times = np.concatenate([file["times"][name][()] for name in header.clip_names])
-    times = times.astype(np.float64)
+    times = np.concatenate([file["time_s"][name][()] for name in header.clip_names]).astype(float)
     return times if np.isfinite(times).all() else None
 
 

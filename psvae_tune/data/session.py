@@ -31,6 +31,8 @@ class SessionHeader:
     """Whether pixels are float32 in [0, 1] rather than uint8."""
     views: tuple[RecordedView, ...] = ()
     """The part of each camera's video that the frames show; empty where the file does not say."""
+    has_frame_index: bool = False
+    has_times: bool = False
 
     @property
     def n_clips(self) -> int:
@@ -99,7 +101,11 @@ class Session:
     frame_masks: Frames | None
     """(frame, channel, height, width); False where a pixel does not count."""
     digest: str
-    """SHA-256 of the contents, independent of how the file stores them."""
+    """SHA-256 of what models see, independent of how the file stores it."""
+    frame_index: NDArray[np.int64] | None = None
+    """(frame,): index of each frame in the video, from 0; None where the file does not say."""
+    time_s: NDArray[np.float64] | None = None
+    """(frame,): seconds by the time stamps of the video; None where the file does not say."""
 
     def clip(self, index: int) -> slice:
         """Return the frames of clip ``index`` as a slice of the first axis of every array."""

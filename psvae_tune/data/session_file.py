@@ -22,6 +22,9 @@ from psvae_tune.data.untrusted_hdf5 import fixed_length_text, open_hdf5
 from psvae_tune.errors import DataError
 from psvae_tune.files import replace_when_whole
 
+# Groups that say where frames come from. No model sees them, so they are no part of the digest.
+_ORIGIN_DTYPES = {"frame_index": np.dtype(np.int64), "time_s": np.dtype(np.float64)}
+
 
 class ExtraGroup(NamedTuple):
     """A group that BehaveNet does not know: an array to be cut into clips, and attributes."""
@@ -76,7 +79,7 @@ def read_session(
         for name, found in checksums.items()
     }
     groups: dict[str, Frames] = {**arrays, **stored}
-    for name in sorted(groups.keys() - {"images"}):
+    for name in sorted(groups.keys() - {"images", *_ORIGIN_DTYPES}):
         for _, rows in _iterate_clips(header.clip_names, header.clip_lengths):
             digest.update(groups[name][rows])
     return Session(
@@ -87,6 +90,8 @@ def read_session(
         labels_sc=arrays.get("labels_sc"),
         frame_masks=groups.get("masks"),
         digest=digest.hexdigest(),
+        frame_index=arrays.get("frame_index"),
+        time_s=arrays.get("time_s"),
     )
 
 
@@ -176,6 +181,10 @@ def _specify_arrays(header: SessionHeader) -> dict[str, _ArraySpec]:
         specs["labels_masks"] = _ArraySpec(labels_shape, np.dtype(bool))
         if header.has_labels_sc:
             specs["labels_sc"] = _ArraySpec(labels_shape, np.dtype(np.float32))
+    are_there = {"frame_index": header.has_frame_index, "time_s": header.has_times}
+    for name, dtype in _ORIGIN_DTYPES.items():
+        if are_there[name]:
+            specs[name] = _ArraySpec((header.n_frames,), dtype)
     return specs
 
 
@@ -274,6 +283,10 @@ def _read_clip(
 
 def _begin_digest(header: SessionHeader, specs: Mapping[str, _ArraySpec]) -> Any:
     """Begin to hash the contents of a session, which do not depend on how the file stores them."""
-    shapes = {name: [shape, dtype.str] for name, (shape, dtype) in specs.items()}
+    shapes = {
+        name: [shape, dtype.str]
+        for name, (shape, dtype) in specs.items()
+        if name not in _ORIGIN_DTYPES
+    }
     names = [header.clip_names, header.clip_lengths, header.label_names]
     return hashlib.sha256(json.dumps([names, shapes], sort_keys=True).encode())

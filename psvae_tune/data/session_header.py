@@ -2,7 +2,8 @@
 
 The layout is that of BehaveNet: groups ``images``, ``labels`` and, where there are any,
 ``labels_masks``, ``labels_sc`` and ``masks``, each with one dataset a clip, ``trial_0000`` and so
-on. The file attribute ``label_names`` may name the labels, as a JSON list.
+on. The file attribute ``label_names`` may name the labels, as a JSON list. Groups ``frame_index``
+and ``time_s``, which BehaveNet does not know, say which frame of the video a frame is, and when.
 """
 
 import os
@@ -43,8 +44,9 @@ _RULES = {
     "labels_masks": _GroupRule("frame, label", "[fiub].*", "0 or 1", "labels"),
     "labels_sc": _GroupRule("frame, label", "[fiu].*", "numbers", "labels"),
     "masks": _GroupRule(_FRAME_AXES, "[fiub].*", "0 or 1"),
+    "frame_index": _GroupRule("frame", "[iu].*", "whole numbers"),
+    "time_s": _GroupRule("frame", "[fiu].*", "seconds"),
 }
-_TIMES_RULE = _GroupRule("frame", "[fiu].*", "seconds")
 
 
 class _ClipArray(NamedTuple):
@@ -126,23 +128,14 @@ def inspect_session(file: h5py.File, path: str | Path, *, needs_labels: bool) ->
         has_frame_masks="masks" in groups,
         has_float_frames=images[clip_names[0]].dtype.kind == "f",
         views=read_views(file),
+        has_frame_index="frame_index" in groups,
+        has_times="time_s" in groups,
     )
 
 
 def clip_number(name: str) -> tuple[int, str]:
     """Sort clips by number: trial_9999 comes before trial_10000."""
     return int(name.removeprefix("trial_")), name
-
-
-def holds_times(file: h5py.File, header: SessionHeader) -> bool:
-    """Return whether a file holds the time of every frame, as `data import` writes them.
-
-    No study needs them, so a group `times` of any other kind is no mistake.
-    """
-    problems: list[str] = []
-    group = _read_group(file, "times", _TIMES_RULE, _list_links(file), problems)
-    lengths = dict(zip(header.clip_names, header.clip_lengths, strict=True))
-    return not problems and lengths == {name: clip.shape[0] for name, clip in group.clips.items()}
 
 
 def _read_group(
@@ -269,15 +262,17 @@ def _uneven(group: _Group, measure: Callable[[_ClipArray], str]) -> Iterator[str
 def _unlike(name: str, groups: Mapping[str, _Group]) -> Iterator[str]:
     """Yield the clips whose shape does not fit that of their frames or labels."""
     template = _RULES[name].template
+    has_other_axes = _RULES[name].axes != _RULES[template].axes
+    what = "label rows" if name == "labels" else f"rows in `{name}`"
     if template not in groups:
         yield f"`{name}` must come with a group `{template}`"
         return
     clips, templates = groups[name].clips, groups[template].clips
     for clip_name in sorted(clips.keys() & templates.keys(), key=clip_number):
         shape, expected = clips[clip_name].shape, templates[clip_name].shape
-        if name == "labels":
+        if has_other_axes:
             if shape[0] != expected[0]:
-                yield f"clip `{clip_name}` has {expected[0]} frames but {shape[0]} label rows"
+                yield f"clip `{clip_name}` has {expected[0]} frames but {shape[0]} {what}"
         elif shape != expected:
             yield (
                 f"`{name}/{clip_name}` must have the shape {expected} of "

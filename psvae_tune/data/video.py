@@ -6,8 +6,10 @@ trackers number them like that.
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +73,7 @@ class VideoInfo:
     fps: float
     """Frames per second, from the usual step in time."""
     stamps: NDArray[np.int64] | None
-    """(frame,) in units of ``time_base``, ascending; None where the file holds none."""
+    """(frame,) in units of ``time_base``, ascending; None where the file holds no such ones."""
     time_base: Fraction
     n_frames: int
     n_declared: int
@@ -80,6 +82,8 @@ class VideoInfo:
     """Degrees by which stored frames are turned clockwise to be shown."""
     n_before_key: int
     """Frames before the first key frame, which cannot be decoded; no tracker counts them."""
+    stamp_problem: str = ""
+    """Why ``stamps`` are None."""
 
     @property
     def whole(self) -> Crop:
@@ -87,8 +91,15 @@ class VideoInfo:
         return Crop(self.width, self.height, 0, 0)
 
     @property
+    def time_s(self) -> NDArray[np.float64] | None:
+        """(frame,), seconds as the time stamps of the container say; None where it has none."""
+        if self.stamps is None:
+            return None
+        return self.stamps * self.time_base.numerator / self.time_base.denominator
+
+    @property
     def times(self) -> NDArray[np.float64]:
-        """(frame,), seconds since the first frame."""
+        """(frame,), seconds since the first frame, at an even rate where there are no stamps."""
         if self.stamps is None:
             return np.arange(self.n_frames) / self.fps
         return (self.stamps - self.stamps[0]) * float(self.time_base)
@@ -120,6 +131,7 @@ def probe_video(path: Path) -> VideoInfo:
             stream = video_stream(container, path)
             packets = [packet for packet in container.demux(stream) if packet.size]
             stamps = [packet.pts for packet in packets if not packet.is_discard]
+            may_reorder = bool(stream.codec.reorder)
             n_missing = max(0, stream.frames - len(packets))
             notes_drops = container.format.name == "avi"
             rate = stream.average_rate or stream.guessed_rate
@@ -145,7 +157,8 @@ def probe_video(path: Path) -> VideoInfo:
         n_before_key = sum(stamp < first for stamp in known)
         known = known[n_before_key:]
     n_frames = len(stamps) - n_before_key
-    is_stamped = len(known) == n_frames and len(set(known)) == len(known)
+    problem = _stamp_problem(stamps, known, n_frames, may_reorder)
+    is_stamped = not problem
     shown = np.array(known, dtype=np.int64) if is_stamped else None
     # The median step, because the average that files declare counts dropped frames as slow ones.
     usual = float(np.median(np.diff(known)) * time_base) if is_stamped and len(known) > 1 else 0
@@ -164,7 +177,33 @@ def probe_video(path: Path) -> VideoInfo:
         n_frames + n_missing,
         turn,
         n_before_key,
+        problem,
     )
+
+
+def _stamp_problem(
+    stamps: Sequence[int | None], known: Sequence[int], n_frames: int, may_reorder: bool
+) -> str:
+    """Return why the time stamps of a video say nothing about its frames; empty if they do.
+
+    Parameters
+    ----------
+    stamps
+        Stamps of all packets, in the order of the file.
+    known
+        Those of the frames that count, ascending.
+    n_frames
+        Number of frames that count.
+    may_reorder
+        Whether frames may lie in the file in another order than they are shown in.
+    """
+    if len(known) < n_frames:
+        return f"{n_frames - len(known)} of {n_frames} frames have no time stamp"
+    if len(set(known)) < len(known):
+        return f"{len(known) - len(set(known))} of {n_frames} time stamps repeat another"
+    in_order = [stamp for stamp in stamps if stamp is not None]
+    n_down = sum(later < earlier for earlier, later in pairwise(in_order))
+    return "" if may_reorder or not n_down else f"its time stamps decrease {n_down} times"
 
 
 def _read_first(path: Path) -> tuple[int | None, int | None]:

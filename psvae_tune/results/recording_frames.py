@@ -11,6 +11,13 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from psvae_tune.data.frame_rows import (
+    FrameRows,
+    name_sessions,
+    rows_of_frames,
+    rows_of_session,
+    rows_of_video,
+)
 from psvae_tune.data.read_ahead import read_ahead
 from psvae_tune.data.recorded_view import RecordedView
 from psvae_tune.data.session import Session
@@ -53,6 +60,15 @@ class RecordingFrames:
         if isinstance(self.source, VideoInfo):
             return self.source.n_frames
         return len(self.source.frames if isinstance(self.source, Session) else self.source)
+
+    @property
+    def rows(self) -> FrameRows:
+        """Session, clip, index and time of every frame, as far as they are known."""
+        if isinstance(self.source, VideoInfo):
+            return rows_of_video(self.source)
+        if isinstance(self.source, Session):
+            return rows_of_session(self.source, *name_sessions([self.source.header.path]))
+        return rows_of_frames(self.n_frames)
 
     @property
     def labels(self) -> NDArray[np.float32] | None:

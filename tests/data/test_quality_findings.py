@@ -73,7 +73,7 @@ def test_duplicate_frames_are_counted_also_between_clips(examine):
 def test_dropped_frames_are_counted(examine):
     times = np.arange(N) / 30
     times[400:] += 2 / 30
-    found = examine(extra_groups={"times": ExtraGroup(times)})
+    found = examine(extra_groups={"time_s": ExtraGroup(times)})
     assert found["dropped frames"][0].text == "2 frames are missing at 1 places, first after 399"
 
 

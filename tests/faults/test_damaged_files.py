@@ -50,7 +50,7 @@ def write_imported_session(path):
         file.attrs["n_cameras"] = 2
         for i, length in enumerate([4, 3, 5]):
             file[f"labels_sc/trial_{i:04d}"] = file[f"labels/trial_{i:04d}"][()]
-            file[f"times/trial_{i:04d}"] = np.arange(length) / 30 + i
+            file[f"time_s/trial_{i:04d}"] = np.arange(length) / 30 + i
 
 
 def write_packed_session(path):
@@ -202,7 +202,7 @@ def write_odd(path, seed):
         if rng.random() < 0.01:  # text of no fixed length, see above
             values = [rng.choice(NASTY).encode(errors="replace").replace(b"\0", b"").decode()]
         for _ in range(rng.randint(1, 3)):
-            item = file[rng.choice(["/", "/", "/", "images", "times", "labels/trial_0001"])]
+            item = file[rng.choice(["/", "/", "/", "images", "time_s", "labels/trial_0001"])]
             name = rng.choice(["label_names", "label_cameras", "n_cameras", "units", "x"])
             item.attrs[name] = rng.choice(values)
         if rng.random() < 0.5:
@@ -211,7 +211,7 @@ def write_odd(path, seed):
 
 def replace_times(file, rng):
     """Have the group of times, or one clip of it, be something else."""
-    name = rng.choice(["times", "times/trial_0001"])
+    name = rng.choice(["time_s", "time_s/trial_0001"])
     del file[name]
     others = {
         "nothing": lambda: None,
@@ -230,16 +230,17 @@ def replace_times(file, rng):
     rng.choice(list(others.values()))()
 
 
-def test_times_of_another_file_are_not_read(tmp_path):
+def test_times_of_another_file_are_refused(tmp_path):
     path, other = tmp_path / "session.h5", tmp_path / "other.h5"
     write_imported_session(path)
     assert measure_session(str(path)).times is not None
     with h5py.File(other, "w") as file:
         file["x"] = np.arange(3.0)
     with h5py.File(path, "a") as file:
-        del file["times/trial_0001"]
-        file["times/trial_0001"] = h5py.ExternalLink(str(other), "/x")
-    assert measure_session(str(path)).times is None
+        del file["time_s/trial_0001"]
+        file["time_s/trial_0001"] = h5py.ExternalLink(str(other), "/x")
+    with pytest.raises(DataError, match="`time_s/trial_0001` must be stored in the file itself"):
+        measure_session(str(path))
 
 
 @pytest.mark.parametrize("cameras", ["[0]", "[0, 2]", "[[0], {}]", "nothing", "1"])

@@ -74,7 +74,7 @@ def plan_import(request: ImportRequest) -> ImportPlan:
         for path in request.extra_labels
     ]
     names, values, masks = _take(frames, points, extra)
-    arrays: dict[str, NDArray[Any]] = {"times": videos[0].times[list(frames)]}
+    arrays = _make_origin_arrays(frames, videos[0])
     if names:
         arrays |= _make_label_arrays(values, masks, bool(extra), notes)
     else:
@@ -106,6 +106,15 @@ def _read_points(
     ]
     n_frames = min(info.n_frames for info in videos)
     return join_labels([source for source in request.sources if source.poses], labels, n_frames)
+
+
+def _make_origin_arrays(frames: range, info: VideoInfo) -> dict[str, NDArray[Any]]:
+    """Return the groups that say which frames of a video are stored, and their times."""
+    chosen = np.array(frames)
+    arrays: dict[str, NDArray[Any]] = {"frame_index": chosen}
+    if info.time_s is not None:
+        arrays["time_s"] = info.time_s[chosen]
+    return arrays
 
 
 def _make_label_arrays(
@@ -234,9 +243,30 @@ def _note_videos(videos: Sequence[VideoInfo], notes: list[str]) -> None:
                 f"{info.path.name} begins between key frames: {info.n_before_key} frames before "
                 "the first cannot be decoded and do not count, as for trackers"
             )
+        if info.stamps is None:
+            notes.append(
+                f"{info.path.name}: {info.stamp_problem}; its frames are numbered in the order of "
+                "the file and have no times"
+            )
         if info.n_uneven:
             notes.append(
                 f"{info.path.name} has a variable frame rate or dropped frames: "
                 f"{info.n_uneven} of {info.n_frames - 1} steps differ from 1/{info.fps:g} s; rows "
                 "are matched to frames by number, unless there is one for every step"
             )
+    if (apart := _time_apart(videos)) > 0.5 / videos[0].fps:
+        notes.append(
+            f"the time stamps of the videos differ by up to {apart:.3g} s: `time_s` is that of "
+            f"{videos[0].path.name}"
+        )
+
+
+def _time_apart(videos: Sequence[VideoInfo]) -> float:
+    """Return the most seconds between frames of one number in the first and another video."""
+    times = [info.time_s for info in videos if info.time_s is not None]
+    n_frames = min(info.n_frames for info in videos)
+    return (
+        max(float(abs(other[:n_frames] - times[0][:n_frames]).max()) for other in times)
+        if times
+        else 0.0
+    )

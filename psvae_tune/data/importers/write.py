@@ -26,7 +26,7 @@ from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS, fixed_length_text
 from psvae_tune.data.video_frames import iterate_frames
 from psvae_tune.errors import DataError, StorageError
 
-FORMAT = 4
+FORMAT = 5
 """Version of what an import writes; an unfinished import of another version is not continued."""
 SAVE_EVERY_S = 2.0
 """Seconds between two notes of how many clips are written."""

@@ -39,7 +39,8 @@ from psvae_tune.results.figures.trial_figures import (
     draw_reconstructions,
     draw_traversals,
 )
-from psvae_tune.results.predictions import Predictions, predict_sessions, to_csv, to_hdf5
+from psvae_tune.results.prediction_files import to_csv, to_hdf5
+from psvae_tune.results.predictions import Predictions, predict_sessions
 from psvae_tune.training.batches import PreparedData
 
 STRIP_HEIGHT = 64  # pixels of a tile; more would make the report too large

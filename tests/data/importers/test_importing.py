@@ -102,7 +102,7 @@ def test_a_model_is_shown_the_frames_of_a_video_that_an_import_stores(tmp_path, 
         build_model(config, DataShape(1, 32, 24)).eval(), LabelScaler.identity(0), {}
     )
     found = predict_recording(saved, video)
-    assert found.clip_lengths == (N,)
+    assert found.rows.clip_lengths == (N,)
     expected = predict_recording(saved, tmp_path / "s.h5")
     np.testing.assert_allclose(found.latents, expected.latents, atol=1e-6)
     assert session.header.n_labels == 0

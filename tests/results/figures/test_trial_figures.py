@@ -230,9 +230,11 @@ def test_latents_have_the_layout_of_the_recording_and_equal_those_of_the_model(
         labels_hat = file["labels_hat/trial_0003"][()]
     rows = list(csv.DictReader(io.StringIO(demo_files["latents/session_0.csv"].decode())))
     assert len(rows) == 120
-    row = next(row for row in rows if row["clip"] == "trial_0003" and row["frame"] == "5")
+    row = next(row for row in rows if row["clip"] == "trial_0003" and row["frame_index"] == "41")
     assert float(row["latent: unsupervised 1"]) == pytest.approx(latents[5, 5], rel=1e-4)
     assert float(row["label: paw_left_x"]) == pytest.approx(labels_hat[5, 0], rel=1e-4)
+    seen = [row["mask: paw_left_x"] == "1" for row in rows]
+    assert seen == demo_session.label_masks[:, 0].tolist()
 
 
 def test_a_traversal_changes_one_latent_only(ps_vae):
