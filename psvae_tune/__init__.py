@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from psvae_tune.api.studies import load_study, open_study, recommend_study, run_study
     from psvae_tune.errors import PsvaeTuneError
     from psvae_tune.results.fitted_model import FittedModel
+    from psvae_tune.results.prediction_files import write_predictions
     from psvae_tune.results.study_result import StudyResult
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ _MODULES = {
     "read_session": "api.recordings",
     "recommend_study": "api.studies",
     "run_study": "api.studies",
+    "write_predictions": "results.prediction_files",
 }
 """The module of each public name."""
 
@@ -53,6 +55,7 @@ __all__ = [
     "read_session",
     "recommend_study",
     "run_study",
+    "write_predictions",
 ]
 
 

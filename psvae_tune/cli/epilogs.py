@@ -72,6 +72,23 @@ cut and scaled as those of the recording; a conditional encoder takes `labels_sc
 the file names the columns, the size of the frames and the part of the video that they show.
 """
 
+ROWS = """\b
+Every row says:
+  session      name of the recording
+  clip         its clip
+  frame_index  index of the frame in the video, from 0; of a recording that does
+               not say it, the index in the recording
+  time_s       seconds by the time stamps of the video; empty where it has none
+
+\b
+Then come the columns:
+  latent: NAME  posterior mean
+  label: NAME   label that the model predicts, in the unit of the recording
+  mask: NAME    whether the tracker saw the point; of a recording with labels
+
+Units are in the metadata of the Parquet file.
+"""
+
 CHECK = f"{SETTINGS}\n{RECORDINGS}"
 RUN = f"{SETTINGS}\n{RECORDINGS}\n{PASSWORDS}"
 SUBMIT = f"{CLUSTER}\n{SETTINGS}\n{PASSWORDS}"

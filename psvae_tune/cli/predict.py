@@ -8,12 +8,11 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from psvae_tune.api.models import load_model
-from psvae_tune.cli import options
+from psvae_tune.cli import epilogs, options
 from psvae_tune.errors import StorageError
-from psvae_tune.files import write_bytes
 
 
-@click.command()
+@click.command(epilog=epilogs.ROWS)
 @click.argument("model")
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option(
@@ -22,7 +21,7 @@ from psvae_tune.files import write_bytes
     default=Path(),
     show_default="here",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for RECORDING.latents.h5 and RECORDING.latents.csv.",
+    help="Folder for RECORDING.latents.h5, .csv and .parquet.",
 )
 @click.option(
     "--session", default=0, help="Session of the fit, from 0, whose label units are used."
@@ -46,17 +45,16 @@ def predict(
     output: Path,
     tracking_uri: str | None,
 ) -> None:
-    """Write latents and labels of a new video or HDF5 file.
+    """Write latents and labels of a new video or HDF5 file, a row a frame.
 
     A video is cut and scaled as the one of the fit was when it was imported. MODEL is a
     `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
-    from psvae_tune.results.prediction_files import to_csv, to_hdf5
-    from psvae_tune.results.predictions import predict_recording
+    from psvae_tune.results.prediction_files import FORMATS, write_predictions
 
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
-    saved = load_model(model, output=output, tracking_uri=tracking_uri).saved
+    fitted = load_model(model, output=output, tracking_uri=tracking_uri)
     began = time.perf_counter()
     with ProgressBar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("encoding frames", total=None)
@@ -64,14 +62,11 @@ def predict(
         def show(n_done: int, total: int) -> None:
             bar.update(task, completed=n_done, total=total)
 
-        found = predict_recording(saved, recording, session, batch_size, show)
+        found = fitted.predict(recording, session, batch_size, show)
     seconds, n_frames = time.perf_counter() - began, len(found.latents)
     speed = f"{n_frames / seconds:.0f} a second"
     click.echo(f"{n_frames} frames in {seconds:.1f} s, {speed}", err=True)
-    for suffix, content in (("h5", to_hdf5(found)), ("csv", to_csv(found))):
-        file = folder / f"{recording.stem}.latents.{suffix}"
-        try:
-            write_bytes(file, content)
-        except OSError as error:
-            raise StorageError(str(file), f"cannot be written: {error.strerror}") from error
+    for suffix in FORMATS:
+        file = folder / f"{recording.stem}.latents{suffix}"
+        write_predictions(found, file)
         click.echo(str(file))

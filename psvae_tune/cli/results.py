@@ -42,7 +42,7 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
     click.echo(open_study(study, output=output, tracking_uri=tracking_uri).promote(name))
 
 
-@click.command(epilog=epilogs.EXPORT)
+@click.command(epilog=f"{epilogs.ROWS}\n{epilogs.EXPORT}")
 @click.argument("study")
 @click.option("--trial", help="Name, run or id of the trial; by default the chosen one.")
 @click.option(

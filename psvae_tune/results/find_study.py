@@ -1,5 +1,6 @@
 """A study is found by its name or its folder, and a model by its file or its name."""
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from psvae_tune.errors import StorageError
 from psvae_tune.results.logged_study import LoggedStudy, open_study
 from psvae_tune.tracking.folders import OutputFolder, StudyFolder
-from psvae_tune.tracking.model_registry import download_model
+from psvae_tune.tracking.model_registry import describe_model, download_model
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +101,18 @@ def find_model(
     if model.startswith("models:/"):
         uri, _ = find_store("", output, tracking_uri)
         with TemporaryDirectory() as temporary:
-            return FittedModel(load_model(download_model(uri, model, Path(temporary)), device))
+            saved = load_model(download_model(uri, model, Path(temporary)), device)
+        return FittedModel(saved, {"model": model, **describe_model(uri, model)})
     path = Path(model)
-    return FittedModel(load_model(path / "model.pt" if path.is_dir() else path, device))
+    path = path / "model.pt" if path.is_dir() else path
+    saved = load_model(path, device)
+    return FittedModel(saved, {"model": path.name, **_read_card(path.parent / "card.json")})
+
+
+def _read_card(path: Path) -> dict[str, str]:
+    """Return study, trial and run of a model that was exported; nothing of any other."""
+    try:
+        card = json.loads(path.read_text())
+        return {key: str(card[key]) for key in ("study", "trial", "run_id")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}

@@ -3,7 +3,8 @@
 The file is long because users read `FittedModel`, and each method tells all about itself.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from psvae_tune.errors import ConfigError, DataError
-from psvae_tune.models.encoding import Encoding, Floats, encode
+from psvae_tune.models.encoding import N_FRAMES_AT_ONCE, Encoding, Floats, encode
 from psvae_tune.models.latent_edits import with_background, with_labels
 from psvae_tune.models.model import Model
 from psvae_tune.models.model_file import SavedModel, load_model
@@ -28,6 +29,7 @@ from psvae_tune.results.decoding import (
     render,
     standardise_labels,
 )
+from psvae_tune.results.predictions import Predictions, predict_recording
 from psvae_tune.results.recording_frames import Recording, RecordingFrames, open_recording
 
 
@@ -46,6 +48,9 @@ class FittedModel:
     ----------
     saved
         Contents of the model file.
+    origin
+        Where the model is from, as far as it is known: its file or name, its study, its trial and
+        its run in MLflow.
 
     Examples
     --------
@@ -59,6 +64,7 @@ class FittedModel:
     """
 
     saved: SavedModel
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
@@ -154,6 +160,45 @@ class FittedModel:
         labels_hat = self._encode(recording, session_index).labels_hat
         assert labels_hat is not None
         return self.saved.label_scaler.inverse(labels_hat, session_index)
+
+    def predict(
+        self,
+        recording: Recording,
+        session_index: int = 0,
+        batch_size: int = N_FRAMES_AT_ONCE,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Predictions:
+        """Return the latents and the labels of every frame, with its index and its time.
+
+        Parameters
+        ----------
+        recording, session_index
+            Frames, a session, or a path; and the session of the fit that they belong to.
+        batch_size
+            Largest number of frames that are encoded at a time; fewer need less memory.
+        progress
+            Called after every batch with the number of frames that are done, and of all frames.
+
+        Returns
+        -------
+        Predictions
+            Its ``to_frame()`` is a table with one row a frame: ``session``, ``clip``,
+            ``frame_index``, ``time_s``, latents, labels, and masks of the labels.
+            `psvae_tune.write_predictions` writes it to a file.
+
+        Raises
+        ------
+        DataError
+            If the recording cannot be read, or does not fit the model.
+
+        Examples
+        --------
+        >>> table = model.predict(session).to_frame()
+        >>> list(table)[:5]
+        ['session', 'clip', 'frame_index', 'time_s', 'latent: paw_left_x']
+        """
+        found = predict_recording(self.saved, recording, session_index, batch_size, progress)
+        return replace(found, model={**self.origin, **found.model})
 
     def reconstruct(
         self, recording: Recording, session_index: int = 0, labels: ArrayLike | None = None

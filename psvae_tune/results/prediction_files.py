@@ -1,15 +1,17 @@
-"""Files of latents and predicted labels: CSV and HDF5, a row a frame.
+"""Files of latents and predicted labels: CSV, HDF5 and Parquet, a row a frame.
 
 The HDF5 file has the layout of the recordings: groups ``frame_index``, ``time_s`` where times are
 known, ``latents`` and, where the model predicts labels, ``labels_hat`` and ``labels_masks``, one
 dataset a clip. The names of the columns and the units are attributes of the groups, and the name
-of the session is one of the file.
+of the session is one of the file. The units of a Parquet file, and the settings of its model, are
+in the metadata of its schema, as JSON: ``units`` and ``model``.
 """
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -20,6 +22,7 @@ from psvae_tune.data.frame_rows import SECONDS, FrameRows
 from psvae_tune.data.session_header import clip_number
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS
 from psvae_tune.errors import StorageError
+from psvae_tune.files import write_bytes
 from psvae_tune.results.predictions import Predictions
 
 
@@ -118,9 +121,63 @@ def to_csv(predictions: Predictions) -> bytes:
     return text.getvalue().encode()
 
 
+def to_parquet(predictions: Predictions) -> bytes:
+    """Return predictions as the bytes of a Parquet file; a time that is not known is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: pa.array(values) for name, values in predictions.to_columns().items()}
+    if predictions.rows.time_s is None:
+        columns["time_s"] = pa.nulls(len(predictions.latents), pa.float64())
+    about = {"units": predictions.units(), "model": predictions.model}
+    metadata = {key: json.dumps(value) for key, value in about.items()}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer)
+    return buffer.getvalue()
+
+
 def _to_cells(name: str, values: NDArray[Any]) -> list[str]:
     if name == "time_s":  # every digit, because times are matched with those of other files
         return ["" if np.isnan(value) else repr(value) for value in values.tolist()]
     if values.dtype.kind == "f":
         return [f"{value:.6g}" for value in values]
     return [str(int(value)) if values.dtype.kind == "b" else str(value) for value in values]
+
+
+FORMATS: dict[str, Callable[[Predictions], bytes]] = {
+    ".h5": to_hdf5,
+    ".csv": to_csv,
+    ".parquet": to_parquet,
+}
+"""The function that makes the contents of a file, by its suffix."""
+
+
+def write_predictions(predictions: Predictions, path: Path | str) -> None:
+    """Write predictions to one file, in the format that its suffix names.
+
+    Parameters
+    ----------
+    predictions
+        From `FittedModel.predict` or `StudyResult.predictions`.
+    path
+        The file: ``.csv``, ``.h5`` or ``.parquet``. One that exists is replaced.
+
+    Raises
+    ------
+    StorageError
+        If the suffix is another, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import psvae_tune as pt
+    >>> model = pt.load_model("models:/mouse@champion")  # doctest: +SKIP
+    >>> pt.write_predictions(model.predict("mouse.mp4"), "mouse.parquet")  # doctest: +SKIP
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise StorageError(str(path), f"must end in one of {known}, got {path.suffix!r}")
+    try:
+        write_bytes(path, FORMATS[path.suffix](predictions))
+    except OSError as error:
+        raise StorageError(str(path), f"cannot be written: {error.strerror}") from error

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from psvae_tune.results.fitted_model import FittedModel
+    from psvae_tune.results.predictions import Predictions
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -223,6 +224,33 @@ class StudyResult:
 
         return write_to_optuna(self.logged, storage, None if folder is None else Path(folder))
 
+    def predictions(self, trial: str | None = None) -> "tuple[Predictions, ...]":
+        """Return the latents and the predicted labels of a trial, one item a session.
+
+        Parameters
+        ----------
+        trial
+            Name, run or id of the trial; by default the chosen one.
+
+        Returns
+        -------
+        tuple of Predictions
+            Each has ``to_frame()``, a table with one row a frame: ``session``, ``clip``,
+            ``frame_index``, ``time_s``, latents, labels, and masks of the labels.
+            `psvae_tune.write_predictions` writes it to a file.
+
+        Raises
+        ------
+        StudyError
+            If there is no such trial, or nothing is chosen yet.
+        TrackingError
+            If the trial's run holds no latents.
+        """
+        from psvae_tune.results.trial_latents import read_predictions
+
+        record = self.logged.find_trial(trial) if trial else self.best
+        return read_predictions(self.logged, record)
+
     def best_model(self, device: "torch.device | str" = "cpu") -> "FittedModel":
         """Return the model of the chosen trial, at its best epoch.
 
@@ -238,6 +266,7 @@ class StudyResult:
         TrackingError
             If the trial's run holds no model.
         """
+        from psvae_tune.models.model_file import load_model
         from psvae_tune.results.fitted_model import FittedModel
 
         content = self.logged.read_artifact(self.best.run_id, "model.pt")
@@ -246,4 +275,9 @@ class StudyResult:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.pt"
             path.write_bytes(content)
-            return FittedModel.load(path, device)
+            origin = {
+                "study": self.name,
+                "trial": self.logged.label(self.best),
+                "run_id": self.best.run_id,
+            }
+            return FittedModel(load_model(path, device), origin)

@@ -120,6 +120,23 @@ def register_model(
     return str(version)
 
 
+def describe_model(uri: str, model_uri: str) -> dict[str, str]:
+    """Return version, run, study and trial of a registered model, as far as they are known."""
+    name, _, version = model_uri.removeprefix("models:/").replace("@", "/@").partition("/")
+    client = open_client(uri)
+    try:
+        found = (
+            client.get_model_version_by_alias(name, version[1:])
+            if version.startswith("@")
+            else client.get_model_version(name, version)
+        )
+    except Exception:  # a logged model, `models:/m-…`, or a stage of older registries
+        return {}
+    tags = {key: found.tags.get(f"psvae_tune.{key}", "") for key in ("study", "trial")}
+    known = {"version": str(found.version), "run_id": found.run_id or "", **tags}
+    return {key: value for key, value in known.items() if value}
+
+
 def download_model(uri: str, model_uri: str, folder: Path) -> Path:
     """Copy the weights of a registered or logged model, ``models:/…``, into a folder.
 

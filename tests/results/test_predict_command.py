@@ -43,6 +43,8 @@ def test_the_command_tells_its_speed_and_refuses_no_frames_at_a_time(folder, tmp
     done = call(*command, "--batch-size", 5)
     assert done.exit_code == 0
     assert re.search(rf"^{N_FRAMES} frames in [\d.]+ s, \d+ a second$", done.stderr, re.MULTILINE)
-    assert done.stdout.split() == [str(tmp_path / f"session.latents.{s}") for s in ("h5", "csv")]
+    assert done.stdout.split() == [
+        str(tmp_path / f"session.latents.{s}") for s in ("h5", "csv", "parquet")
+    ]
     assert len((tmp_path / "session.latents.csv").read_text().splitlines()) == N_FRAMES + 1
     assert call(*command, "--batch-size", 0).exit_code == 2

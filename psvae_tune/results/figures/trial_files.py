@@ -4,7 +4,7 @@
 
     figures/     curves.png  labels.png  reconstructions.png  traversals.png
     movies/      traversals.mp4  reconstructions.mp4
-    latents/     session_0.h5  session_0.csv, one pair a session
+    latents/     session_0.h5  session_0.csv  session_0.parquet, one of each a session
     comparison/  traversals.json  strip_0.png …  bases.npz: traversals around base frames that
                  all trials of a study share, for the report
 """
@@ -39,7 +39,7 @@ from psvae_tune.results.figures.trial_figures import (
     draw_reconstructions,
     draw_traversals,
 )
-from psvae_tune.results.prediction_files import to_csv, to_hdf5
+from psvae_tune.results.prediction_files import FORMATS
 from psvae_tune.results.predictions import Predictions, predict_sessions
 from psvae_tune.training.batches import PreparedData
 
@@ -78,8 +78,8 @@ def make_files(
         yield "figures/curves.png", lambda: to_png(curves())
     predictions = predict_sessions(model, data, device)
     for index, item in enumerate(predictions):
-        yield f"latents/session_{index}.h5", partial(to_hdf5, item)
-        yield f"latents/session_{index}.csv", partial(to_csv, item)
+        for suffix, make in FORMATS.items():
+            yield f"latents/session_{index}{suffix}", partial(make, item)
     trace = _label_trace(predictions, data, trial.metrics)
     if trace is not None:
         yield "figures/labels.png", lambda: to_png(draw_labels(trace))

@@ -1,0 +1,147 @@
+"""Rows of a fitted study in every format, from commands and from Python."""
+
+import json
+from fractions import Fraction
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import psvae_tune as pt
+from psvae_tune.cli.commands import main
+from psvae_tune.data.demo import write_demo
+from psvae_tune.data.frame_rows import OF_RECORDING, OF_VIDEO, SECONDS
+from psvae_tune.errors import StorageError
+from tests.support.logged_studies import log_study
+
+STEP = Fraction(1001, 30000)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with one study of a recording whose second half is of a later hour."""
+    folder = tmp_path_factory.mktemp("studies")
+    demo = folder / "mouse.h5"
+    write_demo(demo, n_clips=10, clip_length=12)
+    index = 2 * np.arange(120) + 1000 * (np.arange(120) >= 60)
+    with h5py.File(demo, "a") as file:
+        for i, name in enumerate(sorted(file["images"])):
+            file[f"frame_index/{name}"] = index[12 * i : 12 * i + 12]
+            file[f"time_s/{name}"] = [float(n * STEP) for n in index[12 * i : 12 * i + 12]]
+    log_study(folder, demo, "study")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return pt.open_study("study", output=folder)
+
+
+@pytest.fixture(scope="module")
+def model(result):
+    return result.best_model()
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_a_table_of_a_study_is_that_of_its_model(folder, result, model):
+    (found,) = result.predictions()
+    session = pt.read_session(folder / "mouse.h5")
+    table = found.to_frame()
+    np.testing.assert_array_equal(table["frame_index"], session.frame_index)
+    np.testing.assert_array_equal(table["time_s"], session.time_s)
+    names = [f"mask: {name}" for name in session.header.label_names]
+    np.testing.assert_array_equal(table[names], session.label_masks)
+    expected = model.predict(folder / "mouse.h5").to_frame()
+    pd.testing.assert_frame_equal(table, expected, atol=1e-4)
+    latents = [f"latent: {name}" for name in model.latent_names]
+    np.testing.assert_allclose(table[latents], model.transform(session), atol=1e-4)
+    assert found.model["run_id"] == result.best.run_id
+    assert found.model["settings"] == dict(result.best.params)
+    for trial in result.trials().index:
+        assert result.predictions(trial)[0].model["trial"] == trial
+
+
+def test_a_parquet_file_has_named_columns_and_units(folder, model, tmp_path):
+    found = model.predict(folder / "mouse.h5")
+    pt.write_predictions(found, tmp_path / "x.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "x.parquet"), found.to_frame())
+    schema = pq.read_schema(tmp_path / "x.parquet")
+    units = json.loads(schema.metadata[b"units"])
+    assert units["frame_index"] == OF_VIDEO
+    assert units["time_s"] == SECONDS
+    assert set(units) == set(schema.names) - {"session", "clip"}
+    about = json.loads(schema.metadata[b"model"])
+    assert about["settings"]["model_class"] == "ps-vae"
+    assert about["run_id"]
+
+
+def test_a_time_that_is_not_known_is_null_in_parquet(folder, model, tmp_path):
+    found = model.predict(pt.read_session(folder / "mouse.h5").frames[:5])
+    pt.write_predictions(found, tmp_path / "x.parquet")
+    table = pq.read_table(tmp_path / "x.parquet")
+    assert table["time_s"].null_count == 5
+    assert table["frame_index"].to_pylist() == list(range(5))
+    assert json.loads(table.schema.metadata[b"units"])["frame_index"] == OF_RECORDING
+
+
+def test_a_file_of_no_known_format_is_refused(folder, model, tmp_path):
+    found = model.predict(folder / "mouse.h5")
+    with pytest.raises(StorageError, match=r"must end in one of .*parquet, got '\.xls'"):
+        pt.write_predictions(found, tmp_path / "x.xls")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"):
+        pt.write_predictions(found, tmp_path / "file" / "x.csv")
+
+
+def test_an_export_and_a_prediction_have_the_same_rows_in_all_files(folder, result, tmp_path):
+    done = call("export", "study", "--to", tmp_path / "copy", "--output", folder)
+    assert done.exit_code == 0, done.output
+    done = call("predict", tmp_path / "copy", folder / "mouse.h5", "--to", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert [line.rpartition(".")[2] for line in done.stdout.split()] == ["h5", "csv", "parquet"]
+    tables = [
+        read(file.with_suffix(suffix))
+        for file in (tmp_path / "copy/latents/session_0.x", tmp_path / "mouse.latents.x")
+        for suffix, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet))
+    ]
+    for table in tables:
+        pd.testing.assert_frame_equal(table, tables[0], check_dtype=False, rtol=1e-4, atol=1e-4)
+    assert tables[0]["time_s"].tolist() == result.predictions()[0].rows.time_s.tolist()
+    about = pq.read_schema(tmp_path / "mouse.latents.parquet").metadata[b"model"]
+    assert json.loads(about)["run_id"] == result.best.run_id
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")  # of MLflow, which it may not see
+def test_a_promoted_model_knows_its_run(folder, result):
+    uri = result.promote("mouse")
+    model = pt.load_model(uri, output=folder)
+    assert model.origin == {
+        "model": "models:/mouse@champion",
+        "version": "1",
+        "run_id": result.best.run_id,
+        "study": "study",
+        "trial": result.logged.label(result.best),
+    }
+    assert pt.load_model("models:/mouse/1", output=folder).origin["run_id"] == result.best.run_id
+
+
+def test_latents_without_frames_are_an_error(folder, result):
+    (file,) = folder.rglob(f"{result.best.run_id}/artifacts/latents/session_0.h5")
+    content = file.read_bytes()
+    try:
+        for damaged in (content[:200], b""):
+            file.write_bytes(damaged)
+            with pytest.raises(StorageError, match="holds no latents of known frames"):
+                result.predictions()
+        with h5py.File(file, "w") as written:
+            written["latents/trial_0000"] = np.zeros((3, 2))
+        with pytest.raises(StorageError, match="holds no latents of known frames"):
+            result.predictions()
+    finally:
+        file.write_bytes(content)
