@@ -87,6 +87,15 @@ Then come the columns:
   mask: NAME    whether the tracker saw the point; of a recording with labels
 
 Units are in the metadata of the Parquet file.
+
+\b
+NWB (pip install 'psvae-tune[nwb]'):
+  psvae-tune predict models:/mouse@champion mouse.mp4 --nwb session.nwb
+
+The file gets series psvae_… in processing/behavior: latents, whose comments name the model, its
+settings and its run in MLflow; labels as a PoseEstimation of ndx-pose; the index of every frame.
+Times are those of the video, as seconds since the start of the session. A file that is absent is
+made, without the start and the animal of the session, which are to be written into it.
 """
 
 CHECK = f"{SETTINGS}\n{RECORDINGS}"

@@ -64,6 +64,19 @@ jobs_address = click.option(
 follow = click.option("--follow", is_flag=True, help="Print the log of the job until it ends.")
 
 
+nwb = click.option(
+    "--nwb",
+    "nwb_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="NWB file to write the latents and labels into, beside what it holds; once a session.",
+)
+overwrite = click.option(
+    "--overwrite", is_flag=True, help="Replace latents and labels that the NWB file holds already."
+)
+
+
 def _set_verbosity(context: click.Context, parameter: click.Parameter, is_verbose: bool) -> None:
     start_logs(logging.DEBUG if is_verbose else logging.WARNING)
 

@@ -9,7 +9,7 @@ from rich.progress import Progress as ProgressBar
 
 from psvae_tune.api.models import load_model
 from psvae_tune.cli import epilogs, options
-from psvae_tune.errors import StorageError
+from psvae_tune.errors import ConfigError, StorageError
 
 
 @click.command(epilog=epilogs.ROWS)
@@ -33,6 +33,8 @@ from psvae_tune.errors import StorageError
     type=click.IntRange(min=1),
     help="Number of frames that are encoded at a time; fewer need less memory.",
 )
+@options.nwb
+@options.overwrite
 @options.output
 @options.tracking_uri
 @options.verbose
@@ -42,6 +44,8 @@ def predict(
     folder: Path,
     session: int,
     batch_size: int,
+    nwb_files: tuple[Path, ...],
+    overwrite: bool,
     output: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -54,6 +58,7 @@ def predict(
 
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
+    check_nwb_targets(nwb_files, 1, overwrite)
     fitted = load_model(model, output=output, tracking_uri=tracking_uri)
     began = time.perf_counter()
     with ProgressBar(console=Console(stderr=True), transient=True) as bar:
@@ -70,3 +75,30 @@ def predict(
         file = folder / f"{recording.stem}.latents{suffix}"
         write_predictions(found, file)
         click.echo(str(file))
+    for file in nwb_files:
+        write_predictions(found, file, replaces=overwrite)
+        click.echo(str(file))
+
+
+def check_nwb_targets(files: tuple[Path, ...], n_sessions: int, replaces: bool) -> None:
+    """Make sure before the work that latents can be written into the files of ``--nwb``.
+
+    Raises
+    ------
+    ConfigError
+        If there is not one file a session.
+    PsvaeTuneError
+        If a file cannot be written into.
+    """
+    if not files:
+        return
+    from psvae_tune.results.nwb_file import check_target
+    from psvae_tune.results.prediction_files import NWB
+
+    if len(files) != n_sessions or len(set(files)) != n_sessions:
+        got = ", ".join(map(str, files))
+        raise ConfigError("--nwb", f"must name one file a session, {n_sessions}, got {got}")
+    for file in files:
+        if file.suffix != NWB:
+            raise ConfigError("--nwb", f"must be a file *{NWB}, got {str(file)!r}")
+        check_target(file, replaces)

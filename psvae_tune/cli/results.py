@@ -7,6 +7,7 @@ import click
 
 from psvae_tune.api.studies import open_study
 from psvae_tune.cli import epilogs, options
+from psvae_tune.cli.predict import check_nwb_targets
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
@@ -68,6 +69,8 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
     default=0,
     help="Session of the fit, from 0, whose layers and label units --onnx takes.",
 )
+@options.nwb
+@options.overwrite
 @options.output
 @options.tracking_uri
 @options.verbose
@@ -78,6 +81,8 @@ def export(
     storage: str | None,
     graph: Path | None,
     session: int,
+    nwb_files: tuple[Path, ...],
+    overwrite: bool,
     output: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -87,15 +92,21 @@ def export(
     """
     from psvae_tune.results.choices import export as export_trial
     from psvae_tune.results.choices import export_onnx
+    from psvae_tune.results.prediction_files import write_predictions
 
-    if folder is None and storage is None and graph is None:
-        raise click.UsageError("Nothing to write: give --to, --optuna or --onnx.")
+    if not (folder or storage or graph or nwb_files):
+        raise click.UsageError("Nothing to write: give --to, --nwb, --onnx or --optuna.")
     result = open_study(study, output=output, tracking_uri=tracking_uri)
+    predictions = result.predictions(trial) if nwb_files else ()
+    check_nwb_targets(nwb_files, len(predictions), overwrite)
     if folder is not None or graph is not None:
         chosen = result.logged.find_trial(trial) if trial else result.best
     if folder is not None:
         export_trial(result.logged, chosen, folder)
         click.echo(str(folder))
+    for file, item in zip(nwb_files, predictions, strict=True):
+        write_predictions(item, file, replaces=overwrite)
+        click.echo(str(file))
     if graph is not None:
         export_onnx(result.logged, chosen, graph, session)
         click.echo(str(graph))

@@ -23,6 +23,7 @@ from psvae_tune.data.session_header import clip_number
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
+from psvae_tune.results.nwb_file import write_nwb
 from psvae_tune.results.predictions import Predictions
 
 
@@ -150,9 +151,12 @@ FORMATS: dict[str, Callable[[Predictions], bytes]] = {
     ".parquet": to_parquet,
 }
 """The function that makes the contents of a file, by its suffix."""
+NWB = ".nwb"
 
 
-def write_predictions(predictions: Predictions, path: Path | str) -> None:
+def write_predictions(
+    predictions: Predictions, path: Path | str, *, replaces: bool = False
+) -> None:
     """Write predictions to one file, in the format that its suffix names.
 
     Parameters
@@ -160,12 +164,17 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     predictions
         From `FittedModel.predict` or `StudyResult.predictions`.
     path
-        The file: ``.csv``, ``.h5`` or ``.parquet``. One that exists is replaced.
+        The file: ``.csv``, ``.h5`` or ``.parquet``, which is replaced if it exists; or ``.nwb``,
+        to which the predictions are added, see `psvae_tune.results.nwb_file`.
+    replaces
+        Whether predictions that an NWB file holds already are replaced.
 
     Raises
     ------
     StorageError
-        If the suffix is another, or the file cannot be written.
+        If the suffix is another, or the file cannot be written or holds predictions already.
+    DataError
+        If an NWB file needs times and they are not known.
 
     Examples
     --------
@@ -174,8 +183,11 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     >>> pt.write_predictions(model.predict("mouse.mp4"), "mouse.parquet")  # doctest: +SKIP
     """
     path = Path(path)
+    if path.suffix == NWB:
+        write_nwb(predictions, path, replaces=replaces)
+        return
     if path.suffix not in FORMATS:
-        known = ", ".join(FORMATS)
+        known = ", ".join([*FORMATS, NWB])
         raise StorageError(str(path), f"must end in one of {known}, got {path.suffix!r}")
     try:
         write_bytes(path, FORMATS[path.suffix](predictions))

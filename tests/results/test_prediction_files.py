@@ -1,6 +1,7 @@
 """Rows of a fitted study in every format, from commands and from Python."""
 
 import json
+import re
 from fractions import Fraction
 
 import h5py
@@ -92,7 +93,7 @@ def test_a_time_that_is_not_known_is_null_in_parquet(folder, model, tmp_path):
 
 def test_a_file_of_no_known_format_is_refused(folder, model, tmp_path):
     found = model.predict(folder / "mouse.h5")
-    with pytest.raises(StorageError, match=r"must end in one of .*parquet, got '\.xls'"):
+    with pytest.raises(StorageError, match=r"must end in one of .*\.nwb, got '\.xls'"):
         pt.write_predictions(found, tmp_path / "x.xls")
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
@@ -145,3 +146,47 @@ def test_latents_without_frames_are_an_error(folder, result):
             result.predictions()
     finally:
         file.write_bytes(content)
+
+
+@pytest.mark.filterwarnings("ignore")  # of pynwb
+def test_commands_write_into_an_nwb_file(folder, result, tmp_path):
+    from pynwb import NWBHDF5IO
+
+    made, nwb = tmp_path / "copy", tmp_path / "mouse.nwb"
+    done = call("export", "study", "--to", made, "--output", folder, "--nwb", nwb)
+    assert done.exit_code == 0, done.output
+    (found,) = result.predictions()
+    with NWBHDF5IO(str(nwb), "r") as io:
+        series = io.read().processing["behavior"]["psvae_latents"]
+        np.testing.assert_array_equal(series.timestamps[:], found.rows.time_s)
+        np.testing.assert_array_equal(series.data[:], found.latents)
+        about = json.loads(series.comments)
+        assert about["run_id"] == result.best.run_id
+        assert about["settings"]["ps_vae.alpha"] == result.best.params["ps_vae.alpha"]
+    arguments = ("predict", made, folder / "mouse.h5", "--to", tmp_path / "new", "--nwb", nwb)
+    done = call(*arguments)
+    assert done.exit_code == 2
+    assert "holds psvae_latents" in done.output
+    assert not (tmp_path / "new").exists()
+    done = call(*arguments, "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert str(nwb) in done.stdout
+    with NWBHDF5IO(str(nwb), "r") as io:
+        latents = io.read().processing["behavior"]["psvae_latents"].data[:]
+        np.testing.assert_allclose(latents, found.latents, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["a.nwb", "b.nwb"], "must name one file a session, 1, got"),
+        (["a.h5"], r"must be a file \*\.nwb, got"),
+        (["absent/a.nwb"], "there is no folder"),
+    ],
+)
+def test_an_nwb_file_that_cannot_be_is_refused_before_the_export(folder, tmp_path, files, words):
+    options = [part for file in files for part in ("--nwb", tmp_path / file)]
+    done = call("export", "study", "--to", tmp_path / "copy", "--output", folder, *options)
+    assert done.exit_code == 2
+    assert re.search(words, done.output)
+    assert not list(tmp_path.iterdir())
