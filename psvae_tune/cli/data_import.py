@@ -20,7 +20,8 @@ EPILOG = """\b
 Which row of a pose file belongs to which frame:
   A row belongs to the frame that stands beside it: in the first column of
   DeepLabCut's tables, in a column `frame`, in the name of a labelled image
-  (img0017.png), in SLEAP's files. Frames without a row are masked.
+  (img0017.png), in SLEAP's files; in NWB files to the frame of its time, if
+  there is not one row for each frame. Frames without a row are masked.
   Rows numbered 0, 1, 2 ... prove nothing. Row i then belongs to frame i if
   there are as many rows as frames; a blank line is a row. If there are as
   many rows as steps in time, frames that the camera dropped have rows.
@@ -131,8 +132,8 @@ def import_(videos: tuple[Path, ...], output: Path, overwrite: bool, **asked: An
     """Make a session from videos and the pose files of a tracker.
 
     The videos of several cameras become the channels of one session. Pose files may be of
-    DeepLabCut, Lightning Pose, SLEAP, Facemap, LEAP or DeepPoseKit, or tables with columns such as
-    paw_x.
+    DeepLabCut, Lightning Pose, SLEAP, Facemap, LEAP or DeepPoseKit, NWB files with poses of
+    ndx-pose, or tables with columns such as paw_x.
     """
     from psvae_tune.data.importers.plan import plan_import
     from psvae_tune.data.importers.write import check_output, import_session

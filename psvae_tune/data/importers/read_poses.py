@@ -23,7 +23,7 @@ def read_poses(path: Path, video: Path | None = None) -> Poses:
     DataError
         If it cannot be read, or its format is not known.
     """
-    from psvae_tune.data.importers import pose_hdf5, pose_tables
+    from psvae_tune.data.importers import nwb_poses, pose_hdf5, pose_tables
 
     read_hdf5 = partial(pose_hdf5.read_hdf5, video=video)
     readers: dict[str, Callable[[Path], Poses]] = {
@@ -32,6 +32,7 @@ def read_poses(path: Path, video: Path | None = None) -> Poses:
         ".h5": read_hdf5,
         ".hdf5": read_hdf5,
         ".slp": read_hdf5,
+        ".nwb": partial(nwb_poses.read_nwb, video=video),
     }
     if path.suffix.lower() not in readers:
         known = ", ".join(readers)
