@@ -64,6 +64,12 @@ jobs_address = click.option(
 follow = click.option("--follow", is_flag=True, help="Print the log of the job until it ends.")
 
 
+alf = click.option(
+    "--alf",
+    "wants_alf",
+    is_flag=True,
+    help="Also write a folder *.alf of NumPy files, as the International Brain Laboratory does.",
+)
 nwb = click.option(
     "--nwb",
     "nwb_files",

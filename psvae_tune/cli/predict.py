@@ -33,6 +33,7 @@ from psvae_tune.errors import ConfigError, StorageError
     type=click.IntRange(min=1),
     help="Number of frames that are encoded at a time; fewer need less memory.",
 )
+@options.alf
 @options.nwb
 @options.overwrite
 @options.output
@@ -44,6 +45,7 @@ def predict(
     folder: Path,
     session: int,
     batch_size: int,
+    wants_alf: bool,
     nwb_files: tuple[Path, ...],
     overwrite: bool,
     output: Path,
@@ -54,7 +56,7 @@ def predict(
     A video is cut and scaled as the one of the fit was when it was imported. MODEL is a
     `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
-    from psvae_tune.results.prediction_files import FORMATS, write_predictions
+    from psvae_tune.results.prediction_files import ALF, FORMATS, write_predictions
 
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
@@ -71,7 +73,7 @@ def predict(
     seconds, n_frames = time.perf_counter() - began, len(found.latents)
     speed = f"{n_frames / seconds:.0f} a second"
     click.echo(f"{n_frames} frames in {seconds:.1f} s, {speed}", err=True)
-    for suffix in FORMATS:
+    for suffix in (*FORMATS, ALF) if wants_alf else FORMATS:
         file = folder / f"{recording.stem}.latents{suffix}"
         write_predictions(found, file)
         click.echo(str(file))

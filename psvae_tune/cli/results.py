@@ -69,6 +69,7 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
     default=0,
     help="Session of the fit, from 0, whose layers and label units --onnx takes.",
 )
+@options.alf
 @options.nwb
 @options.overwrite
 @options.output
@@ -81,6 +82,7 @@ def export(
     storage: str | None,
     graph: Path | None,
     session: int,
+    wants_alf: bool,
     nwb_files: tuple[Path, ...],
     overwrite: bool,
     output: Path,
@@ -92,19 +94,23 @@ def export(
     """
     from psvae_tune.results.choices import export as export_trial
     from psvae_tune.results.choices import export_onnx
-    from psvae_tune.results.prediction_files import write_predictions
+    from psvae_tune.results.prediction_files import ALF, write_predictions
 
     if not (folder or storage or graph or nwb_files):
         raise click.UsageError("Nothing to write: give --to, --nwb, --onnx or --optuna.")
+    if wants_alf and folder is None:
+        raise click.UsageError("--alf needs --to, the folder that its files go to.")
     result = open_study(study, output=output, tracking_uri=tracking_uri)
-    predictions = result.predictions(trial) if nwb_files else ()
+    predictions = result.predictions(trial) if nwb_files or wants_alf else ()
     check_nwb_targets(nwb_files, len(predictions), overwrite)
     if folder is not None or graph is not None:
         chosen = result.logged.find_trial(trial) if trial else result.best
     if folder is not None:
         export_trial(result.logged, chosen, folder)
         click.echo(str(folder))
-    for file, item in zip(nwb_files, predictions, strict=True):
+        for index, item in enumerate(predictions if wants_alf else ()):
+            write_predictions(item, folder / f"latents/session_{index}{ALF}")
+    for file, item in zip(nwb_files, predictions, strict=False):  # none, or one a session
         write_predictions(item, file, replaces=overwrite)
         click.echo(str(file))
     if graph is not None:

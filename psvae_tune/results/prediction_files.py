@@ -23,6 +23,7 @@ from psvae_tune.data.session_header import clip_number
 from psvae_tune.data.untrusted_hdf5 import HDF5_ERRORS
 from psvae_tune.errors import StorageError
 from psvae_tune.files import write_bytes
+from psvae_tune.results.alf_files import write_alf
 from psvae_tune.results.nwb_file import write_nwb
 from psvae_tune.results.predictions import Predictions
 
@@ -151,21 +152,22 @@ FORMATS: dict[str, Callable[[Predictions], bytes]] = {
     ".parquet": to_parquet,
 }
 """The function that makes the contents of a file, by its suffix."""
-NWB = ".nwb"
+NWB, ALF = ".nwb", ".alf"
 
 
 def write_predictions(
     predictions: Predictions, path: Path | str, *, replaces: bool = False
 ) -> None:
-    """Write predictions to one file, in the format that its suffix names.
+    """Write predictions to a file or a folder, in the format that its suffix names.
 
     Parameters
     ----------
     predictions
         From `FittedModel.predict` or `StudyResult.predictions`.
     path
-        The file: ``.csv``, ``.h5`` or ``.parquet``, which is replaced if it exists; or ``.nwb``,
-        to which the predictions are added, see `psvae_tune.results.nwb_file`.
+        The file: ``.csv``, ``.h5`` or ``.parquet``, which is replaced if it exists; ``.alf``, a
+        folder, see `psvae_tune.results.alf_files`; or ``.nwb``, to which the predictions are
+        added, see `psvae_tune.results.nwb_file`.
     replaces
         Whether predictions that an NWB file holds already are replaced.
 
@@ -186,10 +188,13 @@ def write_predictions(
     if path.suffix == NWB:
         write_nwb(predictions, path, replaces=replaces)
         return
-    if path.suffix not in FORMATS:
-        known = ", ".join([*FORMATS, NWB])
+    if path.suffix not in (*FORMATS, ALF):
+        known = ", ".join([*FORMATS, ALF, NWB])
         raise StorageError(str(path), f"must end in one of {known}, got {path.suffix!r}")
     try:
-        write_bytes(path, FORMATS[path.suffix](predictions))
+        if path.suffix == ALF:
+            write_alf(predictions, path)
+        else:
+            write_bytes(path, FORMATS[path.suffix](predictions))
     except OSError as error:
         raise StorageError(str(path), f"cannot be written: {error.strerror}") from error

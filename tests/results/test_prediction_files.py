@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import h5py
@@ -91,6 +92,29 @@ def test_a_time_that_is_not_known_is_null_in_parquet(folder, model, tmp_path):
     assert json.loads(table.schema.metadata[b"units"])["frame_index"] == OF_RECORDING
 
 
+def test_alf_files_of_an_object_have_a_row_a_frame(folder, model, tmp_path):
+    found = model.predict(folder / "mouse.h5")
+    pt.write_predictions(found, tmp_path / "x.alf")
+    for stem, values in (("latents", found.latents), ("labels", found.labels_hat)):
+        arrays = {
+            path.name.split(".")[1]: np.load(path)
+            for path in tmp_path.glob(f"x.alf/_psvae_{stem}.*.npy")
+        }
+        assert {len(array) for array in arrays.values()} == {120}
+        np.testing.assert_array_equal(arrays["values"], values)
+        np.testing.assert_array_equal(arrays["times"], found.rows.time_s)
+        np.testing.assert_array_equal(arrays["frames"], found.rows.frame_index)
+        about = json.loads((tmp_path / f"x.alf/_psvae_{stem}.metadata.json").read_text())
+        assert len(about["columns"]) == values.shape[1]
+    masks = np.load(tmp_path / "x.alf/_psvae_labels.masks.npy")
+    np.testing.assert_array_equal(masks, found.label_masks)
+    # What a later model does not say is not left over from an earlier one.
+    bare = replace(found, label_names=(), labels_hat=None, label_masks=None)
+    pt.write_predictions(bare, tmp_path / "x.alf")
+    assert not list(tmp_path.glob("x.alf/_psvae_labels.*"))
+    assert list(tmp_path.glob("x.alf/_psvae_latents.*"))
+
+
 def test_a_file_of_no_known_format_is_refused(folder, model, tmp_path):
     found = model.predict(folder / "mouse.h5")
     with pytest.raises(StorageError, match=r"must end in one of .*\.nwb, got '\.xls'"):
@@ -101,11 +125,12 @@ def test_a_file_of_no_known_format_is_refused(folder, model, tmp_path):
 
 
 def test_an_export_and_a_prediction_have_the_same_rows_in_all_files(folder, result, tmp_path):
-    done = call("export", "study", "--to", tmp_path / "copy", "--output", folder)
+    done = call("export", "study", "--to", tmp_path / "copy", "--output", folder, "--alf")
     assert done.exit_code == 0, done.output
-    done = call("predict", tmp_path / "copy", folder / "mouse.h5", "--to", tmp_path)
+    done = call("predict", tmp_path / "copy", folder / "mouse.h5", "--to", tmp_path, "--alf")
     assert done.exit_code == 0, done.output
-    assert [line.rpartition(".")[2] for line in done.stdout.split()] == ["h5", "csv", "parquet"]
+    suffixes = [line.rpartition(".")[2] for line in done.stdout.split()]
+    assert suffixes == ["h5", "csv", "parquet", "alf"]
     tables = [
         read(file.with_suffix(suffix))
         for file in (tmp_path / "copy/latents/session_0.x", tmp_path / "mouse.latents.x")
@@ -114,6 +139,9 @@ def test_an_export_and_a_prediction_have_the_same_rows_in_all_files(folder, resu
     for table in tables:
         pd.testing.assert_frame_equal(table, tables[0], check_dtype=False, rtol=1e-4, atol=1e-4)
     assert tables[0]["time_s"].tolist() == result.predictions()[0].rows.time_s.tolist()
+    for alf in (tmp_path / "copy/latents/session_0.alf", tmp_path / "mouse.latents.alf"):
+        times = np.load(alf / "_psvae_latents.times.npy")
+        assert times.tolist() == tables[0]["time_s"].tolist()
     about = pq.read_schema(tmp_path / "mouse.latents.parquet").metadata[b"model"]
     assert json.loads(about)["run_id"] == result.best.run_id
 
