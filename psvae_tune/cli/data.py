@@ -50,6 +50,8 @@ def info(paths: tuple[str, ...]) -> None:
             "label masks": header.has_label_masks,
             "places in pixels": header.has_labels_sc,
             "frame masks": header.has_frame_masks,
+            "frame indices": header.has_frame_index,
+            "frame times": header.has_times,
         }
         click.echo(path)
         click.echo(f"  frames   {header.n_frames} of {shape}")
