@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from psvae_tune.config.json_text import parse_json
 from psvae_tune.config.model import MODEL_CONFIGS
 from psvae_tune.config.session_list import FIELDS, FILE_NAME, read_sessions_csv
 from psvae_tune.config.settings import setting_names
@@ -78,14 +79,14 @@ def read_json_with_comments(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         bare = _STRING_OR_COMMENT.sub(lambda match: match[1] or "", text)
-        content = json.loads(_COMMA_BEFORE_END.sub(lambda match: match[1] or "", bare))
+        content = parse_json(_COMMA_BEFORE_END.sub(lambda match: match[1] or "", bare))
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
         raise ConfigError(
             str(path), f"is not JSON with comments: line {error.lineno}: {error.msg}"
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not JSON with comments: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(str(path), f"must hold settings, got {type(content).__name__}")

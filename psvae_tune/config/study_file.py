@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from psvae_tune.config.json_text import parse_json
 from psvae_tune.config.session_list import absolute_path, list_sessions
 from psvae_tune.config.study import SECTIONS
 from psvae_tune.config.yaml_text import MAX_BYTES, MAX_DEPTH, check_size, parse_yaml
@@ -137,7 +138,7 @@ def _read_architecture(path: Path) -> Any:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ValueError(f"it must be shorter than {MAX_BYTES // 2**20} MB")
-        raw = json.loads(content.decode())
+        raw = parse_json(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not a readable architecture file: {error}") from error
     check_size(raw, str(path))

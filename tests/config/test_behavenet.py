@@ -156,7 +156,13 @@ def test_files_that_cannot_be_used(files, old, new, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"[1]", "got list"), (b"\xff", "is not JSON"), (b"", "line 1")]
+    ("content", "message"),
+    [
+        (b"[1]", "got list"),
+        (b"\xff", "is not JSON"),
+        (b"", "line 1"),
+        (b'{"a": 1, "b": [{"c": 1, "c": 1}]}', "`c` stands twice"),
+    ],
 )
 def test_files_that_are_no_settings(tmp_path, content, message):
     path = tmp_path / "x.json"

@@ -73,6 +73,9 @@ def test_an_architecture_file_is_read_in(file, tmp_path):
     assert raw["model"]["ae_arch_json"] == {"ae_padding_type": "valid"}
     with pytest.raises(ConfigError, match=r"absent\.json"):
         read_study_file(file, parse_set_options(["model.ae_arch_json=absent.json"]))
+    (tmp_path / "arch.json").write_text('{"ae_batch_norm": true, "ae_batch_norm": false}')
+    with pytest.raises(ConfigError, match=r"arch\.json.*`ae_batch_norm` stands twice"):
+        read_study_file(file, parse_set_options(["model.ae_arch_json=arch.json"]))
 
 
 @pytest.mark.parametrize(
