@@ -13,6 +13,8 @@ from psvae_tune.tracking.client import TrackingTarget, import_mlflow, open_clien
 from psvae_tune.tracking.tags import TRIAL
 
 CHAMPION = "champion"
+_NAME = "model"
+"""Name of a logged model."""
 
 
 def log_model(
@@ -38,6 +40,8 @@ def log_model(
     n_labels
         Number of labels that the model predicts; 0 if it predicts none.
 
+    Side effects: deletes a model that was logged in part; writes to the store.
+
     Returns
     -------
     str
@@ -46,38 +50,65 @@ def log_model(
     from psvae_tune import __version__
 
     mlflow = import_mlflow()
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
-    run_id = target.find_run(TRIAL, trial_id)
+    client, run_id = target.client(), target.find_run(TRIAL, trial_id)
     assert run_id is not None
     if (known := find_model(target, run_id)) is not None:
         return known
+    mlflow.set_tracking_uri(target.uri)
+    with TemporaryDirectory() as folder:
+        path = client.download_artifacts(run_id, "model.pt", folder)
+        for begun in _list_models(target, run_id):
+            client.delete_logged_model(begun.model_id)
+        model = client.create_logged_model(
+            target.experiment_id,
+            _NAME,
+            source_run_id=run_id,
+            params=client.get_run(run_id).data.params,
+        )
+        # MLflow's shorter way makes the run the active one, and leaves it RUNNING or FAILED if it
+        # is cut off. A trial that was trained to its end would count as one that was not.
+        logged = Model.log(
+            None,
+            mlflow.pyfunc,
+            name=_NAME,
+            run_id=run_id,
+            model_id=model.model_id,
+            loader_module="psvae_tune.models.pyfunc",
+            data_path=path,
+            signature=_describe_arrays(example, n_latents, n_labels),
+            input_example=example,
+            pip_requirements=[f"psvae-tune=={__version__}"],
+        )
+    return str(logged.model_uri)
+
+
+def _describe_arrays(example: NDArray[Any], n_latents: int, n_labels: int) -> Any:
+    """Return the shapes and types of what a model takes and gives."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
     frames = TensorSpec(example.dtype, (-1, *example.shape[1:]))
     outputs = [TensorSpec(np.dtype(np.float32), (-1, n_latents), "latents")]
     if n_labels:
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, n_labels), "labels"))
-    mlflow.set_tracking_uri(target.uri)
-    with TemporaryDirectory() as folder:
-        path = target.client().download_artifacts(run_id, "model.pt", folder)
-        with mlflow.start_run(run_id=run_id):
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                loader_module="psvae_tune.models.pyfunc",
-                data_path=path,
-                signature=ModelSignature(Schema([frames]), Schema(outputs)),
-                input_example=example,
-                pip_requirements=[f"psvae-tune=={__version__}"],
-            )
-    return str(logged.model_uri)
+    return ModelSignature(Schema([frames]), Schema(outputs))
 
 
 def find_model(target: TrackingTarget, run_id: str) -> str | None:
-    """Return the URI of the model that a run has logged, or None."""
-    models = target.client().search_logged_models(
-        [target.experiment_id], filter_string=f"source_run_id = '{run_id}'", max_results=1
+    """Return the URI of the model that a run has logged to the end, or None."""
+    whole = [model for model in _list_models(target, run_id) if model.status == "READY"]
+    return str(whole[0].model_uri) if whole else None
+
+
+def _list_models(target: TrackingTarget, run_id: str) -> list[Any]:
+    """Return the models that a run has logged, or has begun to log."""
+    return list(
+        target.client().search_logged_models(
+            [target.experiment_id], filter_string=f"source_run_id = '{run_id}'"
+        )
     )
-    return str(models[0].model_uri) if models else None
 
 
 def register_model(
