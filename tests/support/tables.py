@@ -45,7 +45,7 @@ def merge(dumped: dict[str, Any]) -> None:
 
 def describe_faults() -> list[str]:
     """Return the table of faults as lines of Markdown."""
-    return _to_markdown(FAULT_COLUMNS, sorted(faults))
+    return to_markdown(FAULT_COLUMNS, sorted(faults))
 
 
 def describe_tried() -> list[str]:
@@ -57,9 +57,10 @@ def describe_tried() -> list[str]:
         )
         counts = (outcomes.total(), *(outcomes[outcome] for outcome in OUTCOMES))
         rows.append((parser, *(f"{count:,}" for count in counts), found or "nothing"))
-    return _to_markdown(TRIED_COLUMNS, rows)
+    return to_markdown(TRIED_COLUMNS, rows)
 
 
-def _to_markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def to_markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Return a table as lines of Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]
