@@ -102,11 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--plans", type=int, default=30, help="number of seeds")
-    parser.add_argument("--plan", type=int, help="one seed, whose study is shown")
+    parser.add_argument("--plan", type=int, nargs="+", help="seeds, whose studies are shown")
     options = parser.parse_args()
-    seeds = range(options.seed, options.seed + options.plans)
-    if options.plan is not None:
-        seeds = range(options.plan, options.plan + 1)
+    seeds = options.plan or range(options.seed, options.seed + options.plans)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's `command &` would ignore the first
         signal.signal(number, signal.default_int_handler)
     done: list[tuple[int, Plan, Result]] = []
