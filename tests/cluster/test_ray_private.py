@@ -3,9 +3,12 @@
 import importlib
 import inspect
 import re
+from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
+import ray
+from ray.tune.experiment import Trial
 
 from psvae_tune.cluster.ray_private import (
     JOBS_CLIENT_LOGGERS,
@@ -14,6 +17,7 @@ from psvae_tune.cluster.ray_private import (
     SECRETS,
     on_loopback,
 )
+from psvae_tune.cluster.ray_session import DRIVER_ENVIRONMENT
 
 NAMES = (
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
@@ -26,12 +30,16 @@ NAMES = (
 )
 READERS = {
     "ray._private.worker": "_global_node.kill_all_processes(",
+    "ray._private.node": "self.all_processes: dict",
     "ray._private.services": "if not ray_constants.ENABLE_RAY_CLUSTER",
     "ray.tune.execution.class_cache": "in ENV_VARS_TO_PROPAGATE",
     "ray.tune.execution.tune_controller": "self._actor_cache = _ObjectCache(",
     "ray.util.client.worker": NO_SERVER_FOR_CLIENT,
     "ray.dashboard.modules.job.sdk": LOST_CONNECTION,
 }
+FOLDERS = ("_common", "_private", "dashboard", "tune", "util")
+"""Folders of Ray that read variables, those of its other libraries left out."""
+VARIABLE = re.compile(r"\b(?:RAY|TUNE)_[A-Z_]*[A-Z]\b")
 PRIVATE = re.compile(
     r"ray\._[a-z]|ray\.tune\.execution|ray\.util\.client\b|\._do_request|\._results|\._actor_cache"
 )
@@ -46,6 +54,28 @@ def test_a_private_name_still_exists(name):
 def test_ray_still_reads_what_is_set_and_says_what_is_looked_for(module):
     source = inspect.getsource(importlib.import_module(module))
     assert READERS[module] in source, f"{READERS[module]!r} has gone from {module}"
+
+
+def test_processes_can_still_be_ended_at_once():
+    kill_all = resolve_name("ray._private.node.Node.kill_all_processes")
+    assert "allow_graceful" in inspect.signature(kill_all).parameters
+
+
+@pytest.mark.parametrize(
+    "name", ["config", "trial_id", "is_finished", "get_error", "placement_group_factory"]
+)
+def test_a_trial_of_ray_tune_still_tells(name):
+    assert hasattr(Trial("stub", stub=True), name), f"{name} has gone from ray.tune's Trial"
+
+
+def test_variables_are_still_read(root):
+    files = (root / "psvae_tune").rglob("*.py")
+    named = {name for path in files for name in VARIABLE.findall(path.read_text())}
+    assert named > set(DRIVER_ENVIRONMENT)
+    folder = Path(str(ray.__file__)).parent
+    readers = [path for name in FOLDERS for path in (folder / name).rglob("*.py")]
+    text = "".join(path.read_text() for path in readers)
+    assert not [name for name in named if name not in text]
 
 
 @pytest.mark.parametrize("name", JOBS_CLIENT_LOGGERS)
