@@ -29,6 +29,7 @@ PAGES = [
     ".github/CONTRIBUTING.md",
     ".github/CHANGELOG.md",
     "search_spaces/README.md",
+    "tests/README.md",
     "tests/benchmarks/README.md",
     "tests/faults/README.md",
 ]
