@@ -18,10 +18,23 @@ STUDY = {
     **TINY,
     "training": {**TINY["training"], "max_n_epochs": 40},
     "search": {
-        "space": {"ps_vae.alpha": {"grid_search": [1, 11]}},
-        "objectives": TINY["search"]["objectives"],
+        "stages": [
+            {
+                "name": "alpha",
+                "space": {"ps_vae.alpha": {"grid_search": [1, 11]}},
+                "objectives": TINY["search"]["objectives"],
+            },
+            {  # goes on from the last state of a trial, which another node may have trained
+                "name": "beta",
+                "start_from": "neighbour",
+                "epochs": 4,
+                "space": {"ps_vae.beta": {"grid_search": [1, 5]}},
+                "objectives": {"val/frame_mse": "min"},
+            },
+        ],
     },
 }
+N_EPOCHS = {"alpha": 40, "beta": 4}
 
 
 @dataclass(frozen=True)
@@ -88,9 +101,10 @@ class Laptop:
         """Every trial has one run, finished, with each epoch in it once; so has the study."""
         client = mlflow.MlflowClient(self.tracking_uri)
         trials, studies = self.runs(study), self.runs(study, "study")
-        assert len(trials) == len({run.info.run_name for run in trials}) == 2
+        assert len(trials) == len({run.info.run_name for run in trials}) == 3
         assert len(studies) == 1
         assert {run.info.status for run in [*trials, *studies]} == {"FINISHED"}
         for run in trials:
             history = client.get_metric_history(run.info.run_id, "val/frame_mse")
-            assert [item.step for item in history] == list(range(1, 41))
+            n_epochs = N_EPOCHS[run.data.tags["psvae_tune.stage"]]
+            assert [item.step for item in history] == list(range(1, n_epochs + 1))
