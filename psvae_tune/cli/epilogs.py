@@ -52,6 +52,17 @@ A node that is lost costs its trials at most training.checkpoint_every epochs. T
 on other nodes, in the same runs.
 """
 
+CHOOSE = """\b
+Without knowing which trial is which:
+  psvae-tune choose STUDY --blind
+  psvae-tune choose STUDY --blind --rater anna
+
+The command prints the address of a page on this machine. It shows the trials of the front, two at
+a time and on sides of chance, and asks which latents each move one thing. Answers are kept at once
+in the study's history, so that one who ends it with Ctrl-C goes on later. After the last pair come
+the names of the trials, how often each was better, and how far two people agree.
+"""
+
 EXPORT = """\b
 Optuna's tools:
   psvae-tune export STUDY --optuna sqlite:///study.db

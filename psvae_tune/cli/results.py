@@ -13,19 +13,37 @@ from psvae_tune.files import write_bytes
 from psvae_tune.redaction import hide_passwords
 
 
-@click.command()
+@click.command(epilog=epilogs.CHOOSE)
 @click.argument("study")
-@click.option("--trial", required=True, help="Name, run or id of the trial.")
+@click.option("--trial", help="Name, run or id of the trial.")
 @click.option("--reason", default="", help="Reason, which is kept beside the choice.")
+@click.option(
+    "--blind", is_flag=True, help="Judge pairs of trials on a page that does not name them."
+)
+@click.option("--rater", help="Name of the person who judges; by default that of the user.")
 @options.output
 @options.tracking_uri
 @options.verbose
-def choose(study: str, trial: str, reason: str, output: Path, tracking_uri: str | None) -> None:
+def choose(
+    study: str,
+    trial: str | None,
+    reason: str,
+    blind: bool,
+    rater: str | None,
+    output: Path,
+    tracking_uri: str | None,
+) -> None:
     """Choose another trial than the rule did.
 
     STUDY is its name or its folder. Your name and the reason are kept beside the choice.
     """
-    result = open_study(study, output=output, tracking_uri=tracking_uri).choose(trial, reason)
+    if blind == (trial is not None):
+        raise click.UsageError("Give either --trial or --blind.")
+    result = open_study(study, output=output, tracking_uri=tracking_uri)
+    if trial is not None:
+        result = result.choose(trial, reason)
+    else:
+        result = result.judge(rater, on_ready=click.echo)
     click.echo(f"chosen: {result.logged.label(result.best)}, run {result.best.run_id}")
 
 

@@ -56,10 +56,10 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
         )
     comparisons = _read_comparisons(study)
     rows = _make_rows(study, comparisons)
-    strips = _strips(study, comparisons)
+    strips = front_strips(study, comparisons)
     sentence, reasons = explain_choice(study)
     columns, table = _table(rows, study.varied)
-    return _open_template().render(
+    return open_template("report.html").render(
         study=study,
         sentence=sentence,
         baselines=list(describe_baselines(study, study.chosen)) if study.chosen else [],
@@ -105,7 +105,8 @@ def _curves(study: LoggedStudy) -> str | None:
     return _data_uri(png, "png") if png else None
 
 
-def _open_template() -> Template:
+def open_template(name: str) -> Template:
+    """Return the template of a page."""
     environment = Environment(
         loader=PackageLoader("psvae_tune.results", "page"),
         autoescape=True,
@@ -113,7 +114,7 @@ def _open_template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _read_comparisons(study: LoggedStudy) -> dict[str, Comparison]:
@@ -180,8 +181,11 @@ def _thumbnail(comparison: Comparison) -> str:
     return _to_web(resize(cut, min(cut.shape[0], (last - first) * _THUMBNAIL_ROW_HEIGHT)))
 
 
-def _strips(study: LoggedStudy, comparisons: Mapping[str, Comparison]) -> list[dict[str, Any]]:
+def front_strips(
+    study: LoggedStudy, comparisons: Mapping[str, Comparison] | None = None
+) -> list[dict[str, Any]]:
     """Return the traversals of the chosen trial and the front, scaled to `STRIPS_BUDGET`."""
+    comparisons = _read_comparisons(study) if comparisons is None else comparisons
     front = {trial.run_id for trial in study.front()}
     shown = [
         trial

@@ -1,7 +1,11 @@
-"""The outcome of a study, as a person in a notebook looks at it."""
+"""The outcome of a study, as a person in a notebook looks at it.
+
+The file is long because users read `StudyResult`, and each method tells all about itself.
+"""
 
 import getpass
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -10,6 +14,7 @@ from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.metrics.sampling_error import error_key
 from psvae_tune.results.choices import override, promote
+from psvae_tune.results.judgements import Judgement, read_judgements
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.publish import publish
 from psvae_tune.results.report import make_report
@@ -134,6 +139,57 @@ class StudyResult:
         """
         record = self.logged.find_trial(trial)
         return StudyResult(override(self.logged, record, getpass.getuser(), reason))
+
+    def judge(
+        self, rater: str | None = None, on_ready: Callable[[str], object] = print
+    ) -> "StudyResult":
+        """Serve a page on which a person judges pairs of trials and does not see which they are.
+
+        The page is on the loopback address, and shows the trials of the front. Each answer is kept
+        at once in the study's run. Returns when a trial is chosen on the page.
+
+        Parameters
+        ----------
+        rater
+            Name of the person; by default that of the user.
+        on_ready
+            Called with the address of the page.
+
+        Returns
+        -------
+        StudyResult
+            The study as it is after the choice. Side effects: writes to MLflow.
+
+        Raises
+        ------
+        StudyError
+            If fewer than two trials of the front have pictures.
+        TrackingError
+            If the store cannot be read.
+        """
+        from psvae_tune.results.judge_server import JudgeServer
+
+        server = JudgeServer(self.logged, rater or getpass.getuser())
+        on_ready(server.url)
+        return StudyResult(server.serve())
+
+    def judgements(self) -> "DataFrame":
+        """Return what people said of pairs of trials, one judgement a row, the latest last.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns are ``time``, ``by``, ``left`` and ``right``, which are names of trials,
+            ``better`` and ``reason``.
+        """
+        from pandas import DataFrame
+
+        names = {trial.run_id: self.logged.label(trial) for trial in self.logged.trials}
+        rows = [
+            {**asdict(item), "left": names.get(item.left), "right": names.get(item.right)}
+            for item in read_judgements(self.logged)
+        ]
+        return DataFrame(rows, columns=[field.name for field in fields(Judgement)])
 
     def promote(self, name: str) -> str:
         """Register the model of the chosen trial in MLflow's model registry.

@@ -1,0 +1,28 @@
+"use strict";
+(() => {
+  // A column of a strip is one moment of the movement of all its latents.
+  let [moment, timer] = [0, null];
+  function drawMovements() {
+    for (const canvas of document.querySelectorAll("canvas.movement")) {
+      const image = canvas.parentNode.querySelector("img:not([hidden])");
+      if (!image.complete || !image.naturalWidth) continue;
+      const last = Number(canvas.dataset.values) - 1;
+      const period = image.naturalWidth / (last + 2); // the last column is the difference
+      const place = moment % (2 * last);
+      const column = place <= last ? place : 2 * last - place;
+      [canvas.width, canvas.height] = [Math.floor(period), image.naturalHeight];
+      canvas.getContext("2d").drawImage(image, -Math.round(column * period), 0);
+    }
+  }
+  const play = document.getElementById("play");
+  play?.addEventListener("click", () => {
+    const starts = timer === null;
+    if (!starts) clearInterval(timer);
+    timer = starts ? setInterval(() => { moment += 1; drawMovements(); }, 100) : null;
+    play.setAttribute("aria-pressed", String(starts));
+    play.textContent = starts ? "\u23f8 Pause all movements" : "\u25b6 Play all movements";
+  });
+  for (const image of document.querySelectorAll(".strip img")) image.addEventListener("load", drawMovements);
+  drawMovements();
+  document.addEventListener("frames", drawMovements);
+})();
