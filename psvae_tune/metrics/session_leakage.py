@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psvae_tune.metrics.arrays import Floats, standardise
+from psvae_tune.metrics.arrays import Floats, standardise, varies
 
 Sessions = NDArray[np.integer]
 
@@ -67,6 +67,11 @@ def session_accuracy(session: Sessions, session_hat: Sessions, n_sessions: int) 
     return max(float(accuracy), 1 / n_sessions)
 
 
+def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return −Σ p log p over the rows."""
+    return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=0))
+
+
 @dataclass(frozen=True, slots=True)
 class SessionDominance:
     """How far the places of latents, not only a classifier, are those of sessions."""
@@ -101,18 +106,22 @@ def session_dominance(latents: Floats, session: Sessions, clip: Sessions) -> Ses
 
     rows = np.unique(np.linspace(0, len(latents) - 1, MAX_FRAMES).astype(int))
     places, session, clip = standardise(latents)[rows], session[rows], clip[rows]
+    inside = {one: clip == one for one in np.unique(clip)}
+    chance = np.empty(len(rows))
+    for own in inside.values():
+        chance[own] = (session[~own] != session[own][0]).mean()
+    if not varies(latents).any():
+        # The nearest of equal places would be the first one of the recording.
+        numbers = np.exp(_entropy(np.bincount(session) / len(session)))
+        return SessionDominance(0.0, float(numbers), float(chance.mean()), float(chance.mean()))
     cluster = KMeans(min(N_CLUSTERS, len(rows)), n_init=1, random_state=0).fit_predict(places)
     shares = np.stack([np.bincount(cluster[session == s], minlength=N_CLUSTERS)
                        for s in np.unique(session)])  # fmt: skip
-    shares = shares / np.maximum(shares.sum(axis=0), 1)
-    numbers = np.exp(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=0))
-    is_foreign, chance = np.empty(len(rows)), np.empty(len(rows))
-    for one in np.unique(clip):
-        inside = clip == one
-        nearest = pairwise_distances_argmin(places[inside], places[~inside])
-        own = session[inside][0]
-        is_foreign[inside] = session[~inside][nearest] != own
-        chance[inside] = (session[~inside] != own).mean()
+    numbers = np.exp(_entropy(shares / np.maximum(shares.sum(axis=0), 1)))
+    is_foreign = np.empty(len(rows))
+    for own in inside.values():
+        nearest = pairwise_distances_argmin(places[own], places[~own])
+        is_foreign[own] = session[~own][nearest] != session[own][0]
     return SessionDominance(
         float(adjusted_mutual_info_score(session, cluster)),
         float(numbers[cluster].mean()),

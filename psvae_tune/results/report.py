@@ -11,7 +11,7 @@ from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import StudyError
 from psvae_tune.results.baseline_report import describe_baselines
-from psvae_tune.results.figures.images import Pixels, encode_image, resize
+from psvae_tune.results.figures.images import Pixels, encode_image, resize, tile_shares
 from psvae_tune.results.figures.study_figures import name_with_goal
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.report_data import (
@@ -211,12 +211,19 @@ def front_strips(
             "scores": format_scores(study, trial),
             "names": comparisons[trial.run_id].names,
             "words": comparisons[trial.run_id].words,
-            "n_values": comparisons[trial.run_id].n_values,
+            "movement": _movement(comparisons[trial.run_id]),
             "height": _SHOWN_ROW_HEIGHT * len(comparisons[trial.run_id].names),
             "images": images[trial.run_id],
         }
         for trial in shown
     ]
+
+
+def _movement(comparison: Comparison) -> dict[str, float]:
+    """Return where the moments of the movements are in a strip, which has a column more."""
+    n_values, width = comparison.n_values, comparison.strips[0].shape[1]
+    tile, distance = tile_shares(width, n_values + 1)
+    return {"values": n_values, "tile": tile, "distance": distance}
 
 
 def _table(

@@ -79,6 +79,15 @@ def test_latents_that_know_no_session_do_not(rng):
     assert found.foreign_neighbours == pytest.approx(found.foreign_neighbours_by_chance, abs=0.06)
 
 
+@pytest.mark.parametrize("sessions", [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 1, 0, 1, 0, 1]])
+def test_latents_that_do_not_vary_know_no_session(sessions):
+    session, clip = np.repeat(sessions, 40), np.repeat(np.arange(6), 40)
+    found = session_dominance(np.full((240, 2), 3.0), session, clip)
+    assert found.cluster_ami == 0
+    assert found.foreign_neighbours == found.foreign_neighbours_by_chance
+    assert 1 < found.sessions_per_cluster <= 2
+
+
 def test_neighbours_are_those_of_a_search_through_all_other_clips(rng):
     session, clip = np.repeat([0, 1, 1], 20), np.repeat(np.arange(6), 10)
     latents = rng.normal(size=(60, 2)) + session[:, None]

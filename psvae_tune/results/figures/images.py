@@ -98,6 +98,12 @@ def tile_corner(row: int, column: int, height: int, width: int) -> tuple[int, in
     return row * (height + _GAP), column * (width + _GAP)
 
 
+def tile_shares(sheet_width: int, n_columns: int) -> tuple[float, float]:
+    """Return the width of a tile, and how far the next one is, as shares of a sheet's width."""
+    distance = (sheet_width + _GAP) / n_columns
+    return (distance - _GAP) / sheet_width, distance / sheet_width
+
+
 @lru_cache
 def load_font(height: int) -> ImageFont.FreeTypeFont:
     """Return the font of Matplotlib's figures with a height in pixels."""

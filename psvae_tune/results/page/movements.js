@@ -6,12 +6,12 @@
     for (const canvas of document.querySelectorAll("canvas.movement")) {
       const image = canvas.parentNode.querySelector("img:not([hidden])");
       if (!image.complete || !image.naturalWidth) continue;
-      const last = Number(canvas.dataset.values) - 1;
-      const period = image.naturalWidth / (last + 2); // the last column is the difference
+      const { values, tile, distance } = JSON.parse(canvas.dataset.movement);
+      const last = values - 1;
       const place = moment % (2 * last);
       const column = place <= last ? place : 2 * last - place;
-      [canvas.width, canvas.height] = [Math.floor(period), image.naturalHeight];
-      canvas.getContext("2d").drawImage(image, -Math.round(column * period), 0);
+      [canvas.width, canvas.height] = [Math.round(tile * image.naturalWidth), image.naturalHeight];
+      canvas.getContext("2d").drawImage(image, -Math.round(column * distance * image.naturalWidth), 0);
     }
   }
   const play = document.getElementById("play");

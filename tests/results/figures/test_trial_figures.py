@@ -13,6 +13,7 @@ from psvae_tune.results.figures.images import (
     resize,
     sheet,
     tile_corner,
+    tile_shares,
     to_colour,
     to_signed_tile,
     to_tile,
@@ -331,6 +332,15 @@ def test_two_channels_and_44_labels(many_labels_session):
         page_height, page_width = rows * (tile[0] + 2) - 2, columns * (tile[1] + 2) - 2
         assert page_height < height < page_height + 100, name
         assert page_width < width < page_width + 250, name
+
+
+@pytest.mark.parametrize("width", [17, 32, 64])
+def test_shares_of_a_sheet_say_where_its_tiles_are(width):
+    page = sheet([[np.full((5, width), 10 * column, np.uint8) for column in range(8)]])
+    tile, distance = (share * page.shape[1] for share in tile_shares(page.shape[1], 8))
+    for column in range(8):
+        x = round(column * distance)
+        assert (page[:, x : x + round(tile)] == 10 * column).all()
 
 
 def test_a_frame_becomes_a_tile_with_its_channels_side_by_side():
