@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from psvae_tune.data.demo import write_demo
-from tests.support.laptop import BUCKET, STUDY, Laptop
+from tests.support.laptop import BUCKET, PATH, STUDY, Laptop
 from tests.support.loopback import RayCluster, serve_mlflow, serve_s3, wait_for
 
 
@@ -40,6 +40,7 @@ def laptop(servers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("laptop")
     write_demo(folder / "demo.h5", n_clips=12, clip_length=20, size=16)
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    (folder / "path.yaml").write_text(yaml.safe_dump(PATH))
     uri, keys = servers
     return Laptop(folder, uri, keys)
 
