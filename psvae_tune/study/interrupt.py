@@ -36,7 +36,8 @@ def explain_interruption(folder: StudyFolder) -> Iterator["StopSignals"]:
     folder
         Folder of the study. A request is passed on if the study has not begun there.
 
-    Side effects: changes signal handlers until the context ends, in the main thread only.
+    Side effects: changes signal handlers, in the main thread only: until the context ends, or for
+    good once SIGTERM or SIGHUP has come, because the process is about to end.
 
     Raises
     ------
@@ -85,7 +86,8 @@ class StopSignals:
     def __exit__(self, *error: object) -> None:
         self._is_over.set()
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # A process that was told to end takes no second request while it says how to go on.
+            signal.signal(number, signal.SIG_IGN if self._is_told else handler)
 
     def _stop(self, number: int, frame: Any) -> None:
         if not self._is_told:
