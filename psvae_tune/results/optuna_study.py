@@ -4,23 +4,25 @@ A study of Optuna has one set of objectives, and stages differ in theirs: each s
 study of its own, called ``STUDY/STAGE``.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any
 
 import optuna
-import sqlalchemy
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from psvae_tune.config.stage import Stage
-from psvae_tune.errors import PsvaeTuneError, StorageError, StudyError
+from psvae_tune.errors import StorageError, StudyError
 from psvae_tune.results.logged_study import LoggedStudy
+from psvae_tune.results.optuna_storage import (
+    Writer,
+    check_names_are_free,
+    open_storage,
+    reporting,
+)
 from psvae_tune.results.optuna_trial import (
     find_distribution,
     find_outcome,
@@ -30,12 +32,10 @@ from psvae_tune.results.optuna_trial import (
 )
 from psvae_tune.results.report_data import explain_choice, make_study_figures, trial_rows
 from psvae_tune.results.trial_record import TrialRecord
-from psvae_tune.tracking.client import reason_of
 from psvae_tune.tracking.trial_result import N_UNSUPERVISED
 
 PICTURES = ("traversals", "reconstructions", "labels", "curves")
 """Figures of a trial, the most telling first."""
-_EXAMPLE = "give a database of its own, for example sqlite:///study.db"
 
 
 def write_to_optuna(study: LoggedStudy, url: str, folder: Path | None = None) -> Path:
@@ -68,69 +68,39 @@ def write_to_optuna(study: LoggedStudy, url: str, folder: Path | None = None) ->
     if not study.stages:
         raise StudyError(f"study {study.name!r}", "holds no `study.yaml`, which names its stages")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with _open_storage(url) as storage:
-        names = {stage.name: f"{study.name}/{stage.name}" for stage in study.stages}
-        _check_names_are_free(storage, url, list(names.values()))
-        folder = folder or _default_folder(storage, study.name)
+    names = [f"{study.name}/{stage.name}" for stage in study.stages]
+    with open_storage(url, study.name, folder) as (storage, pictures):
+        with reporting(url):
+            check_names_are_free(storage, url, names)
         contents = [_read_stage(study, stage) for stage in study.stages]
         figures = dict(make_study_figures(study)) if study.finished else {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with _Writer(storage, folder) as writer:
-                for stage, trials in zip(study.stages, contents, strict=True):
-                    made = writer.make_study(study, stage, names[stage.name])
-                    writer.add_pictures(made, figures)
-                    for record, trial in trials:
-                        trial.system_attrs |= writer.keep(_trial_pictures(study, record))
-                        made.add_trial(trial)
-        except OSError as error:
-            raise StorageError(str(folder), f"cannot be written: {error.strerror}") from error
-    return folder
+        with reporting(url), _reporting_folder(pictures), Writer(storage, pictures) as writer:
+            for stage, name, trials in zip(study.stages, names, contents, strict=True):
+                made = writer.make_study(name, stage.objectives, _study_attributes(study, stage))
+                writer.add_pictures(made, figures)
+                for record, trial in trials:
+                    trial.system_attrs |= writer.keep(_trial_pictures(study, record))
+                    made.add_trial(trial)
+    return pictures
 
 
 @contextmanager
-def _open_storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
+def _reporting_folder(folder: Path) -> Iterator[None]:
     try:
-        # Optuna would add its tables to those of another program, and their versions would clash.
-        engine = sqlalchemy.create_engine(url)
-        tables = sqlalchemy.inspect(engine).get_table_names()
-        engine.dispose()
-        if tables and "studies" not in tables:
-            raise StorageError(url, "is the database of another program", hint=_EXAMPLE)
-        storage = optuna.storages.RDBStorage(url)
-    except PsvaeTuneError:
-        raise
-    except Exception as error:  # databases raise what their drivers raise
-        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        problem = f"cannot be used as a storage of Optuna: {reason_of(cause)}"
-        raise StorageError(url, problem, hint=_EXAMPLE) from error
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        yield
+    except OSError as error:
+        raise StorageError(str(folder), f"cannot be written: {error.strerror}") from error
 
 
-def _check_names_are_free(
-    storage: optuna.storages.RDBStorage, url: str, names: Sequence[str]
-) -> None:
-    taken = {item.study_name for item in storage.get_all_studies()} & set(names)
-    if not taken:
-        return
-    commands = " && ".join(
-        f"optuna delete-study --storage {url} --study-name {name}" for name in sorted(taken)
-    )
-    listed = ", ".join(sorted(taken))
-    raise StorageError(
-        url, f"holds {listed} already", hint=f"give another storage, or delete them: {commands}"
-    )
-
-
-def _default_folder(storage: optuna.storages.RDBStorage, name: str) -> Path:
-    database = storage.engine.url
-    if database.get_backend_name() == "sqlite" and database.database:
-        return Path(database.database).with_suffix(".artifacts")
-    return Path(f"{name}.artifacts")
+def _study_attributes(study: LoggedStudy, stage: Stage) -> dict[str, Any]:
+    choice = study.selection.get(stage.name, {})
+    return {
+        "stage": stage.name,
+        "chosen": choice.get("name"),
+        "reasons": choice.get("reasons"),
+        "recommendation": explain_choice(study)[0],
+        "mlflow_run": study.run_id,
+    }
 
 
 def _read_stage(study: LoggedStudy, stage: Stage) -> list[tuple[TrialRecord, FrozenTrial]]:
@@ -226,69 +196,3 @@ def _trial_pictures(study: LoggedStudy, record: TrialRecord) -> dict[str, bytes]
         for name in PICTURES
     }
     return {name: content for name, content in contents.items() if content is not None}
-
-
-class _Writer:
-    """Writes studies of Optuna and their pictures; an exception inside leaves nothing of them."""
-
-    def __init__(self, storage: optuna.storages.RDBStorage, folder: Path) -> None:
-        self._storage = storage
-        self._store = FileSystemArtifactStore(folder)
-        self._studies: list[str] = []
-        self._pictures: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            return
-        for name in self._studies:
-            optuna.delete_study(study_name=name, storage=self._storage)
-        for key in self._pictures:
-            self._store.remove(key)
-
-    def make_study(self, study: LoggedStudy, stage: Stage, name: str) -> optuna.Study:
-        """Make a study of a stage, without trials."""
-        directions = {"min": "minimize", "max": "maximize"}
-        made = optuna.create_study(
-            study_name=name,
-            storage=self._storage,
-            directions=[directions[goal] for goal in stage.objectives.values()],
-        )
-        self._studies.append(name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            made.set_metric_names(list(stage.objectives))
-        choice = study.selection.get(stage.name, {})
-        attributes = {
-            "stage": stage.name,
-            "chosen": choice.get("name"),
-            "reasons": choice.get("reasons"),
-            "recommendation": explain_choice(study)[0],
-            "mlflow_run": study.run_id,
-        }
-        for key, value in attributes.items():
-            if value is not None:
-                made.set_user_attr(key, value)
-        return made
-
-    def keep(self, pictures: Mapping[str, bytes]) -> dict[str, Any]:
-        """Store pictures; return the attributes by which a trial that has ended finds them."""
-        # Optuna adds pictures only to trials that run, as this one does in a study in memory.
-        study = optuna.create_study()
-        self.add_pictures(study.ask(), pictures)
-        return dict(study.trials[0].system_attrs)
-
-    def add_pictures(
-        self, target: optuna.Study | optuna.Trial, pictures: Mapping[str, bytes]
-    ) -> None:
-        """Add pictures to a study, or to a trial that runs, each under its name."""
-        with TemporaryDirectory() as temporary:
-            for name, content in pictures.items():
-                path = Path(temporary) / name
-                path.write_bytes(content)
-                key = upload_artifact(
-                    artifact_store=self._store, file_path=str(path), study_or_trial=target
-                )
-                self._pictures.append(key)

@@ -1,6 +1,9 @@
 """A study in a storage of Optuna, read back by Optuna and shown by its dashboard."""
 
+import shlex
 import shutil
+import sqlite3
+from contextlib import closing
 
 import optuna
 import pytest
@@ -178,13 +181,103 @@ def test_a_password_is_shown_nowhere(folder):
     assert "s3cret" not in done.output
 
 
-def test_a_folder_that_cannot_be_written_leaves_no_study(pair, tmp_path):
-    (tmp_path / "file").write_text("")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:/x?vfs=memdb&uri=true",
+    ],
+)
+def test_a_storage_that_is_not_kept_is_one_error(folder, tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    done = call("export", "pair", "--output", folder, "--optuna", url)
+    assert done.exit_code == 2, done.output
+    assert done.output.startswith(f"error: {url}: is kept in memory only")
+    assert "sqlite:///study.db" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def execute(database, *statements):
+    """Execute statements of SQL in a file; return the rows of the last one."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        *_, rows = [connection.execute(statement).fetchall() for statement in statements]
+    return rows
+
+
+TABLES = "SELECT name, sql FROM sqlite_master ORDER BY name"
+
+
+@pytest.mark.parametrize("columns", ["id, title", "study_id, study_name, subject NOT NULL"])
+def test_the_studies_of_another_program_are_left_alone(folder, tmp_path, columns):
+    database = tmp_path / "study.db"
+    before = execute(database, f"CREATE TABLE studies ({columns})", TABLES)
+    done = call("export", "pair", "--output", folder, "--optuna", f"sqlite:///{database}")
+    assert done.exit_code == 2, done.output
+    assert "is the database of another program" in done.output
+    assert execute(database, TABLES) == before
+    assert list(tmp_path.iterdir()) == [database]
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A storage without studies."""
+    optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db").engine.dispose()
+    return tmp_path / "study.db"
+
+
+def test_a_database_that_is_locked_or_read_only_is_one_error(folder, empty):
+    def fails(url, problem):
+        done = call("export", "pair", "--output", folder, "--optuna", url)
+        assert done.exit_code == 2, done.output
+        assert done.output.startswith(f"error: {url}: ")
+        assert problem in done.output
+        assert optuna.get_all_study_names(f"sqlite:///{empty}") == []
+        assert list(empty.parent.iterdir()) == [empty]
+
+    with closing(sqlite3.connect(empty)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        fails(f"sqlite:///{empty}?timeout=0", "database is locked")
+    fails(f"sqlite:///file:{empty}?mode=ro&uri=true", "attempt to write a readonly database")
+
+
+@pytest.mark.parametrize("can_delete", [True, False])
+def test_a_failure_amid_the_writing_is_the_error_that_is_told(pair, empty, can_delete):
+    refuse = "CREATE TRIGGER {0}_{1} BEFORE {0} ON {1} BEGIN SELECT RAISE(FAIL, '{2}'); END"
+    execute(empty, refuse.format("INSERT", "trial_values", "the disk is full"))
+    if not can_delete:
+        execute(empty, refuse.format("DELETE", "studies", "the disk is still full"))
+    with pytest.raises(pt.PsvaeTuneError, match="Optuna: the disk is full"):
+        pair.to_optuna(f"sqlite:///{empty}")
+    left = [] if can_delete else ["pair/search"]
+    assert optuna.get_all_study_names(f"sqlite:///{empty}") == left
+    assert list(empty.parent.iterdir()) == [empty]
+
+
+def test_a_failure_leaves_no_file_of_its_own(pair, folder, tmp_path):
+    blocked = tmp_path / "study.artifacts"
+    blocked.write_text("")
     url = f"sqlite:///{tmp_path}/study.db"
-    with pytest.raises(pt.PsvaeTuneError, match="cannot be written"):
-        pair.to_optuna(url, tmp_path / "file")
-    assert optuna.get_all_study_names(url) == []
-    assert pair.to_optuna(url) == tmp_path / "study.artifacts"
+    done = call("export", "pair", "--output", folder, "--optuna", url)
+    assert done.exit_code == 2, done.output
+    assert done.output.startswith(f"error: {blocked}: cannot be made: ")
+    assert "give another name for the database" in done.output
+    with pytest.raises(pt.PsvaeTuneError, match="give another folder"):
+        pair.to_optuna(url, blocked)
+    assert list(tmp_path.iterdir()) == [blocked]
+    blocked.unlink()
+    assert pair.to_optuna(url) == blocked
+
+
+def test_the_command_that_deletes_a_study_is_quoted(folder, stored, tmp_path):
+    database = tmp_path / "my study.db"
+    shutil.copyfile(stored[0].removeprefix("sqlite:///"), database)
+    url = f"sqlite:///{database}?timeout=9"
+    done = call("export", "pair", "--output", folder, "--optuna", url)
+    command = done.output.partition("delete them: ")[2]
+    expected = ["optuna", "delete-study", "--storage", url, "--study-name", "pair/search"]
+    assert shlex.split(command) == expected
 
 
 @pytest.mark.slow
