@@ -4,6 +4,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from itertools import combinations
 
 import pytest
@@ -22,6 +23,8 @@ from psvae_tune.results.judgements import (
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.study_result import StudyResult
 from tests.support.logged_studies import call, log_study, with_space
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def serve(study):
     yield start
     for server, thread in started:
         server._is_over = True
-        if thread.is_alive():
+        with suppress(OSError):  # it may have stopped listening
             get(server.url)
         thread.join(10)
 

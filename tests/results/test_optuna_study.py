@@ -16,7 +16,10 @@ from psvae_tune.tracking.tags import STAGE
 from tests.support.logged_studies import RAW, call, log_study, with_space
 
 SELECT = {"best": "val/frame_mse"}
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # of Optuna's sessions
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Optuna's sessions
+]
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +283,6 @@ def test_the_command_that_deletes_a_study_is_quoted(folder, stored, tmp_path):
     assert shlex.split(command) == expected
 
 
-@pytest.mark.slow
 def test_a_stage_holds_the_trials_that_it_had_no_need_to_repeat(folder, tmp_path):
     space = {"ps_vae.alpha": {"grid_search": [10, 100]}, "ps_vae.beta": {"grid_search": [1, 2]}}
     raw = with_space(space)

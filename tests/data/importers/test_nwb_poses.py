@@ -15,7 +15,7 @@ from tests.support.hostile import damage
 from tests.support.recordings import draw, path_of_square, write_video
 from tests.support.stamped_videos import read_times
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of pynwb
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of pynwb
 N = 60
 
 
