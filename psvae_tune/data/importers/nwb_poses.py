@@ -50,8 +50,8 @@ def read_nwb(path: Path, video: Path | None = None) -> Poses:
     """Read the poses of a video from an NWB file.
 
     Rows are those of all times of all keypoints. They are frames in their order where there are as
-    many as frames of the video. Otherwise whole numbers are numbers of frames, and other times are
-    compared with the time stamps of the video.
+    many as frames of the video. Otherwise whole numbers are numbers of frames, unless the time
+    stamps of the video are whole seconds, too; all other times are compared with these.
 
     Parameters
     ----------
@@ -191,15 +191,21 @@ def _number_rows(times: NDArray[np.float64], video: Path | None) -> list[int] | 
     info = None if video is None else probe_video(video)
     if info is not None and len(times) == info.n_frames:
         return None
-    if (times == times.round()).all() and times[0] >= 0:
+    time_s = None if info is None else info.time_s
+    has_whole_stamps = time_s is not None and _are_whole(time_s)
+    if _are_whole(times) and times[0] >= 0 and not has_whole_stamps:
         return [int(time) for time in times]
-    if info is None or info.time_s is None:
+    if info is None or time_s is None:
         return None
-    ends = np.concatenate([[-np.inf], (info.time_s[1:] + info.time_s[:-1]) / 2])
+    ends = np.concatenate([[-np.inf], (time_s[1:] + time_s[:-1]) / 2])
     frames = np.searchsorted(ends, times, side="right") - 1
-    is_near = abs(info.time_s[frames] - times) < 0.5 / info.fps
+    is_near = abs(time_s[frames] - times) < 0.5 / info.fps
     are_apart = (np.diff(frames) > 0).all()
     return frames.tolist() if is_near.all() and are_apart else None
+
+
+def _are_whole(times: NDArray[np.float64]) -> bool:
+    return bool((times == times.round()).all())
 
 
 def _type_of(item: Any) -> str:

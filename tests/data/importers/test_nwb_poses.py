@@ -86,7 +86,11 @@ def test_a_pose_of_every_frame_is_read_in_its_order(tmp_path, video, centres, cl
     np.testing.assert_allclose(labels[:, [0, 2]], centres + 1, atol=1e-4)
 
 
-def test_rows_that_a_tracker_left_out_are_placed_by_their_times(tmp_path, video, centres):
+@pytest.mark.parametrize("step_s", [None, 2])
+def test_rows_that_a_tracker_left_out_are_placed_by_their_times(tmp_path, video, centres, step_s):
+    if step_s is not None:  # a time-lapse, whose times look like numbers of frames
+        stamps = [30 * step_s * i for i in range(N)]
+        video = write_video(tmp_path / "lapse.mkv", draw(centres), stamps=stamps)
     times, rng = read_times(video), np.random.default_rng(1)
     seen = {name: np.flatnonzero(rng.random(N) < 0.6) for name in ("paw", "ear")}
     keypoints = {
