@@ -262,11 +262,15 @@ def _note_videos(videos: Sequence[VideoInfo], notes: list[str]) -> None:
 
 
 def _time_apart(videos: Sequence[VideoInfo]) -> float:
-    """Return the most seconds between frames of one number in the first and another video."""
-    times = [info.time_s for info in videos if info.time_s is not None]
+    """Return the most seconds between frames of one number in the first and another video.
+
+    It is 0 where the first has no times.
+    """
+    first, *others = (info.time_s for info in videos)
     n_frames = min(info.n_frames for info in videos)
-    return (
-        max(float(abs(other[:n_frames] - times[0][:n_frames]).max()) for other in times)
-        if times
-        else 0.0
-    )
+    apart = [
+        float(abs(other[:n_frames] - first[:n_frames]).max())
+        for other in others
+        if first is not None and other is not None
+    ]
+    return max(apart, default=0.0)

@@ -175,6 +175,11 @@ def test_cameras_whose_times_differ_are_named(uneven, tmp_path, centres):
     assert f"differ by up to {apart:.3g} s: `time_s` is that of uneven.mkv" in str(plan.notes)
     np.testing.assert_array_equal(session.time_s, read_times(uneven))
     assert "differ by" not in str(plan_import(ImportRequest((Source(even),) * 2)).notes)
+    bare = Source(write_video(tmp_path / "bare.h264", draw(centres)))
+    for sources in ((bare, Source(uneven), Source(even)), (Source(even), bare)):
+        assert "differ by" not in str(plan_import(ImportRequest(sources)).notes)
+    plan = plan_import(ImportRequest((Source(uneven), bare, Source(even))))
+    assert f"differ by up to {apart:.3g} s" in str(plan.notes)
 
 
 @pytest.mark.parametrize(
