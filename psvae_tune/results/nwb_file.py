@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from psvae_tune.data.frame_rows import FrameRows
 from psvae_tune.data.untrusted_hdf5 import open_hdf5
 from psvae_tune.errors import DataError, PsvaeTuneError, StorageError
 from psvae_tune.files import replace_when_whole
@@ -67,8 +68,10 @@ def write_nwb(predictions: Predictions, path: Path, *, replaces: bool = False) -
         If the times of the frames are not known, or do not ascend.
     """
     path = path.resolve()
-    times = _require_times(predictions, path)
+    times = require_times(predictions.rows, path)
     found = check_target(path, replaces)
+    with _nwb_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with _nwb_errors(path), replace_when_whole(path) as unfinished:
         if path.exists():
             shutil.copy2(path, unfinished)
@@ -95,8 +98,9 @@ def check_target(path: Path, replaces: bool) -> list[str]:
     """
     _require_pynwb()
     if not path.exists():
-        if not path.parent.is_dir():
-            raise StorageError(str(path), f"there is no folder {path.parent}")
+        above = next(folder for folder in path.resolve().parents if folder.exists())
+        if not above.is_dir():
+            raise StorageError(str(path), f"cannot be written: {above} is no folder")
         return []
     with _nwb_errors(path):
         found = _find_earlier(path)
@@ -106,8 +110,15 @@ def check_target(path: Path, replaces: bool) -> list[str]:
     return found
 
 
-def _require_times(predictions: Predictions, path: Path) -> NDArray[np.float64]:
-    times, session = predictions.rows.time_s, predictions.rows.session
+def require_times(rows: FrameRows, path: Path) -> NDArray[np.float64]:
+    """Return the times of frames, (frame,) in seconds, as an NWB file needs them.
+
+    Raises
+    ------
+    DataError
+        If they are not known, or do not ascend.
+    """
+    times, session = rows.time_s, rows.session
     if times is None:
         hint = "import the recording from its video with `psvae-tune data import`"
         raise DataError(session, f"holds no times of its frames, which {path.name} needs", hint)

@@ -5,7 +5,8 @@
     processing/behavior/
         psvae_latents      TimeSeries, (frame, latent); its comments hold the model as JSON
         psvae_frame_index  TimeSeries, (frame,)
-        psvae_pose         PoseEstimation of ndx-pose: labels NAME_x and NAME_y are the point NAME
+        psvae_pose         PoseEstimation of ndx-pose: labels NAME_x and NAME_y are the point NAME,
+                           with _ for / and :, which no name may have there
         psvae_labels       TimeSeries, (frame, label): the other labels
         Skeletons/psvae_skeleton
 """
@@ -122,18 +123,19 @@ def _add_labels(
         return
     if "Skeletons" not in module.data_interfaces:
         module.add(Skeletons(name="Skeletons"))
-    skeleton = Skeleton(name=SKELETON.rpartition("/")[2], nodes=list(points))
+    series_names = name_series(list(points))
+    skeleton = Skeleton(name=SKELETON.rpartition("/")[2], nodes=series_names)
     module["Skeletons"].add_skeletons(skeleton)
     series = [
         PoseEstimationSeries(
-            name=name,
+            name=series_name,
             data=labels_hat[:, pair],
             unit="pixels",
             reference_frame=_REFERENCE,
             description=f"Place of {name} that psvae_tune predicts from the latents",
             **clock,
         )
-        for name, pair in points.items()
+        for series_name, (name, pair) in zip(series_names, points.items(), strict=True)
     ]
     model = predictions.model
     module.add(
@@ -147,6 +149,17 @@ def _add_labels(
             skeleton=skeleton,
         )
     )
+
+
+def name_series(points: Sequence[str]) -> list[str]:
+    """Return a name of its own for each point, without the characters that NWB refuses."""
+    names: list[str] = []
+    for point in points:
+        name = point.replace("/", "_").replace(":", "_")
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
 
 
 def find_points(names: Sequence[str]) -> dict[str, list[int]]:

@@ -232,8 +232,13 @@ def test_files_of_other_kinds_are_refused(tmp_path):
         file.attrs["nwb_version"] = "2.7.0"
     with pytest.raises(StorageError, match="cannot be used as an NWB file"):
         write_nwb(make(), path)
-    with pytest.raises(StorageError, match="there is no folder"):
-        write_nwb(make(), tmp_path / "absent" / "x.nwb")
+    with pytest.raises(StorageError, match=r"cannot be written: .*x\.nwb is no folder"):
+        write_nwb(make(), path / "absent" / "y.nwb")
+
+
+def test_absent_folders_are_made(tmp_path, opened):
+    write_nwb(make(), tmp_path / "a" / "b" / "x.nwb")
+    assert "behavior" in opened(tmp_path / "a" / "b" / "x.nwb").processing
 
 
 @pytest.mark.parametrize(
@@ -255,6 +260,23 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, package):
     with pytest.raises(StorageError, match=f"missing: {package}") as error:
         write_nwb(make(), tmp_path / "x.nwb")
     assert error.value.hint == "pip install 'psvae-tune[nwb]'"
+
+
+def test_names_that_nwb_refuses_are_changed_and_told(tmp_path, opened):
+    stems = ("paw/left", "paw:left", "a:b/c", "paw_left")
+    found = make(names=tuple(f"{stem}_{axis}" for axis in "xy" for stem in stems))
+    write_nwb(found, tmp_path / "x.nwb")
+    pose = opened(tmp_path / "x.nwb").processing["behavior"]["psvae_pose"]
+    assert set(pose.skeleton.nodes[:]) == set(pose.pose_estimation_series)
+    assert len(pose.pose_estimation_series) == len(stems)
+    for column, stem in enumerate(stems):
+        (series,) = (
+            item
+            for item in pose.pose_estimation_series.values()
+            if f"Place of {stem} that" in item.description
+        )
+        np.testing.assert_array_equal(series.data[:], found.labels_hat[:, [column, column + 4]])
+    assert not findings(tmp_path / "x.nwb")
 
 
 def test_points_are_labels_of_two_axes():

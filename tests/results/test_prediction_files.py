@@ -209,7 +209,6 @@ def test_commands_write_into_an_nwb_file(folder, result, tmp_path):
     [
         (["a.nwb", "b.nwb"], "must name one file a session, 1, got"),
         (["a.h5"], r"must be a file \*\.nwb, got"),
-        (["absent/a.nwb"], "there is no folder"),
     ],
 )
 def test_an_nwb_file_that_cannot_be_is_refused_before_the_export(folder, tmp_path, files, words):
