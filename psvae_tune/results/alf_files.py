@@ -2,7 +2,8 @@
 
 Files of one object have one row a frame: ``_psvae_latents.values.npy``, ``.times.npy`` in seconds,
 ``.frames.npy`` and ``.clips.npy``, and ``_psvae_labels.values.npy``, ``.times.npy``,
-``.masks.npy``. Names of columns, units and the model are in ``.metadata.json``.
+``.masks.npy``, whose frames and clips are those of the latents. Names of columns, units and the
+model are in ``.metadata.json``.
 """
 
 import io
@@ -21,7 +22,10 @@ LATENTS, LABELS = "_psvae_latents", "_psvae_labels"
 
 
 def write_alf(predictions: Predictions, folder: Path) -> None:
-    """Write predictions into a folder; files of earlier ones there are replaced or removed.
+    """Write predictions into a folder, in which those of earlier ones are removed before.
+
+    The files ``values`` are the first to go and the last to come, so that a folder that an
+    interruption left incomplete has none, and never those of another recording.
 
     Raises
     ------
@@ -29,18 +33,22 @@ def write_alf(predictions: Predictions, folder: Path) -> None:
         If a file cannot be written.
     """
     contents = dict(_make_files(predictions))
-    for name, content in contents.items():
-        write_bytes(folder / name, content)
-    for stem in (LATENTS, LABELS):
-        for path in folder.glob(f"{stem}.*"):
-            if path.name not in contents:
-                path.unlink()
+    earlier = [path.name for stem in (LATENTS, LABELS) for path in folder.glob(f"{stem}.*")]
+    for name in sorted(earlier, key=_holds_values, reverse=True):
+        (folder / name).unlink()
+    for name in sorted(contents, key=_holds_values):
+        write_bytes(folder / name, contents[name])
+
+
+def _holds_values(name: str) -> bool:
+    return name.endswith(".values.npy")
 
 
 def _make_files(predictions: Predictions) -> Iterator[tuple[str, bytes]]:
     rows, units = predictions.rows, predictions.units()
+    frames = {"frames": rows.frame_index, "clips": rows.clip_of_frames}
     for stem, names, arrays in (
-        (LATENTS, predictions.latent_names, {"values": predictions.latents}),
+        (LATENTS, predictions.latent_names, {"values": predictions.latents, **frames}),
         (
             LABELS,
             predictions.label_names,
@@ -49,8 +57,7 @@ def _make_files(predictions: Predictions) -> Iterator[tuple[str, bytes]]:
     ):
         if arrays["values"] is None:
             continue
-        origins = {"times": rows.time_s, "frames": rows.frame_index, "clips": rows.clip_of_frames}
-        for attribute, array in {**arrays, **origins}.items():
+        for attribute, array in {**arrays, "times": rows.time_s}.items():
             if array is not None:
                 yield f"{stem}.{attribute}.npy", _to_npy(array)
         about = {

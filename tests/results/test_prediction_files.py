@@ -103,9 +103,12 @@ def test_alf_files_of_an_object_have_a_row_a_frame(folder, model, tmp_path):
         assert {len(array) for array in arrays.values()} == {120}
         np.testing.assert_array_equal(arrays["values"], values)
         np.testing.assert_array_equal(arrays["times"], found.rows.time_s)
-        np.testing.assert_array_equal(arrays["frames"], found.rows.frame_index)
         about = json.loads((tmp_path / f"x.alf/_psvae_{stem}.metadata.json").read_text())
         assert len(about["columns"]) == values.shape[1]
+    index = np.load(tmp_path / "x.alf/_psvae_latents.frames.npy")
+    np.testing.assert_array_equal(index, found.rows.frame_index)
+    clips = np.load(tmp_path / "x.alf/_psvae_latents.clips.npy")
+    np.testing.assert_array_equal(clips, found.rows.clip_of_frames)
     masks = np.load(tmp_path / "x.alf/_psvae_labels.masks.npy")
     np.testing.assert_array_equal(masks, found.label_masks)
     # What a later model does not say is not left over from an earlier one.
@@ -113,6 +116,18 @@ def test_alf_files_of_an_object_have_a_row_a_frame(folder, model, tmp_path):
     pt.write_predictions(bare, tmp_path / "x.alf")
     assert not list(tmp_path.glob("x.alf/_psvae_labels.*"))
     assert list(tmp_path.glob("x.alf/_psvae_latents.*"))
+
+
+@pytest.mark.parametrize("name", ["latents.times", "labels.masks", "labels.times"])
+def test_alf_files_of_two_recordings_are_never_mixed(folder, model, tmp_path, name):
+    found, alf = model.predict(folder / "mouse.h5"), tmp_path / "x.alf"
+    pt.write_predictions(found, alf)
+    blocked = alf / f"_psvae_{name}.npy"  # by a folder, which no file can take the place of
+    blocked.unlink()
+    blocked.mkdir()
+    with pytest.raises(StorageError, match="cannot be written"):
+        pt.write_predictions(replace(found, latents=found.latents + 1), alf)
+    assert not list(alf.glob("*.values.npy"))
 
 
 def test_a_file_of_no_known_format_is_refused(folder, model, tmp_path):
