@@ -15,6 +15,7 @@ from psvae_tune.files import replace_when_whole, write_bytes
 from psvae_tune.results.figures.images import COMPARISON
 from psvae_tune.results.logged_study import CHOICES, LoggedStudy, open_study
 from psvae_tune.results.publish import publish
+from psvae_tune.results.trial_latents import describe_origin
 from psvae_tune.results.trial_record import TrialRecord
 from psvae_tune.tracking.client import reason_of, writing
 from psvae_tune.tracking.model_registry import find_model, log_model, register_model
@@ -224,16 +225,13 @@ def export_onnx(study: LoggedStudy, trial: TrialRecord, path: Path, session_inde
     from psvae_tune.models.onnx_file import write_onnx
 
     saved = _read_model(study, trial)
-    about = {"study": study.name, "trial": study.label(trial), "run_id": trial.run_id}
-    write_onnx(saved, path, session_index, about)
+    write_onnx(saved, path, session_index, describe_origin(study, trial))
 
 
 def _card(study: LoggedStudy, trial: TrialRecord) -> dict[str, Any]:
     """Return the description of a model for a person who has only its file."""
     return {
-        "study": study.name,
-        "trial": study.label(trial),
-        "run_id": trial.run_id,
+        **describe_origin(study, trial),
         "is_chosen": trial.is_selected,
         "sessions": study.sessions,
         "params": dict(trial.params),

@@ -324,6 +324,7 @@ class StudyResult:
         """
         from psvae_tune.models.model_file import load_model
         from psvae_tune.results.fitted_model import FittedModel
+        from psvae_tune.results.trial_latents import describe_origin
 
         content = self.logged.read_artifact(self.best.run_id, "model.pt")
         if content is None:
@@ -331,9 +332,5 @@ class StudyResult:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.pt"
             path.write_bytes(content)
-            origin = {
-                "study": self.name,
-                "trial": self.logged.label(self.best),
-                "run_id": self.best.run_id,
-            }
+            origin = describe_origin(self.logged, self.best)
             return FittedModel(load_model(path, device), origin)

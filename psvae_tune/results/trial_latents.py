@@ -9,8 +9,13 @@ from psvae_tune.results.predictions import Predictions
 from psvae_tune.results.trial_record import TrialRecord
 
 
+def describe_origin(study: LoggedStudy, trial: TrialRecord) -> dict[str, str]:
+    """Return the names of a trial and its study, and its run, as files of its model tell them."""
+    return {"study": study.name, "trial": study.label(trial), "run_id": trial.run_id}
+
+
 def read_predictions(study: LoggedStudy, trial: TrialRecord) -> tuple[Predictions, ...]:
-    """Return what a trial has logged of every session, with the trial's name, run and settings.
+    """Return what a trial has logged of every session, and which study and run it is of.
 
     Raises
     ------
@@ -19,12 +24,7 @@ def read_predictions(study: LoggedStudy, trial: TrialRecord) -> tuple[Prediction
     StorageError
         If they are damaged, or do not say which frames they are of.
     """
-    model = {
-        "study": study.name,
-        "trial": study.label(trial),
-        "run_id": trial.run_id,
-        "settings": dict(trial.params),
-    }
+    origin = describe_origin(study, trial)
     predictions: list[Predictions] = []
     while True:
         path = f"latents/session_{len(predictions)}.h5"
@@ -32,7 +32,7 @@ def read_predictions(study: LoggedStudy, trial: TrialRecord) -> tuple[Prediction
         if content is None:
             break
         found = from_hdf5(content, f"{path} of run {trial.run_id}")
-        predictions.append(replace(found, model=model))
+        predictions.append(replace(found, model={**origin, **found.model}))
     if not predictions:
         raise TrackingError(f"run {trial.run_id}", f"holds no `{path}`")
     return tuple(predictions)

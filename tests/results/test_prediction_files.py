@@ -64,7 +64,7 @@ def test_a_table_of_a_study_is_that_of_its_model(folder, result, model):
     latents = [f"latent: {name}" for name in model.latent_names]
     np.testing.assert_allclose(table[latents], model.transform(session), atol=1e-4)
     assert found.model["run_id"] == result.best.run_id
-    assert found.model["settings"] == dict(result.best.params)
+    assert found.model == model.predict(folder / "mouse.h5").model
     for trial in result.trials().index:
         assert result.predictions(trial)[0].model["trial"] == trial
 
