@@ -79,7 +79,9 @@ nwb = click.option(
     help="NWB file to write the latents and labels into, beside what it holds; once a session.",
 )
 overwrite = click.option(
-    "--overwrite", is_flag=True, help="Replace latents and labels that the NWB file holds already."
+    "--overwrite",
+    is_flag=True,
+    help="Replace latents and labels that the NWB file holds already; each time it gets larger.",
 )
 
 
