@@ -85,6 +85,18 @@ def open_url(url: str) -> IO[bytes]:
         return file
 
 
+def require_absent(path: Path, kind: str) -> None:
+    """Make sure that a new file or folder, as ``kind`` says, would not take another's place.
+
+    Raises
+    ------
+    StorageError
+        If it exists.
+    """
+    if path.exists():
+        raise StorageError(str(path), "exists already", hint=f"choose another {kind}")
+
+
 @contextmanager
 def replace_when_whole(path: Path) -> Iterator[Path]:
     """Yield a name beside a path, to be written; what was written then takes the path's name.

@@ -1,7 +1,9 @@
 """``psvae-tune predict``: a fitted model is applied to a new recording."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -10,6 +12,9 @@ from rich.progress import Progress as ProgressBar
 from psvae_tune.api.models import load_model
 from psvae_tune.cli import epilogs, options
 from psvae_tune.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from psvae_tune.data.frame_rows import FrameRows
 
 
 @click.command(epilog=epilogs.ROWS)
@@ -28,10 +33,9 @@ from psvae_tune.errors import ConfigError, StorageError
 )
 @click.option(
     "--batch-size",
-    default=256,
-    show_default=True,
     type=click.IntRange(min=1),
-    help="Number of frames that are encoded at a time; fewer need less memory.",
+    help="Number of frames that are encoded at a time, instead of some hundred; fewer need less "
+    "memory.",
 )
 @options.alf
 @options.nwb
@@ -44,7 +48,7 @@ def predict(
     recording: Path,
     folder: Path,
     session: int,
-    batch_size: int,
+    batch_size: int | None,
     wants_alf: bool,
     nwb_files: tuple[Path, ...],
     overwrite: bool,
@@ -56,11 +60,15 @@ def predict(
     A video is cut and scaled as the one of the fit was when it was imported. MODEL is a
     `model.pt`, a folder made by `export`, or models:/NAME@champion.
     """
+    from psvae_tune.models.encoding import N_FRAMES_AT_ONCE
     from psvae_tune.results.prediction_files import ALF, FORMATS, write_predictions
+    from psvae_tune.results.recording_frames import open_recording
 
+    check_overwrite(overwrite, nwb_files)
     if not recording.is_file():
         raise StorageError(str(recording), "is no file")
-    check_nwb_targets(nwb_files, 1, overwrite)
+    opened = open_recording(recording) if nwb_files else None
+    check_nwb_targets(nwb_files, [opened.rows] if opened else [], overwrite)
     fitted = load_model(model, output=output, tracking_uri=tracking_uri)
     began = time.perf_counter()
     with ProgressBar(console=Console(stderr=True), transient=True) as bar:
@@ -69,7 +77,9 @@ def predict(
         def show(n_done: int, total: int) -> None:
             bar.update(task, completed=n_done, total=total)
 
-        found = fitted.predict(recording, session, batch_size, show)
+        # A session is read once; a video is opened again, with the view of the fit.
+        source = opened.session if opened and opened.session else recording
+        found = fitted.predict(source, session, batch_size or N_FRAMES_AT_ONCE, show)
     seconds, n_frames = time.perf_counter() - began, len(found.latents)
     speed = f"{n_frames / seconds:.0f} a second"
     click.echo(f"{n_frames} frames in {seconds:.1f} s, {speed}", err=True)
@@ -82,25 +92,49 @@ def predict(
         click.echo(str(file))
 
 
-def check_nwb_targets(files: tuple[Path, ...], n_sessions: int, replaces: bool) -> None:
+def check_overwrite(replaces: bool, nwb_files: tuple[Path, ...]) -> None:
+    """Make sure that ``--overwrite`` has something to do.
+
+    Raises
+    ------
+    UsageError
+        If there is no file of ``--nwb``.
+    """
+    if replaces and not nwb_files:
+        raise click.UsageError("--overwrite needs --nwb, the file to replace latents in.")
+
+
+def check_nwb_targets(
+    files: tuple[Path, ...], rows: "Sequence[FrameRows]", replaces: bool
+) -> None:
     """Make sure before the work that latents can be written into the files of ``--nwb``.
+
+    Parameters
+    ----------
+    files
+        The files.
+    rows
+        Rows of each session.
+    replaces
+        Whether predictions that are there may be replaced.
 
     Raises
     ------
     ConfigError
         If there is not one file a session.
     PsvaeTuneError
-        If a file cannot be written into.
+        If a file cannot be written into, or the times of a session are not such as it needs.
     """
     if not files:
         return
-    from psvae_tune.results.nwb_file import check_target
+    from psvae_tune.results.nwb_file import check_target, require_times
     from psvae_tune.results.prediction_files import NWB
 
-    if len(files) != n_sessions or len(set(files)) != n_sessions:
+    if not len(files) == len({file.resolve() for file in files}) == len(rows):
         got = ", ".join(map(str, files))
-        raise ConfigError("--nwb", f"must name one file a session, {n_sessions}, got {got}")
-    for file in files:
+        raise ConfigError("--nwb", f"must name one file a session, {len(rows)}, got {got}")
+    for file, of_session in zip(files, rows, strict=True):
         if file.suffix != NWB:
             raise ConfigError("--nwb", f"must be a file *{NWB}, got {str(file)!r}")
+        require_times(of_session, file)
         check_target(file, replaces)

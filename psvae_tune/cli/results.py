@@ -7,9 +7,9 @@ import click
 
 from psvae_tune.api.studies import open_study
 from psvae_tune.cli import epilogs, options
-from psvae_tune.cli.predict import check_nwb_targets
+from psvae_tune.cli.predict import check_nwb_targets, check_overwrite
 from psvae_tune.errors import StorageError
-from psvae_tune.files import write_bytes
+from psvae_tune.files import require_absent, write_bytes
 from psvae_tune.redaction import hide_passwords
 
 
@@ -84,7 +84,7 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
 )
 @click.option(
     "--session",
-    default=0,
+    type=int,
     help="Session of the fit, from 0, whose layers and label units --onnx takes.",
 )
 @options.alf
@@ -99,7 +99,7 @@ def export(
     folder: Path | None,
     storage: str | None,
     graph: Path | None,
-    session: int,
+    session: int | None,
     wants_alf: bool,
     nwb_files: tuple[Path, ...],
     overwrite: bool,
@@ -110,34 +110,47 @@ def export(
 
     STUDY is its name or its folder.
     """
-    from psvae_tune.results.choices import export as export_trial
-    from psvae_tune.results.choices import export_onnx
+    from psvae_tune.results import choices
     from psvae_tune.results.prediction_files import ALF, write_predictions
 
-    if not (folder or storage or graph or nwb_files):
-        raise click.UsageError("Nothing to write: give --to, --nwb, --onnx or --optuna.")
-    if wants_alf and folder is None:
-        raise click.UsageError("--alf needs --to, the folder that its files go to.")
+    of_trial = bool(folder or graph or nwb_files)
+    check_overwrite(overwrite, nwb_files)
+    _refuse(wants_alf and not folder, "--alf needs --to, the folder that its files go to.")
+    _refuse(session is not None and not graph, "--session needs --onnx, whose layers it names.")
+    _refuse(trial and not of_trial, "--trial needs --to, --nwb or --onnx.")
+    _refuse(not (of_trial or storage), "Nothing to write: give --to, --nwb, --onnx or --optuna.")
     result = open_study(study, output=output, tracking_uri=tracking_uri)
+    # All is checked before anything is written, lest a call that failed blocks the next.
     predictions = result.predictions(trial) if nwb_files or wants_alf else ()
-    check_nwb_targets(nwb_files, len(predictions), overwrite)
-    if folder is not None or graph is not None:
+    check_nwb_targets(nwb_files, [item.rows for item in predictions], overwrite)
+    if of_trial:
         chosen = result.logged.find_trial(trial) if trial else result.best
     if folder is not None:
-        export_trial(result.logged, chosen, folder)
+        require_absent(folder, "folder")
+    if graph is not None:
+        choices.check_onnx(result.logged, chosen, graph, session or 0)
+    if storage is not None:  # first, because it checks itself what it is to write to
+        pictures = result.to_optuna(storage)
+        shown = map(shlex.quote, (hide_passwords(storage), "--artifact-dir", str(pictures)))
+        click.echo(f"optuna-dashboard {' '.join(shown)}")
+    if folder is not None:
+        choices.export(result.logged, chosen, folder)
         click.echo(str(folder))
         for index, item in enumerate(predictions if wants_alf else ()):
-            write_predictions(item, folder / f"latents/session_{index}{ALF}")
+            write_predictions(item, alf := folder / f"latents/session_{index}{ALF}")
+            click.echo(str(alf))
     for file, item in zip(nwb_files, predictions, strict=False):  # none, or one a session
         write_predictions(item, file, replaces=overwrite)
         click.echo(str(file))
     if graph is not None:
-        export_onnx(result.logged, chosen, graph, session)
+        choices.export_onnx(result.logged, chosen, graph, session or 0)
         click.echo(str(graph))
-    if storage is not None:
-        pictures = result.to_optuna(storage)
-        shown = map(shlex.quote, (hide_passwords(storage), "--artifact-dir", str(pictures)))
-        click.echo(f"optuna-dashboard {' '.join(shown)}")
+
+
+def _refuse(is_wrong: object, problem: str) -> None:
+    """Raise a usage error where options do not go together."""
+    if is_wrong:
+        raise click.UsageError(problem)
 
 
 file_option = click.option(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from psvae_tune import __version__
 from psvae_tune.data.recorded_view import to_plain
 from psvae_tune.errors import ConfigError, StorageError
-from psvae_tune.files import replace_when_whole
+from psvae_tune.files import replace_when_whole, require_absent
 from psvae_tune.models.batch import expand_sessions
 from psvae_tune.models.layers.blocks import Block
 from psvae_tune.models.model import Model
@@ -94,15 +94,7 @@ def write_onnx(
     StorageError
         If the file exists, or cannot be written.
     """
-    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-        raise ConfigError(
-            "ONNX",
-            f"needs packages that are not installed: {', '.join(missing)}",
-            hint="pip install 'psvae-tune[onnx]'",
-        )
-    expand_sessions(session_index, 1, saved.model.shape.n_sessions)
-    if path.exists():
-        raise StorageError(str(path), "exists already", hint="choose another file")
+    check_onnx_target(saved, path, session_index)
     program = _trace(EncoderGraph(saved, session_index), saved.model)
     program.model.metadata_props.update(_describe(saved, session_index) | dict(about or {}))
     try:
@@ -111,6 +103,24 @@ def write_onnx(
             program.save(str(beside))
     except OSError as error:
         raise StorageError(str(path), f"cannot be written: {error.strerror}") from error
+
+
+def check_onnx_target(saved: SavedModel, path: Path, session_index: int) -> None:
+    """Make sure before the work that a model can be written to an ONNX file.
+
+    Raises
+    ------
+    ConfigError, DataError, StorageError
+        If it cannot; see `write_onnx`.
+    """
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise ConfigError(
+            "ONNX",
+            f"needs packages that are not installed: {', '.join(missing)}",
+            hint="pip install 'psvae-tune[onnx]'",
+        )
+    expand_sessions(session_index, 1, saved.model.shape.n_sessions)
+    require_absent(path, "file")
 
 
 def _trace(graph: EncoderGraph, model: Model) -> Any:

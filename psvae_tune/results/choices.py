@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psvae_tune.errors import PsvaeTuneError, StorageError, StudyError, TrackingError
-from psvae_tune.files import replace_when_whole, write_bytes
+from psvae_tune.files import replace_when_whole, require_absent, write_bytes
 from psvae_tune.results.figures.images import COMPARISON
 from psvae_tune.results.logged_study import CHOICES, LoggedStudy, open_study
 from psvae_tune.results.publish import publish
@@ -188,8 +188,7 @@ def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
     TrackingError
         If the store does not hand the files out.
     """
-    if folder.exists():
-        raise StorageError(str(folder), "exists already", hint="choose another --output")
+    require_absent(folder, "folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with replace_when_whole(folder) as unfinished:
@@ -210,6 +209,19 @@ def export(study: LoggedStudy, trial: TrialRecord, folder: Path) -> None:
         raise TrackingError(
             f"run {trial.run_id}", f"cannot be read: {reason_of(error)}"
         ) from error
+
+
+def check_onnx(study: LoggedStudy, trial: TrialRecord, path: Path, session_index: int) -> None:
+    """Make sure before the work that `export_onnx` can write its file.
+
+    Raises
+    ------
+    PsvaeTuneError
+        If it cannot.
+    """
+    from psvae_tune.models.onnx_file import check_onnx_target
+
+    check_onnx_target(_read_model(study, trial), path, session_index)
 
 
 def export_onnx(study: LoggedStudy, trial: TrialRecord, path: Path, session_index: int) -> None:

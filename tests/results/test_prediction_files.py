@@ -17,7 +17,7 @@ from psvae_tune.cli.commands import main
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.frame_rows import OF_RECORDING, OF_VIDEO, SECONDS
 from psvae_tune.errors import StorageError
-from tests.support.logged_studies import log_study
+from tests.support.logged_studies import log_study, with_space
 
 STEP = Fraction(1001, 30000)
 
@@ -142,6 +142,8 @@ def test_a_file_of_no_known_format_is_refused(folder, model, tmp_path):
 def test_an_export_and_a_prediction_have_the_same_rows_in_all_files(folder, result, tmp_path):
     done = call("export", "study", "--to", tmp_path / "copy", "--output", folder, "--alf")
     assert done.exit_code == 0, done.output
+    copy = tmp_path / "copy"
+    assert done.stdout.split() == [str(copy), str(copy / "latents/session_0.alf")]
     done = call("predict", tmp_path / "copy", folder / "mouse.h5", "--to", tmp_path, "--alf")
     assert done.exit_code == 0, done.output
     suffixes = [line.rpartition(".")[2] for line in done.stdout.split()]
@@ -224,11 +226,82 @@ def test_commands_write_into_an_nwb_file(folder, result, tmp_path):
     [
         (["a.nwb", "b.nwb"], "must name one file a session, 1, got"),
         (["a.h5"], r"must be a file \*\.nwb, got"),
+        (["a.nwb", "../{here}/a.nwb"], "must name one file a session, 1, got"),
     ],
 )
 def test_an_nwb_file_that_cannot_be_is_refused_before_the_export(folder, tmp_path, files, words):
-    options = [part for file in files for part in ("--nwb", tmp_path / file)]
+    options = [
+        part for file in files for part in ("--nwb", tmp_path / file.format(here=tmp_path.name))
+    ]
     done = call("export", "study", "--to", tmp_path / "copy", "--output", folder, *options)
     assert done.exit_code == 2
     assert re.search(words, done.output)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def timeless(tmp_path_factory):
+    """Return a folder with one study of a recording that says no times."""
+    folder = tmp_path_factory.mktemp("timeless")
+    write_demo(folder / "mouse.h5", n_clips=10, clip_length=12)
+    log_study(
+        folder, folder / "mouse.h5", "study", with_space({"ps_vae.alpha": {"grid_search": [10]}})
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--nwb", "n.nwb"], "holds no times of its frames"),
+        (["--onnx", "there.onnx"], "exists already"),
+        (["--onnx", "n.onnx", "--session", 7], "must be 0 to 0, got 7"),
+        (["--optuna", "sqlite:///there.db"], "already"),
+    ],
+)
+def test_an_export_that_fails_writes_nothing(timeless, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.onnx").write_text("")
+    if "--optuna" in options:
+        pt.open_study("study", output=timeless).to_optuna("sqlite:///there.db")
+    before = sorted(tmp_path.rglob("*"))
+    done = call("export", "study", "--output", timeless, "--to", "new", *options)
+    assert done.exit_code == 2
+    assert words in done.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_export_into_a_folder_that_is_there_writes_nothing_else(timeless, tmp_path):
+    database = f"sqlite:///{tmp_path}/x.db"
+    to = ("--to", tmp_path, "--optuna", database, "--onnx", tmp_path / "x.onnx")
+    done = call("export", "study", "--output", timeless, *to)
+    assert done.exit_code == 2
+    assert "choose another folder" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prediction_for_nwb_without_times_encodes_nothing(timeless, tmp_path):
+    call("export", "study", "--output", timeless, "--to", tmp_path / "copy")
+    made = ("--to", tmp_path / "new", "--nwb", tmp_path / "n.nwb")
+    done = call("predict", tmp_path / "copy", timeless / "mouse.h5", *made)
+    assert done.exit_code == 2
+    assert "holds no times of its frames" in done.output
+    assert "frames in" not in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("export", "study", "--to", "x", "--overwrite"), "--overwrite needs --nwb"),
+        (("predict", "model.pt", "mouse.h5", "--overwrite"), "--overwrite needs --nwb"),
+        (("export", "study", "--to", "x", "--session", 0), "--session needs --onnx"),
+        (("export", "study", "--optuna", "sqlite:///x.db", "--trial", "a"), "--trial needs --to"),
+        (("export", "study", "--alf"), "--alf needs --to"),
+        (("export", "study"), "Nothing to write"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(arguments, words):
+    done = call(*arguments)
+    assert done.exit_code == 2
+    assert words in done.output
