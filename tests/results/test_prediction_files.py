@@ -14,9 +14,10 @@ from click.testing import CliRunner
 
 import psvae_tune as pt
 from psvae_tune.cli.commands import main
+from psvae_tune.cli.predict import check_nwb_targets
 from psvae_tune.data.demo import write_demo
 from psvae_tune.data.frame_rows import OF_RECORDING, OF_VIDEO, SECONDS
-from psvae_tune.errors import StorageError
+from psvae_tune.errors import ConfigError, StorageError
 from tests.support.logged_studies import log_study, with_space
 
 STEP = Fraction(1001, 30000)
@@ -226,17 +227,22 @@ def test_commands_write_into_an_nwb_file(folder, result, tmp_path):
     [
         (["a.nwb", "b.nwb"], "must name one file a session, 1, got"),
         (["a.h5"], r"must be a file \*\.nwb, got"),
-        (["a.nwb", "../{here}/a.nwb"], "must name one file a session, 1, got"),
     ],
 )
 def test_an_nwb_file_that_cannot_be_is_refused_before_the_export(folder, tmp_path, files, words):
-    options = [
-        part for file in files for part in ("--nwb", tmp_path / file.format(here=tmp_path.name))
-    ]
+    options = [part for file in files for part in ("--nwb", tmp_path / file)]
     done = call("export", "study", "--to", tmp_path / "copy", "--output", folder, *options)
     assert done.exit_code == 2
     assert re.search(words, done.output)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_nwb_file_is_not_of_two_sessions_under_two_paths(result, tmp_path):
+    (found,) = result.predictions()
+    files = (tmp_path / "a.nwb", tmp_path / ".." / tmp_path.name / "a.nwb")
+    with pytest.raises(ConfigError, match="must name one file a session, 2, got"):
+        check_nwb_targets(files, [found.rows] * 2, replaces=False)
+    check_nwb_targets((files[0], tmp_path / "b.nwb"), [found.rows] * 2, replaces=False)
 
 
 @pytest.fixture(scope="module")
