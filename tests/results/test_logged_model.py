@@ -9,6 +9,8 @@ from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.model_registry import download_model
 from tests.support.logged_studies import log_study, with_space
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(recording, tmp_path):

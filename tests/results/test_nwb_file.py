@@ -17,7 +17,7 @@ from psvae_tune.results.prediction_files import write_predictions
 from psvae_tune.results.predictions import Predictions
 
 # pynwb and nwbinspector, which the project cannot mend.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 N = 60
 EVEN = np.arange(N) / 30
 UNEVEN = 1.4 + np.cumsum(np.random.default_rng(0).uniform(0.01, 0.05, N))

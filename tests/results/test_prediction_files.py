@@ -23,6 +23,9 @@ from tests.support.logged_studies import log_study, with_space
 STEP = Fraction(1001, 30000)
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a folder with one study of a recording whose second half is of a later hour."""
