@@ -15,7 +15,6 @@ from psvae_tune.files import replace_when_whole, require_absent, write_bytes
 from psvae_tune.results.figures.images import COMPARISON
 from psvae_tune.results.logged_study import CHOICES, LoggedStudy, open_study
 from psvae_tune.results.publish import publish
-from psvae_tune.results.trial_latents import describe_origin
 from psvae_tune.results.trial_record import TrialRecord
 from psvae_tune.tracking.client import reason_of, writing
 from psvae_tune.tracking.model_registry import find_model, log_model, register_model
@@ -235,6 +234,7 @@ def export_onnx(study: LoggedStudy, trial: TrialRecord, path: Path, session_inde
         If the trial's files are gone, or the store does not hand them out.
     """
     from psvae_tune.models.onnx_file import write_onnx
+    from psvae_tune.results.trial_latents import describe_origin
 
     saved = _read_model(study, trial)
     write_onnx(saved, path, session_index, describe_origin(study, trial))
@@ -242,6 +242,8 @@ def export_onnx(study: LoggedStudy, trial: TrialRecord, path: Path, session_inde
 
 def _card(study: LoggedStudy, trial: TrialRecord) -> dict[str, Any]:
     """Return the description of a model for a person who has only its file."""
+    from psvae_tune.results.trial_latents import describe_origin
+
     return {
         **describe_origin(study, trial),
         "is_chosen": trial.is_selected,

@@ -66,7 +66,7 @@ def test_nothing_in_the_report_acts(study):
     changed = override(again, again.trials[0], NAMES[1], SCRIPT)
     text = changed.read_artifact(changed.run_id, REPORT).decode()
     page = Page(text)
-    assert page.tags.count("script") == 2  # its data and its own
+    assert page.tags.count("script") == 3  # its data, its movements and its own
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     sources = [value for name, value in page.attributes if name in ("src", "href")]
     assert sources
