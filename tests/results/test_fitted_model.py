@@ -18,7 +18,7 @@ from psvae_tune.models.latent_edits import with_labels
 from psvae_tune.models.model_file import SavedModel, save_model
 from psvae_tune.models.pyfunc import FramesToLatents
 from psvae_tune.models.registry import build_model
-from psvae_tune.results import fitted_model
+from psvae_tune.results import fitted_encoder, fitted_model
 from psvae_tune.results.fitted_model import FittedModel
 from psvae_tune.training.batches import prepare_data
 from tests.support.studies import ARCHITECTURE, make_config, make_session
@@ -231,7 +231,8 @@ def test_the_examples(tmp_path, demo_session):
         "model": FittedModel.load(path),
         "pair": FittedModel(SavedModel(pair, LabelScaler.identity(4), {})),
     }
-    n_failed, n_tried = doctest.testmod(fitted_model, extraglobs=known)
+    found = [doctest.testmod(part, extraglobs=known) for part in (fitted_encoder, fitted_model)]
+    n_failed, n_tried = map(sum, zip(*found, strict=True))
     assert n_tried > 10
     assert not n_failed
 
