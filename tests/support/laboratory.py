@@ -23,24 +23,14 @@ import yaml
 
 from tests.support import audit, faulty_server, plan_outcome, simulated_ray
 from tests.support.edge import Edge, Fault
+from tests.support.tiny_study import STUDY as TINY
 
 MAX_STARTS = 10
 """Number of starts after which a study that has not ended never will."""
 STUDY = {
-    "experiment_name": "tiny",
-    "data": {"sessions": ["demo.h5"]},
-    "model": {
-        "model_class": "ps-vae",
-        "n_ae_latents": "n_labels + 2",
-        "ps_vae.beta": 1,
-        "ps_vae.anneal_epochs": 1,
-        "ae_arch_json": {
-            "ae_encoding_n_channels": [4, 8],
-            "ae_encoding_kernel_size": [5, 5],
-            "ae_encoding_stride_size": [2, 2],
-        },
-    },
-    "training": {"max_n_epochs": 4, "learning_rate": 0.003, "checkpoint_every": 2},
+    **TINY,
+    "model": {**TINY["model"], "ps_vae.anneal_epochs": 1},
+    "training": {**TINY["training"], "max_n_epochs": 4},
     "search": {
         "stages": [
             {
