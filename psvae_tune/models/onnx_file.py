@@ -70,29 +70,17 @@ def write_onnx(
 ) -> None:
     """Write the encoder of a model to an ONNX file, which appears whole or not at all.
 
-    The graph takes any number of frames, as a recording stores them: the part of the video that
-    the model was fitted on, at its size. The metadata of the file names latents and labels, their
-    units, the size of the frames, the part of the video, and the model.
-
     Parameters
     ----------
-    saved
-        The model.
-    path
-        File to write.
-    session_index
-        The session of the fit whose layers and label units the graph has.
+    saved, path, session_index
+        As of `FittedModel.export_onnx`, which says what the file holds.
     about
         Further entries of the metadata.
 
     Raises
     ------
-    ConfigError
-        If the packages of the extra ``onnx`` are not installed.
-    DataError
-        If the model was fitted to no such session.
-    StorageError
-        If the file exists, or cannot be written.
+    ConfigError, DataError, StorageError
+        If it cannot be written; see `FittedModel.export_onnx`.
     """
     check_onnx_target(saved, path, session_index)
     program = _trace(EncoderGraph(saved, session_index), saved.model)

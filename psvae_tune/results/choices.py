@@ -234,16 +234,18 @@ def export_onnx(study: LoggedStudy, trial: TrialRecord, path: Path, session_inde
         If the trial's files are gone, or the store does not hand them out.
     """
     from psvae_tune.models.onnx_file import write_onnx
-    from psvae_tune.results.trial_latents import describe_origin
 
     saved = _read_model(study, trial)
     write_onnx(saved, path, session_index, describe_origin(study, trial))
 
 
+def describe_origin(study: LoggedStudy, trial: TrialRecord) -> dict[str, str]:
+    """Return the names of a trial and its study, and its run, as files of its model tell them."""
+    return {"study": study.name, "trial": study.label(trial), "run_id": trial.run_id}
+
+
 def _card(study: LoggedStudy, trial: TrialRecord) -> dict[str, Any]:
     """Return the description of a model for a person who has only its file."""
-    from psvae_tune.results.trial_latents import describe_origin
-
     return {
         **describe_origin(study, trial),
         "is_chosen": trial.is_selected,

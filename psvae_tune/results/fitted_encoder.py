@@ -173,7 +173,7 @@ class FittedEncoder:
         stores them; its outputs are ``latents``, as `transform` has them, and, if the model
         predicts labels, ``labels``, as `predict_labels` has them. A conditional encoder takes
         ``labels_sc``, (frame, label) in pixels, as well. The metadata names the columns, their
-        units, the size of the frames and the part of the video that they show.
+        units, the size of the frames, the part of the video that they show, and `origin`.
 
         Parameters
         ----------
@@ -193,7 +193,7 @@ class FittedEncoder:
         """
         from psvae_tune.models.onnx_file import write_onnx
 
-        write_onnx(self.saved, Path(path), session_index)
+        write_onnx(self.saved, Path(path), session_index, self.origin)
 
     def _open(
         self, recording: Recording, session_index: int, labels_sc: ArrayLike | None = None

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
-from psvae_tune.errors import PsvaeTuneError, StorageError, StudyError
+from psvae_tune.errors import PsvaeTuneError, StudyError
 from psvae_tune.results.choices import override
 from psvae_tune.results.judgements import (
     add_judgement,
@@ -21,13 +21,15 @@ from psvae_tune.results.report_data import format_scores
 
 MAX_FORM = 10_000
 """Bytes of a form; more is refused."""
+PATIENCE_S = 2.0
+"""Seconds to wait for a request: browsers open connections that they may never use."""
 
 
 class JudgeServer:
     """Shows pairs of trials, keeps what a person says of them, and at the end the choice."""
 
-    def __init__(self, study: LoggedStudy, rater: str, port: int = 0) -> None:
-        """Listen on the loopback address.
+    def __init__(self, study: LoggedStudy, rater: str) -> None:
+        """Listen on a free port of the loopback address.
 
         Parameters
         ----------
@@ -35,13 +37,9 @@ class JudgeServer:
             Study that has ended.
         rater
             Name of the person who judges.
-        port
-            Port to listen on; 0 for one that is free.
 
         Raises
         ------
-        StorageError
-            If the port is taken.
         StudyError
             If fewer than two trials have pictures to compare.
         """
@@ -58,10 +56,7 @@ class JudgeServer:
         self._path = f"/{secrets.token_urlsafe(16)}/"
         self._is_over = False
         self._template = open_template("judge.html")
-        try:
-            self._server = HTTPServer(("127.0.0.1", port), self._make_handler())
-        except OSError as error:
-            raise StorageError(f"port {port}", f"cannot be used: {error.strerror}") from error
+        self._server = HTTPServer(("127.0.0.1", 0), self._make_handler())
 
     @property
     def url(self) -> str:
@@ -82,11 +77,14 @@ class JudgeServer:
         judge = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = PATIENCE_S
+
             def do_GET(self) -> None:
                 self._send(*judge.answer(self.path))
 
             def do_POST(self) -> None:
-                n_bytes = min(int(self.headers.get("Content-Length") or 0), MAX_FORM)
+                length = self.headers.get("Content-Length", "")
+                n_bytes = min(int(length), MAX_FORM) if length.isdecimal() else 0
                 form = parse_qs(self.rfile.read(n_bytes).decode(errors="replace"))
                 fields = {name: values[0] for name, values in form.items()}
                 self._send(*judge.answer(self.path, fields))

@@ -35,12 +35,16 @@ class Judgement:
     @property
     def pair(self) -> tuple[str, str]:
         """The runs of both trials, the same whichever was on the left."""
-        return (min(self.left, self.right), max(self.left, self.right))
+        return _pair(self.left, self.right)
 
     @property
     def verdict(self) -> str:
         """Run of the better trial; empty if neither is."""
         return {"left": self.left, "right": self.right, "neither": ""}[self.better]
+
+
+def _pair(one: str, other: str) -> tuple[str, str]:
+    return (min(one, other), max(one, other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,7 @@ def draw_pairs(
     pairs = [tuple(rng.sample(pair, 2)) for pair in combinations(trials[:MAX_TRIALS], 2)]
     rng.shuffle(pairs)
     done = {item.pair for item in read_judgements(study) if item.by == rater}
-    return [
-        (left, right)
-        for left, right in pairs
-        if (min(left.run_id, right.run_id), max(left.run_id, right.run_id)) not in done
-    ]
+    return [(left, right) for left, right in pairs if _pair(left.run_id, right.run_id) not in done]
 
 
 def read_judgements(study: LoggedStudy) -> list[Judgement]:
@@ -115,9 +115,12 @@ def add_judgement(
 
 
 def count_wins(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """Return for each trial, by its run, the share of its pairs that it won; a draw is half."""
+    """Return for each trial, by its run, the share of its pairs that it won; a draw is half.
+
+    Of two judgements of one pair by one person, the later counts.
+    """
     points: dict[str, list[float]] = {}
-    for item in judgements:
+    for item in {(item.by, item.pair): item for item in judgements}.values():
         for run in item.pair:
             points.setdefault(run, []).append(0.5 if not item.verdict else item.verdict == run)
     return {run: sum(values) / len(values) for run, values in points.items()}

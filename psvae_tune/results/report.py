@@ -54,7 +54,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             f"has no finished trial to report, got {_count_states(study) or 'none at all'}",
             hint="resume it, or wait for its first trial",
         )
-    comparisons = _read_comparisons(study)
+    comparisons = _read_comparisons(study, study.finished)
     rows = _make_rows(study, comparisons)
     strips = front_strips(study, comparisons)
     sentence, reasons = explain_choice(study)
@@ -117,14 +117,14 @@ def open_template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _read_comparisons(study: LoggedStudy) -> dict[str, Comparison]:
-    """Return the traversals of finished trials by their runs.
+def _read_comparisons(study: LoggedStudy, trials: Sequence[TrialRecord]) -> dict[str, Comparison]:
+    """Return the traversals of trials by their runs.
 
     The chosen trial and the front come first. A large study has more trials than are read,
     because a server is asked several times for each.
     """
     front = {trial.run_id for trial in study.front()}
-    first = sorted(study.finished, key=lambda t: not (t.is_selected or t.run_id in front))
+    first = sorted(trials, key=lambda t: not (t.is_selected or t.run_id in front))
     return {
         trial.run_id: found
         for trial in first[:MAX_PICTURED]
@@ -184,14 +184,15 @@ def _thumbnail(comparison: Comparison) -> str:
 def front_strips(
     study: LoggedStudy, comparisons: Mapping[str, Comparison] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the traversals of the chosen trial and the front, scaled to `STRIPS_BUDGET`."""
-    comparisons = _read_comparisons(study) if comparisons is None else comparisons
+    """Return the traversals of the chosen trial and the front, scaled to `STRIPS_BUDGET`.
+
+    They are read unless they are given.
+    """
     front = {trial.run_id for trial in study.front()}
-    shown = [
-        trial
-        for trial in _chosen_first(study)
-        if trial.run_id in comparisons and (trial.run_id in front or trial.is_selected)
-    ]
+    wanted = [t for t in _chosen_first(study) if t.is_selected or t.run_id in front]
+    if comparisons is None:
+        comparisons = _read_comparisons(study, wanted)
+    shown = [trial for trial in wanted if trial.run_id in comparisons]
     images: dict[str, list[str]] = {}
     for scale in _STRIP_SCALES:
         images = {

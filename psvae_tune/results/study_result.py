@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from psvae_tune.errors import StorageError, TrackingError
 from psvae_tune.files import write_bytes
 from psvae_tune.metrics.sampling_error import error_key
-from psvae_tune.results.choices import override, promote
+from psvae_tune.results.choices import describe_origin, override, promote
 from psvae_tune.results.judgements import Judgement, read_judgements
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.publish import publish
@@ -324,7 +324,6 @@ class StudyResult:
         """
         from psvae_tune.models.model_file import load_model
         from psvae_tune.results.fitted_model import FittedModel
-        from psvae_tune.results.trial_latents import describe_origin
 
         content = self.logged.read_artifact(self.best.run_id, "model.pt")
         if content is None:

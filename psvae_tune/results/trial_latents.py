@@ -3,15 +3,11 @@
 from dataclasses import replace
 
 from psvae_tune.errors import TrackingError
+from psvae_tune.results.choices import describe_origin
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.prediction_files import from_hdf5
 from psvae_tune.results.predictions import Predictions
 from psvae_tune.results.trial_record import TrialRecord
-
-
-def describe_origin(study: LoggedStudy, trial: TrialRecord) -> dict[str, str]:
-    """Return the names of a trial and its study, and its run, as files of its model tell them."""
-    return {"study": study.name, "trial": study.label(trial), "run_id": trial.run_id}
 
 
 def read_predictions(study: LoggedStudy, trial: TrialRecord) -> tuple[Predictions, ...]:

@@ -1,10 +1,12 @@
 """Pairs of trials are judged without their names, over real requests, and the answers are kept."""
 
+import http.client
+import socket
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import combinations
 
 import pytest
@@ -105,6 +107,28 @@ def test_wins_and_agreement_are_those_counted_by_hand():
     assert found.kappa == pytest.approx((2 / 3 - by_chance) / (1 - by_chance))
     assert measure_agreement([anna[0], ben[0]])[0].kappa is None
     assert measure_agreement(anna) == []
+
+
+def test_who_judges_a_pair_again_is_counted_once():
+    again = [said("anna", "a", "b", "left"), said("anna", "b", "a", "left")]
+    assert count_wins(again) == {"a": 0.0, "b": 1.0}
+
+
+@pytest.mark.parametrize("length", ["-1", "many", "", "2e3"])
+def test_a_form_of_no_length_is_refused_and_the_page_goes_on(study, serve, length):
+    server, *_ = serve("carl")
+    place = urllib.parse.urlsplit(server.url)
+    with closing(http.client.HTTPConnection(place.netloc, timeout=30)) as connection:
+        connection.request("POST", f"{place.path}judgement", headers={"Content-Length": length})
+        assert connection.getresponse().status == 400
+    assert "judged by carl" in get(server.url)
+
+
+def test_a_connection_that_asks_nothing_does_not_hold_up_the_page(study, serve):
+    server, *_ = serve("dora")
+    place = urllib.parse.urlsplit(server.url)
+    with socket.create_connection((place.hostname, place.port)):
+        assert "judged by dora" in get(server.url)
 
 
 def test_a_study_is_judged_and_chosen_over_requests(study, serve):

@@ -82,6 +82,8 @@ def read_nwb(path: Path, video: Path | None = None) -> Poses:
     tracks = list(dict.fromkeys(item.track for item in series))
     keypoints = list(dict.fromkeys(item.keypoint for item in series))
     times = np.unique(np.concatenate([item.times for item in series]))
+    if not len(times):
+        raise DataError(str(path), "must hold positions of its keypoints, got no row")
     check_memory(_N_COPIES * 24 * len(times) * len(tracks) * len(keypoints), path)
     values = np.full((len(times), len(tracks), len(keypoints), 3), np.nan)
     for item in series:

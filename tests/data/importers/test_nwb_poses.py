@@ -176,6 +176,12 @@ def put(name, value):
     return edit
 
 
+def empty(file):
+    """Leave no row of the pose."""
+    for name, shape in (("data", (0, 2)), ("timestamps", (0,)), ("confidence", (0,))):
+        put(f"paw/{name}", np.zeros(shape))(file)
+
+
 def attribute(name, key, value):
     return lambda file: file[f"processing/behavior/mouse/{name}"].attrs.__setitem__(key, value)
 
@@ -194,6 +200,7 @@ def attribute(name, key, value):
         (put("paw/timestamps", h5py.ExternalLink("/etc/passwd", "/x")), "another file's"),
         (put("paw/confidence", np.zeros((N, 2))), "a time and a confidence for each of 60"),
         (put("paw", None), "holds no keypoint"),
+        (empty, "must hold positions of its keypoints, got no row"),
         (attribute("paw/data", "unit", "meters"), "must be in pixels of the video, got 'meters'"),
         (attribute("paw/data", "conversion", "x"), "cannot be read as NWB"),
         (attribute("", "neurodata_type", "Other"), "must hold a PoseEstimation .* got none"),
