@@ -66,7 +66,7 @@ def end_at_once() -> None:
     kill_all = node.kill_all_processes
 
     def kill(**how: Any) -> None:
-        _kill(_list_processes(node))
+        _kill_processes(node)
         kill_all(**how | {"allow_graceful": False})
 
     node.kill_all_processes = kill
@@ -80,31 +80,39 @@ def kill_ray() -> None:
     Side effects: ends processes; Ray can no longer be used.
     """
     if worker._global_node is not None:
-        _kill(_list_processes(worker._global_node))
+        _kill_processes(worker._global_node)
 
 
-def _list_processes(node: Any) -> list[int]:
-    """Return all below the processes that a node was started as, the deepest first, and these.
+def _kill_processes(node: Any) -> None:
+    """Kill the processes that a node was started as, and then all that write to its logs.
 
-    Whoever is interrupted while killing them in this order finds the rest when it begins again.
+    Of a process whose parent has ended, the logs alone tell whose it is. Those of a cluster that
+    this process has joined are not its own.
     """
-    pids = [info.process.pid for infos in node.all_processes.copy().values() for info in infos]
-    return [below for pid in pids for below in _list_below(pid)][::-1] + pids
+    _kill({info.process.pid for infos in node.all_processes.copy().values() for info in infos})
+    if node.is_head():
+        _kill(_list_writers(f"{node.get_session_dir_path()}/") - {os.getpid()})
 
 
-def _kill(pids: list[int]) -> None:
+def _kill(pids: set[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _list_below(pid: int) -> list[int]:
-    """Return the processes that a process has started, and that they have; Linux knows them."""
-    children: list[int] = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):  # it has ended
-            children += map(int, file.read_text().split())
-    return children + [grandchild for child in children for grandchild in _list_below(child)]
+def _list_writers(folder: str) -> set[int]:
+    """Return the processes that have a file of a folder open to write; Linux knows them."""
+    return {int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _writes_to(entry, folder)}
+
+
+def _writes_to(process: Path, folder: str) -> bool:
+    with suppress(OSError):  # it has ended, or is another user's
+        for file in (process / "fd").iterdir():
+            if os.readlink(file).startswith(folder):
+                info = (process / "fdinfo" / file.name).read_text()
+                if int(info.partition("flags:")[2].split()[0], 8) & os.O_ACCMODE != os.O_RDONLY:
+                    return True
+    return False
 
 
 def keep_actors(tune_controller: Any, trial: Any) -> None:

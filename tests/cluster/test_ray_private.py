@@ -3,6 +3,9 @@
 import importlib
 import inspect
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -18,11 +21,14 @@ from psvae_tune.cluster.ray_private import (
     on_loopback,
 )
 from psvae_tune.cluster.ray_session import DRIVER_ENVIRONMENT
+from tests.support.processes import command_line
 
 NAMES = (
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
     "ray._private.worker._global_node",
     "ray._private.node.Node.kill_all_processes",
+    "ray._private.node.Node.is_head",
+    "ray._private.node.Node.get_session_dir_path",
     "ray.tune.execution.class_cache.ENV_VARS_TO_PROPAGATE",
     "ray.tune.utils.object_cache._ObjectCache.increase_max",
     "ray.util.client.ray.is_connected",
@@ -101,4 +107,36 @@ def test_private_names_are_used_in_one_file_and_listed_beside_the_version(root):
     users = {path.name for path in files if PRIVATE.search(path.read_text())}
     assert users == {"ray_private.py"}
     pyproject = (root / "pyproject.toml").read_text()
-    assert not [name for name in NAMES if name not in pyproject]
+    assert not [name for name in NAMES if name.rpartition(".")[2] not in pyproject]
+
+
+ORPHANED = """
+import os, time
+from psvae_tune.cluster.ray_private import kill_ray, worker
+from psvae_tune.cluster.ray_session import start_ray
+from tests.support.processes import descendants
+
+start_ray(1000)
+[gcs], [raylet] = (worker._global_node.all_processes[name] for name in ("gcs_server", "raylet"))
+time.sleep(3)  # agents have to find their head before they can miss it
+below = descendants(raylet.process.pid)
+for info in (gcs, raylet):
+    info.process.kill()
+    info.process.wait()
+kill_ray()
+print("", *below, sep="\\n", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_agents_that_have_lost_their_parent_end_with_the_driver(root):
+    """They would look for their head for a minute."""
+    call = [sys.executable, "-c", ORPHANED]
+    done = subprocess.run(call, cwd=root, capture_output=True, text=True, timeout=120, check=True)
+    deadline = time.monotonic() + 10
+    pids = [int(line) for line in done.stdout.splitlines() if line.isdecimal()]  # Ray prints too
+    assert len(pids) > 2
+    while left := [command_line(pid) for pid in pids if command_line(pid).strip()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
