@@ -55,6 +55,9 @@ class Commands(click.Group):
         except SystemExit as end:
             if not isinstance(end.__context__, StudyInterrupted):
                 raise
+            from psvae_tune.cluster.ray_private import kill_ray  # loaded by what was stopped
+
+            kill_ray()  # a second signal may have cut short what ends it
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(end.__context__.exit_code)

@@ -46,12 +46,29 @@ def on_loopback() -> Iterator[None]:
     Ray does so where it does not support clusters, and there is no setting for it: an address
     given to `ray.init` is replaced by one that others can reach.
     """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    with _constant("ENABLE_RAY_CLUSTER", False):
+        yield
+
+
+@contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """Have a Ray that this process starts or joins meanwhile leave the effect of SIGTERM to it.
+
+    Ray would print a stack trace first, and reset the signal when it is shut down: a second one
+    that comes then would end the process without a word.
+    """
+    with _constant("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True):
+        yield
+
+
+@contextmanager
+def _constant(name: str, value: bool) -> Iterator[None]:
+    before = getattr(ray_constants, name)
+    setattr(ray_constants, name, value)
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
+        setattr(ray_constants, name, before)
 
 
 def end_at_once() -> None:

@@ -12,7 +12,12 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from psvae_tune.cluster.nodes import count_cpus, one_line
-from psvae_tune.cluster.ray_private import NO_SERVER_FOR_CLIENT, end_at_once, on_loopback
+from psvae_tune.cluster.ray_private import (
+    NO_SERVER_FOR_CLIENT,
+    end_at_once,
+    keeping_sigterm,
+    on_loopback,
+)
 from psvae_tune.errors import ClusterError
 
 # Ray's workers inherit these variables. The time-out is for a trial that was stopped: its last
@@ -62,7 +67,12 @@ def start_ray(n_bytes: int) -> None:
     # A token that only this process knows keeps other users of the machine out.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        with on_loopback(), _environment(WORKER_ENVIRONMENT), _deaf_to_stop_signals():
+        with (
+            on_loopback(),
+            keeping_sigterm(),
+            _environment(WORKER_ENVIRONMENT),
+            _deaf_to_stop_signals(),
+        ):
             ray.init(
                 address="local",
                 num_cpus=count_cpus(),
@@ -161,12 +171,13 @@ def _connect(address: str, environment: Mapping[str, str]) -> None:
     """
     for is_last in (False, True):
         try:
-            ray.init(
-                address=address,
-                logging_level="ERROR",
-                log_to_driver=False,
-                runtime_env={"env_vars": dict(environment)},
-            )
+            with keeping_sigterm():
+                ray.init(
+                    address=address,
+                    logging_level="ERROR",
+                    log_to_driver=False,
+                    runtime_env={"env_vars": dict(environment)},
+                )
             return
         except ConnectionError as error:
             # The head forks that server while other threads run, so under load it may hang.

@@ -101,12 +101,7 @@ def start_study(
         with explain_full_disk(folder), folder.lock():
             if not accept_changes:
                 check_unchanged(folder, plan.contents, sessions)
-            with _starting_ray(sessions) as ray_started:
-
-                def wait_for_ray() -> None:
-                    ray_started()
-                    signals.install()  # Ray has set handlers of its own
-
+            with _starting_ray(sessions) as wait_for_ray:
                 # This import takes seconds, in which Ray starts.
                 from psvae_tune.study.run import run
 

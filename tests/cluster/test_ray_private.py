@@ -25,6 +25,7 @@ from tests.support.processes import command_line
 
 NAMES = (
     "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
+    "ray._private.ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER",
     "ray._private.worker._global_node",
     "ray._private.node.Node.kill_all_processes",
     "ray._private.node.Node.is_head",
@@ -140,3 +141,25 @@ def test_agents_that_have_lost_their_parent_end_with_the_driver(root):
     while left := [command_line(pid) for pid in pids if command_line(pid).strip()]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
+
+
+HEEDED = """
+import os, signal
+from concurrent.futures import ThreadPoolExecutor
+import ray
+from psvae_tune.cluster.ray_session import start_ray
+
+signal.signal(signal.SIGTERM, lambda *of: print("heard", flush=True))
+with ThreadPoolExecutor(1) as thread:
+    thread.submit(start_ray, 1000).result()
+    os.kill(os.getpid(), signal.SIGTERM)
+    ray.shutdown()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_has_its_effect_while_ray_runs_and_after(root):
+    call = [sys.executable, "-c", HEEDED]
+    done = subprocess.run(call, cwd=root, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines().count("heard") == 2
