@@ -4,14 +4,16 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from psvae_tune.cli import options
 from psvae_tune.errors import StorageError, TrackingError
-from psvae_tune.tracking.client import TrackingTarget
+from psvae_tune.tracking.client import TrackingTarget, find_database
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.moved_store import follow_move
+from psvae_tune.tracking.reachability import check_answers
 
 N_LINKS = 5
 """Number of studies whose links are printed, the latest first."""
@@ -34,26 +36,46 @@ SERVER_ENVIRONMENT = {
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @options.verbose
 def ui(output: Path, port: int, host: str) -> None:
-    """Open MLflow's pages on the studies of an output folder."""
+    """Open MLflow's pages on the studies of an output folder.
+
+    Studies that a server keeps are shown there: their links are printed, and a server is started
+    only for the others. MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD name the account
+    where that server has accounts; its pages ask for it again.
+    """
     folder = OutputFolder(output.resolve())
-    if not folder.database.exists():
+    targets = [_find_target(folder, name) for name in folder.studies()[:N_LINKS]]
+    has_store = folder.database.exists()
+    if not targets and not has_store:
         raise StorageError(
             str(output),
             "holds no studies",
             hint="run one with psvae-tune run, or name its folder with --output",
         )
-    _check_free(host, port)
-    follow_move(folder.database)
-    for name in folder.studies()[:N_LINKS]:
-        where = folder.study(name).read_tracking()
-        target = TrackingTarget(where["uri"], where["experiment_id"], name)
-        click.echo(f"{name}: {target.url(f'http://{host}:{port}')}")
+    if has_store:
+        _check_free(host, port)
+        follow_move(folder.database)
+    for target in targets:
+        is_here = find_database(target.uri) is not None
+        if not is_here and not has_store:
+            check_answers(target)
+        server = f"http://{host}:{port}" if is_here else target.uri
+        click.echo(f"{target.study}: {target.url(server)}")
+    if has_store:
+        _serve(folder, host, port)
+
+
+def _find_target(folder: OutputFolder, name: str) -> TrackingTarget:
+    where = folder.study(name).read_tracking()
+    return TrackingTarget(where["uri"], where["experiment_id"], name)
+
+
+def _serve(folder: OutputFolder, host: str, port: int) -> NoReturn:
+    """Run MLflow's server in place of this process: a signal to this command ends it."""
     click.echo("Ctrl-C ends the server", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--backend-store-uri", folder.default_tracking_uri, "--workers", "1"]
     command += ["--default-artifact-root", folder.artifacts.as_uri()]
     sys.stdout.flush()
-    # The server replaces this process, so that a signal to this command ends the server.
     os.execve(sys.executable, command, {**os.environ, **SERVER_ENVIRONMENT})
 
 

@@ -22,7 +22,7 @@ from psvae_tune.results.trial_record import (
     parse_param,
     read_trials,
 )
-from psvae_tune.tracking.client import TrackingTarget, find_database, reason_of
+from psvae_tune.tracking.client import TrackingTarget, asking, find_database
 from psvae_tune.tracking.deleted import missing_trial, raise_if_study_was_deleted
 from psvae_tune.tracking.mlflow_private import local_folder
 from psvae_tune.tracking.tags import KIND, STUDY
@@ -256,16 +256,12 @@ def open_study(uri: str, name: str) -> LoggedStudy:
     if database is not None and not database.exists():
         # MLflow would make an empty one.
         raise TrackingError(f"tracking URI {uri}", "does not exist")
-    try:
+    with asking(uri):
         client = TrackingTarget(uri, "", name).client()
         experiments = {item.experiment_id: item.name for item in client.search_experiments()}
         runs = client.search_runs(
             list(experiments), f"tags.`{KIND}` = 'study'", max_results=MAX_TRIALS
         )
-    except Exception as error:  # stores raise what their database or HTTP library raises
-        raise TrackingError(
-            f"tracking URI {uri}", f"does not answer: {reason_of(error)}"
-        ) from error
     names = {run.data.tags.get(STUDY): run for run in runs}
     if name not in names:
         raise_if_study_was_deleted(uri, name)

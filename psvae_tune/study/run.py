@@ -21,11 +21,12 @@ from psvae_tune.study.location import StudyLocation
 from psvae_tune.study.plan import StudyPlan
 from psvae_tune.study.resume_check import note_request
 from psvae_tune.study.stages import StageOutcome, run_stages
+from psvae_tune.tracking.baseline_runs import log_baselines
 from psvae_tune.tracking.chart_view import save_view
 from psvae_tune.tracking.client import RunStatus, TrackingTarget, reason_of, writing
 from psvae_tune.tracking.folders import remove_folder
 from psvae_tune.tracking.outbox import Outbox
-from psvae_tune.tracking.study_run import BASELINE, StudyRun
+from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.training.baselines import measure_baselines
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,10 @@ def _note_start(plan: StudyPlan, sessions: Sequence[Session], location: StudyLoc
 def _log_baselines(study_run: StudyRun, plan: StudyPlan, sessions: Sequence[Session]) -> None:
     """Log the scores that need no network, while Ray starts. Side effects: logs to MLflow."""
     try:
-        study_run.log_once(BASELINE, lambda: measure_baselines(sessions, plan.study.base))
+        base = plan.study.base
+        log_baselines(
+            study_run, lambda: measure_baselines(sessions, base), base.model.n_ae_latents
+        )
     except DataError:
         raise
     except Exception as error:  # stores raise what their database or HTTP library raises

@@ -61,7 +61,7 @@ def make_view(study: str, varied: Sequence[str], metrics: Sequence[str]) -> dict
         *(f"tags.`{tag}`" for tag in (SELECTED, PARETO, STAGE)),
     ]
     return {
-        "searchFilter": f"tags.`{STUDY}` = '{study}' AND tags.`{KIND}` = 'trial'",
+        "searchFilter": f"tags.`{STUDY}` = '{study}' AND tags.`{KIND}` != 'study'",
         "orderByKey": f"metrics.`{keys[0]}`" if keys else "attributes.start_time",
         "orderByAsc": True,
         "selectedColumns": columns,

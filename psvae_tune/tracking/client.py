@@ -121,7 +121,8 @@ def open_target(
         If the store does not answer or refuses.
     """
     database = find_database(uri)
-    try:
+    hint = "start the server, or leave --tracking-uri out to log beside the study"
+    with asking(uri, hint):
         if database is not None:
             _make_database(database)
         location = None
@@ -131,14 +132,6 @@ def open_target(
         client = open_client(uri)
         experiment = _find_or_create(client, experiment_name, location)
         refuse_deleted(uri, experiment)
-    except TrackingError:
-        raise
-    except Exception as error:  # stores raise what their database or HTTP library raises
-        raise TrackingError(
-            f"tracking URI {uri}",
-            f"does not answer: {reason_of(error)}",
-            hint="start the server, or leave --tracking-uri out to log beside the study",
-        ) from error
     return TrackingTarget(uri, experiment.experiment_id, study)
 
 
@@ -202,6 +195,34 @@ def reason_of(error: Exception) -> str:
     text = next(telling, type(error).__name__)
     system_error = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
     return system_error[1] if system_error else text[:300]
+
+
+@contextmanager
+def asking(uri: str, hint: str | None = None) -> Iterator[None]:
+    """Turn every exception that is raised while a store is asked into one error.
+
+    Parameters
+    ----------
+    uri
+        Tracking URI of the store.
+    hint
+        Advice if the store does not answer.
+
+    Raises
+    ------
+    TrackingError
+        If the store does not answer, or asks for an account.
+    """
+    try:
+        yield
+    except PsvaeTuneError:
+        raise
+    except Exception as error:  # stores raise what their database or HTTP library raises
+        what = f"does not answer: {reason_of(error)}"
+        if "error code 401" in str(error):
+            what = "has accounts, and knows none with this user and password"
+            hint = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        raise TrackingError(f"tracking URI {uri}", what, hint) from error
 
 
 @contextmanager

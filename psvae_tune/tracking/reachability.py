@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from psvae_tune.errors import TrackingError
 from psvae_tune.redaction import holds_password
-from psvae_tune.tracking.client import TrackingTarget, reason_of
+from psvae_tune.tracking.client import TrackingTarget, asking
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
@@ -56,10 +56,5 @@ def check_answers(target: TrackingTarget) -> None:
     TrackingError
         If the store does not answer.
     """
-    try:
+    with asking(target.uri):
         target.client().get_experiment(target.experiment_id)
-    except Exception as error:  # stores raise what their database or HTTP library raises
-        raise TrackingError(
-            f"tracking URI {target.uri}",
-            f"does not answer: {reason_of(error)}",
-        ) from error

@@ -1,6 +1,6 @@
 """The run of a study in MLflow, beside the runs of its trials."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -9,10 +9,7 @@ from psvae_tune.files import folder_of
 from psvae_tune.tracking.client import RunStatus, TrackingTarget
 from psvae_tune.tracking.mlflow_private import DESCRIPTION, keep_files
 from psvae_tune.tracking.tags import KIND, STUDY, TRIAL
-from psvae_tune.tracking.trial_run import EpochMetrics, describe, to_metrics
-
-BASELINE = "baseline/"
-"""Prefix of the scores, on the study's run, of what needs no network."""
+from psvae_tune.tracking.trial_run import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +40,6 @@ class StudyRun:
         client = self.target.client()
         client.set_tag(self.run_id, DESCRIPTION, text)
         client.set_experiment_tag(self.target.experiment_id, DESCRIPTION, text)
-
-    def log_once(self, prefix: str, measure: Callable[[], Mapping[str, float]]) -> None:
-        """Measure numbers and log them with a prefix, unless the run has numbers with it.
-
-        Side effects: logs to the run.
-        """
-        client = self.target.client()
-        if any(key.startswith(prefix) for key in client.get_run(self.run_id).data.metrics):
-            return
-        found = {f"{prefix}{name}": value for name, value in measure().items()}
-        client.log_batch(self.run_id, metrics=to_metrics(EpochMetrics.now(0, found)))
 
     def log_text(self, text: str, name: str) -> None:
         """Keep a text as an artifact of the study's run."""

@@ -165,4 +165,11 @@ def test_resuming_a_study_that_has_ended_trains_nothing_and_keeps_the_choice_of_
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'out' / 'mlflow.db'}")
     for key in ("baseline/ridge_label_r2", "baseline/pca_frame_mse"):
         assert len(client.get_metric_history(study.info.run_id, key)) == 1
+    scores = {run.info.run_name: run.data.metrics for run in runs_of(folder, "baseline")}
+    assert len(scores) == 4
+    ridge = scores["baseline: ridge regression on the pixels"]
+    assert ridge["best/label_r2"] == study.data.metrics["baseline/ridge_label_r2"]
+    assert ridge.keys() > {"best/label_r2/paw_left_x"}
+    mean = scores["baseline: the mean frame"]
+    assert mean == {"best/frame_mse": study.data.metrics["baseline/mean_frame_mse"]}
     assert "ridge regression on the pixels has" in study.data.tags["mlflow.note.content"]

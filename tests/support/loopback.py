@@ -149,7 +149,9 @@ def serve(command: list[str], url: str, **environment: str) -> Iterator[str]:
         process.wait(30)
 
 
-def serve_mlflow(folder: Path, port: int | None = None, store: str | None = None):
+def serve_mlflow(
+    folder: Path, port: int | None = None, store: str | None = None, app: str = "", **environment
+):
     """Run a tracking server, by default on a free port and an SQLite file in a folder."""
     port = port or free_port()
     options = {
@@ -157,11 +159,13 @@ def serve_mlflow(folder: Path, port: int | None = None, store: str | None = None
         "workers": 1,
         "backend-store-uri": store or f"sqlite:///{folder / 'mlflow.db'}",
         "artifacts-destination": folder / "artifacts",
+        **({"app-name": app} if app else {}),
     }
     return serve(
         [sys.executable, "-m", "mlflow", "server", *_options(options)],
         f"http://127.0.0.1:{port}",
         MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        **environment,
     )
 
 

@@ -1,0 +1,77 @@
+"""The baselines of a study in MLflow: runs that stand in the charts of its trials.
+
+Each says what is reached without a network, under the names that a trial's metrics have.
+"""
+
+from collections.abc import Callable, Mapping
+
+from psvae_tune.tracking.study_run import StudyRun
+from psvae_tune.tracking.tags import BASELINE, KIND, STUDY
+from psvae_tune.tracking.trial_run import EpochMetrics, to_metrics
+
+PREFIX = "baseline/"
+"""Prefix of all scores of baselines on the study's run."""
+
+
+def describe_each(n_latents: int, n_unsupervised: int) -> dict[str, str]:
+    """Return each baseline in words, by the name of its score."""
+    return {
+        "ridge_label_r2": "ridge regression on the pixels",
+        "pca_frame_mse": f"PCA with {n_latents} components",
+        "residual_pca_frame_mse": (
+            f"a regression on the labels with {n_unsupervised} components of the rest"
+        ),
+        "mean_frame_mse": "the mean frame",
+    }
+
+
+def metric_of(score: str) -> str:
+    """Return the metric of a trial that the score of a baseline compares with."""
+    return "label_r2" if score.endswith("label_r2") else "frame_mse"
+
+
+def log_baselines(
+    study_run: StudyRun, measure: Callable[[], Mapping[str, float]], n_latents: int
+) -> None:
+    """Measure baselines and log them, unless the study's run has them.
+
+    Parameters
+    ----------
+    study_run
+        The run of the study.
+    measure
+        Returns the scores that `measure_baselines` describes.
+    n_latents
+        Number of latents of the study's model.
+
+    Side effects: logs to the study's run and to one run of each baseline.
+    """
+    client = study_run.target.client()
+    if any(key.startswith(PREFIX) for key in client.get_run(study_run.run_id).data.metrics):
+        return
+    scores = measure()
+    for key, words in describe_each(n_latents, int(scores["n_unsupervised"])).items():
+        found = {
+            f"best/{metric_of(key)}{name.removeprefix(key)}": score
+            for name, score in scores.items()
+            if name.split("/")[0] == key
+        }
+        if found:
+            _log_run(study_run, key, f"baseline: {words}", found)
+    # These come last: a study that is cut off before them logs the same runs again.
+    _log(study_run, study_run.run_id, {f"{PREFIX}{name}": score for name, score in scores.items()})
+
+
+def _log_run(study_run: StudyRun, key: str, name: str, metrics: Mapping[str, float]) -> None:
+    target, client = study_run.target, study_run.target.client()
+    run_id = target.find_run(BASELINE, key)
+    if run_id is None:
+        tags = {KIND: "baseline", STUDY: target.study, BASELINE: key}
+        run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
+    _log(study_run, run_id, metrics)
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _log(study_run: StudyRun, run_id: str, metrics: Mapping[str, float]) -> None:
+    metrics_of_run = to_metrics(EpochMetrics.now(0, metrics))
+    study_run.target.client().log_batch(run_id, metrics=metrics_of_run)
