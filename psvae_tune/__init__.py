@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from psvae_tune.errors import PsvaeTuneError
     from psvae_tune.results.fitted_model import FittedModel
     from psvae_tune.results.prediction_files import write_predictions
+    from psvae_tune.results.sequence_file import write_sequences
     from psvae_tune.results.study_result import StudyResult
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ _MODULES = {
     "recommend_study": "api.studies",
     "run_study": "api.studies",
     "write_predictions": "results.prediction_files",
+    "write_sequences": "results.sequence_file",
 }
 """The module of each public name."""
 
@@ -56,6 +58,7 @@ __all__ = [
     "recommend_study",
     "run_study",
     "write_predictions",
+    "write_sequences",
 ]
 
 

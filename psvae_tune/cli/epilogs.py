@@ -52,6 +52,18 @@ A node that is lost costs its trials at most training.checkpoint_every epochs. T
 on other nodes, in the same runs.
 """
 
+WORLDS = """\b
+Worlds, in which untracked movements are harder to tell apart:
+  together  jaw and whisker move alike half of the time
+  overlap   the whisker sweeps over the jaw
+  unequal   the whisker is faint beside the jaw
+  three     an ear moves as well
+  flicker   the light changes slowly
+  faint     all that moves is faint, and the camera is noisy
+
+The file holds under `truth` what moved untracked.
+"""
+
 CHOOSE = """\b
 Without knowing which trial is which:
   psvae-tune choose STUDY --blind
@@ -81,6 +93,20 @@ The graph takes `frames`: uint8 from 0 to 255, any number of them, (frame, chann
 cut and scaled as those of the recording; a conditional encoder takes `labels_sc` as well. It gives
 `latents` and, if the model predicts them, `labels` in the units of the recording. The metadata of
 the file names the columns, the size of the frames and the part of the video that they show.
+
+\b
+Models of sequences, which divide behaviour into states or syllables:
+  psvae-tune export STUDY --sequences latents.npz
+
+\b
+  import numpy
+  with numpy.load("latents.npz") as file:
+      clips = [file[name] for name in file if name != "columns"]
+
+Each clip is an array (frame, latent) of float32 and is called SESSION/CLIP; `columns` names the
+latents. The list is what `ssm` fits and what CEBRA's `fit` takes for several sessions;
+numpy.stack(clips) is what `dynamax` and the autoregressive models of keypoint-moseq (`jax_moseq`)
+fit. Rows are in the order of the Parquet file that --to writes, which has their times.
 """
 
 ROWS = """\b

@@ -87,6 +87,12 @@ def promote(study: str, name: str, output: Path, tracking_uri: str | None) -> No
     type=int,
     help="Session of the fit, from 0, whose layers and label units --onnx takes.",
 )
+@click.option(
+    "--sequences",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.npz",
+    help="New NumPy file with an array of latents a clip, for models of sequences.",
+)
 @options.alf
 @options.nwb
 @options.overwrite
@@ -100,6 +106,7 @@ def export(
     storage: str | None,
     graph: Path | None,
     session: int | None,
+    sequences: Path | None,
     wants_alf: bool,
     nwb_files: tuple[Path, ...],
     overwrite: bool,
@@ -112,21 +119,25 @@ def export(
     """
     from psvae_tune.results import choices
     from psvae_tune.results.prediction_files import ALF, write_predictions
+    from psvae_tune.results.sequence_file import write_sequences
 
-    of_trial = bool(folder or graph or nwb_files)
+    of_trial = bool(folder or graph or sequences or nwb_files)
     check_overwrite(overwrite, nwb_files)
     _refuse(wants_alf and not folder, "--alf needs --to, the folder that its files go to.")
     _refuse(session is not None and not graph, "--session needs --onnx, whose layers it names.")
-    _refuse(trial and not of_trial, "--trial needs --to, --nwb or --onnx.")
-    _refuse(not (of_trial or storage), "Nothing to write: give --to, --nwb, --onnx or --optuna.")
+    _refuse(trial and not of_trial, "--trial needs --to, --nwb, --onnx or --sequences.")
+    _refuse(
+        not (of_trial or storage),
+        "Nothing to write: give --to, --nwb, --onnx, --sequences or --optuna.",
+    )
+    _check_new(folder, sequences)
     result = open_study(study, output=output, tracking_uri=tracking_uri)
     # All is checked before anything is written, lest a call that failed blocks the next.
-    predictions = result.predictions(trial) if nwb_files or wants_alf else ()
+    needs_latents = nwb_files or wants_alf or sequences
+    predictions = result.predictions(trial) if needs_latents else ()
     check_nwb_targets(nwb_files, [item.rows for item in predictions], overwrite)
     if of_trial:
         chosen = result.logged.find_trial(trial) if trial else result.best
-    if folder is not None:
-        require_absent(folder, "folder")
     if graph is not None:
         choices.check_onnx(result.logged, chosen, graph, session or 0)
     if storage is not None:  # first, because it checks itself what it is to write to
@@ -139,12 +150,25 @@ def export(
         for index, item in enumerate(predictions if wants_alf else ()):
             write_predictions(item, alf := folder / f"latents/session_{index}{ALF}")
             click.echo(str(alf))
+    if sequences is not None:
+        write_sequences(predictions, sequences)
+        click.echo(str(sequences))
     for file, item in zip(nwb_files, predictions, strict=False):  # none, or one a session
         write_predictions(item, file, replaces=overwrite)
         click.echo(str(file))
     if graph is not None:
         choices.export_onnx(result.logged, chosen, graph, session or 0)
         click.echo(str(graph))
+
+
+def _check_new(folder: Path | None, sequences: Path | None) -> None:
+    """Make sure before the work that what is to be new does not exist."""
+    from psvae_tune.results.sequence_file import check_sequences
+
+    if folder is not None:
+        require_absent(folder, "folder")
+    if sequences is not None:
+        check_sequences(sequences)
 
 
 def _refuse(is_wrong: object, problem: str) -> None:

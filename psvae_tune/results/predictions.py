@@ -66,6 +66,11 @@ class Predictions:
                 columns |= {f"{kind}: {name}": column for name, column in pairs}
         return columns
 
+    def to_clips(self) -> dict[str, Floats]:
+        """Return the latents of each clip, (frame, latent), by its name."""
+        clips = self.rows.clip_of_frames
+        return {str(clip): self.latents[clips == clip] for clip in dict.fromkeys(clips)}
+
     def units(self) -> dict[str, str]:
         """Return the unit of each column that has one."""
         kinds = {
