@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 from rich.progress import TaskID
 
-from psvae_tune.cli import options
+from psvae_tune.cli import epilogs, options
 from psvae_tune.cli.data_import import import_
-from psvae_tune.data.demo import demo_path
+from psvae_tune.config.session_list import DEMO
+from psvae_tune.data.demo import session_path
 from psvae_tune.data.session_header import read_header
 from psvae_tune.data.splits import split_clips
 from psvae_tune.errors import ConfigError, DataError, StorageError
@@ -30,10 +31,16 @@ def data() -> None:
 data.add_command(import_)
 
 
-@data.command()
-def demo() -> None:
-    """Generate the demo recording, unless it exists, and print its path."""
-    click.echo(demo_path())
+@data.command(epilog=epilogs.WORLDS)
+@click.argument("name", default="demo")
+def demo(name: str) -> None:
+    """Generate a demo recording, unless it exists, and print its path.
+
+    NAME is demo, demo:SEED, demo:WORLD or demo:WORLD:SEED, as in `data.sessions`.
+    """
+    if DEMO.fullmatch(name) is None:
+        raise click.BadParameter(f"must be demo:WORLD:SEED, got {name!r}", param_hint="NAME")
+    click.echo(session_path(name))
 
 
 @data.command()

@@ -13,8 +13,8 @@ from pathlib import Path
 from psvae_tune.errors import DataError
 from psvae_tune.files import check_public, is_url
 
-DEMO = re.compile(r"demo(?::(\d{1,9}))?")
-"""Pattern of the names of generated recordings, ``demo`` or ``demo:SEED``."""
+DEMO = re.compile(r"demo(?::([a-z]+))?(?::(\d{1,9}))?")
+"""Pattern of the names of generated recordings: ``demo``, ``demo:SEED``, ``demo:WORLD:SEED``."""
 FIELDS = ("lab", "expt", "animal", "session")
 """Published columns of a sessions CSV."""
 FILE_NAME = "data.hdf5"
@@ -29,7 +29,7 @@ def list_sessions(
     Parameters
     ----------
     names
-        Paths or URLs of HDF5 files, ``demo``, ``demo:SEED``, or paths that end in ``.csv``.
+        Paths or URLs of HDF5 files, ``demo``, ``demo:WORLD:SEED``, or paths that end in ``.csv``.
     folder
         Folder that relative paths start from.
     data_folder

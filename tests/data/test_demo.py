@@ -6,8 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
-from psvae_tune.data.demo import demo_path, write_demo
+from psvae_tune.cli.epilogs import WORLDS as HELP
+from psvae_tune.data.demo import demo_path, session_path, write_demo
+from psvae_tune.data.demo_worlds import WORLDS
 from psvae_tune.data.session_file import read_session
+from psvae_tune.errors import DataError
 from tests.support.demo_truth import read_truth
 
 
@@ -131,3 +134,37 @@ def test_every_seed_has_a_light_of_its_own(tmp_path):
     for row in (slice(2, 4), slice(28, 30)):
         levels = sorted(still[row, 15:17].mean() for still in stills)
         assert np.diff(levels).min() > 4
+
+
+def spread(world):
+    """Return the correlation of jaw and whisker, and how much the pixels vary, in a world."""
+    frames = read_session(session_path(world), needs_labels=True).frames.astype(float)
+    _, truth = read_truth(session_path(world))
+    return abs(np.corrcoef(truth.T)[0, 1]), frames.std(axis=0).mean(), frames.mean((1, 2, 3)).std()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_world_is_a_recording_with_known_parts(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("PSVAE_TUNE_CACHE", str(tmp_path))
+    path, plain = (session_path(name) for name in (f"demo:{world}:1", "demo:1"))
+    names, truth = read_truth(path)
+    assert names == ("jaw", "whisker", "ear")[: 2 + (world == "three")]
+    session, other = read_session(path, needs_labels=True), read_session(plain, needs_labels=True)
+    assert truth.shape == (session.header.n_frames, len(names))
+    assert session.frames.shape == other.frames.shape
+    assert (session.frames != other.frames).any()
+    assert world in HELP
+
+
+def test_worlds_differ_from_the_demo_as_they_say(monkeypatch, tmp_path):
+    monkeypatch.setenv("PSVAE_TUNE_CACHE", str(tmp_path))
+    correlation, contrast, light = spread("demo")
+    assert correlation < 0.1
+    assert 0.3 < spread("demo:together")[0] < 0.7
+    assert spread("demo:faint")[1] < 0.8 * contrast
+    assert spread("demo:flicker")[2] > 3 * light
+
+
+def test_a_world_that_does_not_exist_is_refused():
+    with pytest.raises(DataError, match=r"(?s)worlds are together.*did you mean 'demo:three'"):
+        session_path("demo:thre")

@@ -12,9 +12,10 @@ import torch
 import yaml
 
 from psvae_tune.config.continuation import Continuation
+from psvae_tune.config.session_list import DEMO
 from psvae_tune.config.study import parse_study
 from psvae_tune.config.trial import TrialConfig
-from psvae_tune.data.demo import demo_path
+from psvae_tune.data.demo import session_path
 from psvae_tune.data.session_file import read_session
 from psvae_tune.models.encoding import encode
 from psvae_tune.models.model import Model
@@ -51,7 +52,7 @@ class Job:
     """Fits that one process makes one after another."""
 
     recording: str
-    """``demo``, or the path of a file."""
+    """A generated one, such as ``demo`` or ``demo:three``, or the path of a file."""
     repetition: int
     kind: str
     """``published``, ``warm`` or ``path``."""
@@ -73,8 +74,14 @@ class Job:
 @cache
 def load(recording: str) -> Any:
     """Return a recording."""
-    path = demo_path() if recording == "demo" else Path(recording)
-    return read_session(path, needs_labels=True)
+    return read_session(session_path(recording), needs_labels=True)
+
+
+@cache
+def load_truth(recording: str) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """Return the untracked parts of a generated recording, see `read_truth`; None for others."""
+    is_generated = DEMO.fullmatch(recording)
+    return read_truth(Path(session_path(recording))) if is_generated else None
 
 
 def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialConfig:
@@ -87,7 +94,10 @@ def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialC
     }
     raw["data"]["rng_seed_data"] = raw["training"]["rng_seed_train"] = job.repetition
     raw["model"]["rng_seed_model"] = N_SEEDS * job.repetition + job.seed
-    if job.recording != "demo":
+    truth = load_truth(job.recording)
+    if truth is not None:
+        raw["model"]["n_ae_latents"] = f"n_labels + {len(truth[0])}"
+    else:
         raw["training"]["max_n_epochs"] = 60 if job.network == "small" else 150
         raw["training"]["learning_rate"] = 1e-3 if job.network == "small" else 3e-4
     base = parse_study(raw, "guide", n_labels=load(job.recording).header.n_labels).base
@@ -100,20 +110,23 @@ def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialC
     return base.with_params(start_at | weights_now | warm)
 
 
-def train(state: TrainState, data: PreparedData, config: TrialConfig) -> dict[str, float]:
+def train(
+    state: TrainState, data: PreparedData, config: TrialConfig, recording: str
+) -> dict[str, float]:
     """Train to the end; return the metrics of the best epoch. Side effects: changes the state."""
     for _ in fit(state, data, config):
         pass
     model = best_model(state)
     scores = final_metrics(model, data, DEVICE)
-    if data.sessions[0].session is load("demo"):
-        scores["recovery"] = find_parts(model, data)
+    truth = load_truth(recording)
+    if truth is not None:
+        scores["recovery"] = find_parts(model, data, truth[1])
     return scores
 
 
-def find_parts(model: Model, data: PreparedData) -> float:
+def find_parts(model: Model, data: PreparedData, truth: np.ndarray) -> float:
     """Return how well the best matching of latents finds the untracked parts on test clips."""
-    session, truth = load("demo"), read_truth(demo_path())[1]
+    session = data.sessions[0].session
     rows = np.concatenate(
         [np.arange(len(truth))[session.clip(clip)] for _, clip in data.clips("test")]
     )
@@ -139,19 +152,20 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     first = make_config(job, job.weights[0], is_warm=job.kind != "published")
     data = cache_on_device(prepare_data([load(job.recording)], first), DEVICE, 10**10)
     state = start(first, data, DEVICE)
-    found = {"first": train(state, data, first)}
+    found = {"first": train(state, data, first, job.recording)}
     if job.walk is not None:
-        found |= follow(job, job.walk, data, first, dump_state(state))
+        found |= follow(job, data, first, dump_state(state))
     file.write_text(json.dumps(found))
     print(file.name, file=sys.stderr, flush=True)
     return found
 
 
 def follow(
-    job: Job, way: Walk, data: PreparedData, first: TrialConfig, kept: bytes
+    job: Job, data: PreparedData, first: TrialConfig, kept: bytes
 ) -> dict[str, dict[str, float]]:
     """Walk through the points of a path from the state of its first fit."""
-    found, states = {}, {None: kept}
+    way, found, states = job.walk, {}, {None: kept}
+    assert way is not None
     points = [{"ps_vae.alpha": alpha, "ps_vae.beta": beta} for alpha, beta in job.weights[1:]]
     for point, origin in walk(points, first.model.weights):
         old = first.model.weights if origin is None else points[origin]
@@ -161,6 +175,6 @@ def follow(
         config = first.with_params(points[point]).continued(there)
         state = start(config, data, DEVICE)
         go_on(states[origin], state, way.keeps_optimiser)
-        found[json.dumps(points[point])] = train(state, data, config)
+        found[json.dumps(points[point])] = train(state, data, config, job.recording)
         states[point] = dump_state(state)
     return found
