@@ -39,7 +39,10 @@ def demo(name: str) -> None:
     NAME is demo, demo:SEED, demo:WORLD or demo:WORLD:SEED, as in `data.sessions`.
     """
     if DEMO.fullmatch(name) is None:
-        raise click.BadParameter(f"must be demo:WORLD:SEED, got {name!r}", param_hint="NAME")
+        raise click.BadParameter(
+            f"must be demo, demo:SEED, demo:WORLD or demo:WORLD:SEED, got {name!r}",
+            param_hint="NAME",
+        )
     click.echo(session_path(name))
 
 

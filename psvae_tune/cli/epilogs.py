@@ -104,9 +104,9 @@ Models of sequences, which divide behaviour into states or syllables:
       clips = [file[name] for name in file if name != "columns"]
 
 Each clip is an array (frame, latent) of float32 and is called SESSION/CLIP; `columns` names the
-latents. The list is what `ssm` fits and what CEBRA's `fit` takes for several sessions;
-numpy.stack(clips) is what `dynamax` and the autoregressive models of keypoint-moseq (`jax_moseq`)
-fit. Rows are in the order of the Parquet file that --to writes, which has their times.
+latents. `ssm` fits the list; where all clips are equally long, `dynamax` and the autoregressive
+models of keypoint-moseq (`jax_moseq`) fit numpy.stack(clips). CEBRA fits numpy.concatenate(clips),
+whose rows are those of the Parquet file that --to writes, beside labels and times.
 """
 
 ROWS = """\b

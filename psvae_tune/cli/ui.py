@@ -1,8 +1,10 @@
 """``psvae-tune ui``: open MLflow's pages on the studies of an output folder."""
 
 import os
+import shlex
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,6 +12,7 @@ import click
 
 from psvae_tune.cli import options
 from psvae_tune.errors import StorageError, TrackingError
+from psvae_tune.redaction import hide_passwords
 from psvae_tune.tracking.client import TrackingTarget, find_database
 from psvae_tune.tracking.folders import OutputFolder
 from psvae_tune.tracking.moved_store import follow_move
@@ -38,35 +41,48 @@ SERVER_ENVIRONMENT = {
 def ui(output: Path, port: int, host: str) -> None:
     """Open MLflow's pages on the studies of an output folder.
 
-    Studies that a server keeps are shown there: their links are printed, and a server is started
-    only for the others. MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD name the account
-    where that server has accounts; its pages ask for it again.
+    Studies that a server keeps are shown there: their links are printed, and one is started only
+    Studies that are kept by a server are shown there: their links are printed, and nothing is
+    started for them. MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD name the account where
+    that server has accounts; its pages ask for it again.
     """
     folder = OutputFolder(output.resolve())
-    targets = [_find_target(folder, name) for name in folder.studies()[:N_LINKS]]
     has_store = folder.database.exists()
+    targets = [_find_target(folder, name) for name in folder.studies()[:N_LINKS]]
     if not targets and not has_store:
         raise StorageError(
             str(output),
             "holds no studies",
             hint="run one with psvae-tune run, or name its folder with --output",
         )
-    if has_store:
-        _check_free(host, port)
-        follow_move(folder.database)
-    for target in targets:
-        is_here = find_database(target.uri) is not None
-        if not is_here and not has_store:
-            check_answers(target)
-        server = f"http://{host}:{port}" if is_here else target.uri
-        click.echo(f"{target.study}: {target.url(server)}")
-    if has_store:
-        _serve(folder, host, port)
+    here = [target for target in targets if target.uri == folder.default_tracking_uri]
+    errors = [error for target in targets if target not in here for error in _show(target)]
+    if not has_store:
+        sys.exit(max((error.exit_code for error in errors), default=0))
+    _check_free(host, port)
+    follow_move(folder.database)
+    for target in here:
+        click.echo(f"{target.study}: {target.url(f'http://{host}:{port}')}")
+    _serve(folder, host, port)
 
 
 def _find_target(folder: OutputFolder, name: str) -> TrackingTarget:
     where = folder.study(name).read_tracking()
     return TrackingTarget(where["uri"], where["experiment_id"], name)
+
+
+def _show(target: TrackingTarget) -> Iterator[TrackingError]:
+    """Print where a study is that another store keeps; yield the error of one that is away."""
+    if find_database(target.uri) is not None:
+        store = shlex.quote(hide_passwords(target.uri))
+        click.echo(f"{target.study}: mlflow server --backend-store-uri {store}")
+        return
+    try:
+        check_answers(target)
+        click.echo(f"{target.study}: {target.url(target.uri)}")
+    except TrackingError as error:
+        click.echo(f"error: {error}", err=True)
+        yield error
 
 
 def _serve(folder: OutputFolder, host: str, port: int) -> NoReturn:

@@ -51,11 +51,11 @@ def on_loopback() -> Iterator[None]:
 
 
 @contextmanager
-def keeping_sigterm() -> Iterator[None]:
-    """Have a Ray that this process starts or joins meanwhile leave the effect of SIGTERM to it.
+def without_failure_handler() -> Iterator[None]:
+    """Have a Ray that is started or joined meanwhile print no stack trace at SIGTERM.
 
-    Ray would print a stack trace first, and reset the signal when it is shut down: a second one
-    that comes then would end the process without a word.
+    Its handler would reset the signal when Ray is shut down: a second one that comes then would
+    end this process without a word. In the main thread `ray.init` sets another one, in Python.
     """
     with _constant("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True):
         yield
@@ -108,7 +108,8 @@ def _kill_processes(node: Any) -> None:
     """
     _kill({info.process.pid for infos in node.all_processes.copy().values() for info in infos})
     if node.is_head():
-        _kill(_list_writers(f"{node.get_session_dir_path()}/") - {os.getpid()})
+        folder = os.path.realpath(node.get_session_dir_path())
+        _kill(_list_writers(f"{folder}/") - {os.getpid()})
 
 
 def _kill(pids: set[int]) -> None:

@@ -15,8 +15,8 @@ from psvae_tune.cluster.nodes import count_cpus, one_line
 from psvae_tune.cluster.ray_private import (
     NO_SERVER_FOR_CLIENT,
     end_at_once,
-    keeping_sigterm,
     on_loopback,
+    without_failure_handler,
 )
 from psvae_tune.errors import ClusterError
 
@@ -69,7 +69,7 @@ def start_ray(n_bytes: int) -> None:
     try:
         with (
             on_loopback(),
-            keeping_sigterm(),
+            without_failure_handler(),
             _environment(WORKER_ENVIRONMENT),
             _deaf_to_stop_signals(),
         ):
@@ -171,7 +171,7 @@ def _connect(address: str, environment: Mapping[str, str]) -> None:
     """
     for is_last in (False, True):
         try:
-            with keeping_sigterm():
+            with without_failure_handler():
                 ray.init(
                     address=address,
                     logging_level="ERROR",

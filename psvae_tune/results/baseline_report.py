@@ -7,7 +7,7 @@ from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.wording import and_list
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.trial_record import TrialRecord
-from psvae_tune.tracking.baseline_runs import PREFIX, describe_each, metric_of
+from psvae_tune.tracking.baseline_runs import SCORES, describe_each, metric_of
 
 POOR_R2 = 0.5
 """Label R² below which the supervised latents are hardly those of the labels."""
@@ -28,7 +28,7 @@ def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
     parts = []
     for metric, name in (("label_r2", "label R²"), ("frame_mse", "frame MSE")):
         beside = [
-            f"{what} has {study.metrics[PREFIX + key]:.3g}"
+            f"{what} has {study.metrics[SCORES + key]:.3g}"
             for what, key, _ in _compare(study, trial)
             if metric_of(key) == metric
         ]
@@ -43,23 +43,23 @@ def name_baselines(study: LoggedStudy) -> dict[str, tuple[str, float]]:
     words = _describe_each(study)
     found = {"label_r2": "ridge_label_r2", "frame_mse": "pca_frame_mse"}
     return {
-        metric: (words[key], study.metrics[PREFIX + key])
+        metric: (words[key], study.metrics[SCORES + key])
         for metric, key in found.items()
-        if PREFIX + key in study.metrics
+        if SCORES + key in study.metrics
     }
 
 
 def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
     """Return what a person must know who takes a trial, in phrases about it."""
     metrics, found = trial.metrics, []
-    r2, ridge = metrics.get("best/label_r2"), study.metrics.get(f"{PREFIX}ridge_label_r2")
+    r2, ridge = metrics.get("best/label_r2"), study.metrics.get(f"{SCORES}ridge_label_r2")
     if r2 is not None and ridge is not None and not _is_as_good(r2, ridge, is_r2=True):
         found.append(
             f"its label R² of {r2:.2g} is below the {ridge:.2g} of ridge regression on pixels"
         )
     elif r2 is not None and r2 < POOR_R2:
         found.append(f"its label R² of {r2:.2g} is poor")
-    mean = study.metrics.get(f"{PREFIX}mean_frame_mse")
+    mean = study.metrics.get(f"{SCORES}mean_frame_mse")
     if mean is not None and metrics.get("best/frame_mse", 0.0) >= mean:
         found.append("its frames are no better than the mean frame")
     n_latents, n_active = _count_unsupervised(study, trial), metrics.get("best/active_units")
@@ -73,14 +73,14 @@ def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
 
 def _describe_each(study: LoggedStudy) -> dict[str, str]:
     """Return each baseline that a trial is compared with, in words."""
-    n_unsupervised = int(study.metrics.get(f"{PREFIX}n_unsupervised", 0))
+    n_unsupervised = int(study.metrics.get(f"{SCORES}n_unsupervised", 0))
     return describe_each(study.params.get("n_ae_latents", 0), n_unsupervised)
 
 
 def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[tuple[str, str, bool]]:
     """Yield each baseline in words, its key, and whether the trial is as good."""
     for key, what in _describe_each(study).items():
-        theirs = study.metrics.get(PREFIX + key)
+        theirs = study.metrics.get(SCORES + key)
         ours = trial.metrics.get(f"best/{metric_of(key)}")
         if theirs is not None and ours is not None:
             yield what, key, _is_as_good(ours, theirs, is_r2=metric_of(key) == "label_r2")
@@ -93,7 +93,7 @@ def _is_as_good(ours: float, theirs: float, *, is_r2: bool) -> bool:
 
 def _count_unsupervised(study: LoggedStudy, trial: TrialRecord) -> int | None:
     """Return the number of unsupervised latents of a trial; None if nothing tells it."""
-    of_base = study.metrics.get(f"{PREFIX}n_unsupervised")
+    of_base = study.metrics.get(f"{SCORES}n_unsupervised")
     if of_base is None:
         return None
 

@@ -68,8 +68,7 @@ class Predictions:
 
     def to_clips(self) -> dict[str, Floats]:
         """Return the latents of each clip, (frame, latent), by its name."""
-        clips = self.rows.clip_of_frames
-        return {str(clip): self.latents[clips == clip] for clip in dict.fromkeys(clips)}
+        return {name: self.latents[rows] for name, rows in self.rows.clips()}
 
     def units(self) -> dict[str, str]:
         """Return the unit of each column that has one."""

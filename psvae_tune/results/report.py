@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from psvae_tune.config.metric_catalog import METRICS
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.errors import StudyError
-from psvae_tune.results.baseline_report import describe_baselines
+from psvae_tune.results.baseline_report import describe_baselines, name_baselines
 from psvae_tune.results.figures.images import Pixels, encode_image, resize, tile_shares
 from psvae_tune.results.figures.study_figures import name_with_goal
 from psvae_tune.results.logged_study import LoggedStudy
@@ -59,6 +59,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
     strips = front_strips(study, comparisons)
     sentence, reasons = explain_choice(study)
     columns, table = _table(rows, study.varied)
+    baselines = name_baselines(study)
     return open_template("report.html").render(
         study=study,
         sentence=sentence,
@@ -84,6 +85,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             "trials": rows,
             "axes": study.front_metrics,
             "axis_labels": [name_with_goal(name) for name in study.front_metrics],
+            "baselines": [baselines.get(name) for name in study.front_metrics],
             "axis_goals": [METRICS[name].goal for name in study.front_metrics],
         },
     )

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +24,15 @@ def write_sequences(predictions: Sequence[Predictions], path: Path | str) -> Non
     Parameters
     ----------
     predictions
-        From `StudyResult.predictions`, or of `FittedModel.predict`, each of which is a session.
+        One or more sessions of one model, as `StudyResult.predictions` returns them.
     path
         The file, ``.npz``.
 
     Raises
     ------
     StorageError
-        If the suffix is another, or the file cannot be written.
+        If the suffix is another, there are no sessions, two have one name or other latents, or
+        the file cannot be written.
 
     Examples
     --------
@@ -43,14 +45,16 @@ def write_sequences(predictions: Sequence[Predictions], path: Path | str) -> Non
     """
     path = Path(path)
     _check_suffix(path)
-    arrays = {
-        f"{item.rows.session}/{clip}": latents
-        for item in predictions
-        for clip, latents in item.to_clips().items()
-    }
+    names = [item.rows.session for item in predictions]
+    if len(set(names)) < max(len(names), 1):
+        raise StorageError(str(path), f"needs sessions of different names, got {names}")
+    if len({item.latent_names for item in predictions}) > 1:
+        raise StorageError(str(path), "needs sessions of one model, got other names of latents")
+    arrays: dict[str, Any] = {COLUMNS: np.array(predictions[0].latent_names)}
+    for item in predictions:
+        arrays |= {f"{item.rows.session}/{clip}": x for clip, x in item.to_clips().items()}
     buffer = io.BytesIO()
-    columns = {COLUMNS: np.array(predictions[0].latent_names)}
-    np.savez(buffer, allow_pickle=False, **columns, **arrays)
+    np.savez(buffer, **arrays)
     try:
         write_bytes(path, buffer.getvalue())
     except OSError as error:

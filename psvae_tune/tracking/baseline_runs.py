@@ -9,7 +9,7 @@ from psvae_tune.tracking.study_run import StudyRun
 from psvae_tune.tracking.tags import BASELINE, KIND, STUDY
 from psvae_tune.tracking.trial_run import EpochMetrics, to_metrics
 
-PREFIX = "baseline/"
+SCORES = "baseline/"
 """Prefix of all scores of baselines on the study's run."""
 
 
@@ -33,7 +33,7 @@ def metric_of(score: str) -> str:
 def log_baselines(
     study_run: StudyRun, measure: Callable[[], Mapping[str, float]], n_latents: int
 ) -> None:
-    """Measure baselines and log them, unless the study's run has them.
+    """Measure baselines, unless the study's run has their scores, and log those that it lacks.
 
     Parameters
     ----------
@@ -46,10 +46,9 @@ def log_baselines(
 
     Side effects: logs to the study's run and to one run of each baseline.
     """
-    client = study_run.target.client()
-    if any(key.startswith(PREFIX) for key in client.get_run(study_run.run_id).data.metrics):
-        return
-    scores = measure()
+    metrics = study_run.target.client().get_run(study_run.run_id).data.metrics
+    logged = {k.removeprefix(SCORES): v for k, v in metrics.items() if k.startswith(SCORES)}
+    scores = logged or measure()
     for key, words in describe_each(n_latents, int(scores["n_unsupervised"])).items():
         found = {
             f"best/{metric_of(key)}{name.removeprefix(key)}": score
@@ -58,18 +57,22 @@ def log_baselines(
         }
         if found:
             _log_run(study_run, key, f"baseline: {words}", found)
-    # These come last: a study that is cut off before them logs the same runs again.
-    _log(study_run, study_run.run_id, {f"{PREFIX}{name}": score for name, score in scores.items()})
+    if not logged:
+        named = {f"{SCORES}{name}": score for name, score in scores.items()}
+        _log(study_run, study_run.run_id, named)
 
 
 def _log_run(study_run: StudyRun, key: str, name: str, metrics: Mapping[str, float]) -> None:
     target, client = study_run.target, study_run.target.client()
-    run_id = target.find_run(BASELINE, key)
-    if run_id is None:
+    if target.find_run(BASELINE, key) is None:
         tags = {KIND: "baseline", STUDY: target.study, BASELINE: key}
-        run_id = client.create_run(target.experiment_id, tags=tags, run_name=name).info.run_id
-    _log(study_run, run_id, metrics)
-    client.set_terminated(run_id, "FINISHED")
+        client.create_run(target.experiment_id, tags=tags, run_name=name)
+    # A late answer may have created more than one. This deletes the others.
+    run_id = target.find_run(BASELINE, key)
+    assert run_id is not None
+    if client.get_run(run_id).info.status != "FINISHED":
+        _log(study_run, run_id, metrics)
+        client.set_terminated(run_id, "FINISHED")
 
 
 def _log(study_run: StudyRun, run_id: str, metrics: Mapping[str, float]) -> None:

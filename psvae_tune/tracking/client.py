@@ -71,7 +71,7 @@ class TrackingTarget:
         return runs[0].info.run_id if runs else None
 
     def url(self, server: str) -> str:
-        """Return the address of the chart view of this study's trials on a server."""
+        """Return the address of the chart view of this study on a server."""
         address = view_address(self.experiment_id, self.view)
         return f"{hide_passwords(server).rstrip('/')}{address}"
 

@@ -106,8 +106,10 @@ class Watch:
         stages: dict[str, list[tuple[float, float]]] = {}
         for run in runs:
             begin = run.info.start_time / 1000
-            if run.data.tags["psvae_tune.kind"] == "study":
+            kind = run.data.tags["psvae_tune.kind"]
+            if kind == "study":
                 self.events.append((begin, "the study's run is open"))
+            if kind != "trial":
                 continue
             (cost, *_) = client.get_metric_history(run.info.run_id, "perf/epoch_seconds")
             step = cost.timestamp / 1000 - cost.value

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from psvae_tune.data.demo import write_demo
 from psvae_tune.results.publish import publish
+from psvae_tune.results.report import make_report
 from tests.support.logged_studies import call, log_study, with_space
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -97,6 +99,36 @@ def test_pointing_shows_a_trial_and_clicking_keeps_it(browser, report, study, ke
     (trial,) = (trial for trial in study.trials if trial.run_id == run)
     command = browser.find_element(By.ID, "command").text
     assert f"model.ps_vae.alpha={trial.params['ps_vae.alpha']}" in command
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nothing_is_wider_than_the_page(browser, report, width, keep):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_report(browser, report)
+        root = "document.documentElement"
+        script = f"return [{root}.scrollWidth, {root}.clientWidth]"
+        scrolled, seen = browser.execute_script(script)
+        assert scrolled <= seen <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_baseline_that_is_near_the_trials_is_a_line(browser, study, tmp_path, keep):
+    """One that is far from them would leave them no room."""
+    keys = [f"best/{name}" for name in study.front_metrics]
+    (least, most), (low, high) = (
+        (min(values), max(values))
+        for values in ([trial.metrics[key] for trial in study.finished] for key in keys)
+    )
+    scores = {"ridge_label_r2": high + 50 * (high - low), "pca_frame_mse": (least + most) / 2}
+    with_scores = replace(study, metrics={f"baseline/{k}": v for k, v in scores.items()})
+    (page := tmp_path / "report.html").write_text(make_report(with_scores, {}))
+    open_report(browser, page)
+    words = [text.text for text in browser.find_elements(By.CSS_SELECTOR, "#front text.baseline")]
+    assert [word.partition(" with ")[0] for word in words] == ["PCA"]
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#front line.baseline")) == 1
 
 
 def test_the_front_is_a_step_beneath_the_pick_and_its_training(browser, report, study, keep):

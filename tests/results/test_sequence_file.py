@@ -66,6 +66,19 @@ def test_a_file_that_exists_or_is_of_another_kind_is_refused(folder, tmp_path):
         pt.write_sequences([found], tmp_path / "old.npz/latents.npz")
 
 
+def test_sessions_that_a_file_cannot_tell_apart_are_refused(folder, tmp_path):
+    (found,) = pt.open_study("study", output=folder).predictions()
+    other = replace(found, rows=replace(found.rows, session="rat"), latent_names=("a",))
+    for sessions, words in (
+        ([], "sessions of different names, got"),
+        ([found, found], "sessions of different names, got"),
+        ([found, other], "sessions of one model"),
+    ):
+        with pytest.raises(StorageError, match=words):
+            pt.write_sequences(sessions, tmp_path / "latents.npz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_hidden_markov_model_divides_the_clips(folder, tmp_path, root):
     export(folder, file := tmp_path / "latents.npz")
     call = [sys.executable, "-m", "tests.benchmarks.segmentation", str(file), "--states", "2"]

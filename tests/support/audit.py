@@ -42,6 +42,7 @@ STAGES = [
 ]
 N_TRIALS = 5
 """The second stage has one of the first's."""
+N_BASELINES = 4
 
 
 def make_study(folder: Path) -> tuple[str, ...]:
@@ -211,13 +212,13 @@ def enter(
     # With a server, its files lie beside the output folder.
     partial = [*partial_files(folder / "out"), *partial_files(folder / "artifacts")]
     is_equal = found == undisturbed
-    counts = (n_lost, n_twice, len(runs) - N_TRIALS - 1, len(partial))
+    counts = (n_lost, n_twice, len(runs) - N_TRIALS - N_BASELINES - 1, len(partial))
     repeated_most = f"{sum(repeated)} ({max(repeated, default=0)})"
     row = (fault, n_times, N_TRIALS, repeated_most, *counts, "equal" if is_equal else "differs")
     tables.faults.append(tuple(map(str, row)))
     assert max(repeated, default=0) <= CHECKPOINT_EVERY
     assert n_lost == n_twice == 0
-    assert len(runs) == N_TRIALS + 1
+    assert len(runs) == N_TRIALS + N_BASELINES + 1
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len({run.data.tags["psvae_tune.trial_id"] for run in store.trials()}) == N_TRIALS
     assert not partial

@@ -88,11 +88,21 @@
     return shape("circle", { ...common, cx: x, cy: y, r: 5.5 });
   }
 
+  // A baseline that is too far from the trials would leave them no room.
+  function near(values, baseline) {
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    const reach = 3 * (most - least);
+    return baseline && baseline[1] >= least - reach && baseline[1] <= most + reach ? baseline : null;
+  }
+
   function draw() {
     if (!svg) return;
     const [xKey, yKey] = data.axes.map((name) => `best/${name}`);
     const shown = data.trials.filter((t) => t.is_finished && t.metrics[xKey] != null && t.metrics[yKey] != null);
     const [xs, ys] = [shown.map((t) => t.metrics[xKey]), shown.map((t) => t.metrics[yKey])];
+    const [xLine, yLine] = [xs, ys].map((values, axis) => near(values, data.baselines[axis]));
+    if (xLine) xs.push(xLine[1]);
+    if (yLine) ys.push(yLine[1]);
     const [xBox, yBox] = [document.getElementById("log-x"), document.getElementById("log-y")];
     xBox.disabled = xs.some((value) => value <= 0);
     yBox.disabled = ys.some((value) => value <= 0);
@@ -112,6 +122,16 @@
     parts.push(shape("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 10, "text-anchor": "middle" }, data.axis_labels[0]));
     const middle = (TOP + HEIGHT - BOTTOM) / 2;
     parts.push(shape("text", { x: 16, y: middle, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` }, data.axis_labels[1]));
+    if (xLine) {
+      const at = x.to(xLine[1]);
+      parts.push(shape("line", { class: "baseline", x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM }));
+      parts.push(shape("text", { class: "baseline", x: at + (at > WIDTH / 2 ? -5 : 5), y: HEIGHT - BOTTOM - 6, "text-anchor": at > WIDTH / 2 ? "end" : "start" }, xLine[0]));
+    }
+    if (yLine) {
+      const at = y.to(yLine[1]);
+      parts.push(shape("line", { class: "baseline", x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at }));
+      parts.push(shape("text", { class: "baseline", x: WIDTH - RIGHT, y: at - 5, "text-anchor": "end" }, yLine[0]));
+    }
     const line = shown.filter((t) => t.is_front).sort((a, b) => a.metrics[xKey] - b.metrics[xKey]);
     if (line.length > 1) {
       // A step: nothing between two trials has the better values of both.
