@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from psvae_tune.cli.commands import main
 from psvae_tune.data.demo import write_demo
+from psvae_tune.tracking.folders import OutputFolder
 
 
 def call(*arguments):
@@ -231,6 +232,27 @@ def test_the_pages_need_studies_and_a_free_port(tmp_path):
         result = call("ui", "--output", tmp_path, "--port", port)
     assert result.exit_code == 2
     assert "choose another with --port" in result.output
+
+
+def test_studies_that_are_kept_elsewhere_start_no_server(tmp_path):
+    closed = free_port()
+    for name, uri in (
+        ("file", f"sqlite:///{tmp_path}/other.db"),
+        ("away", f"http://127.0.0.1:{closed}"),
+    ):
+        study = OutputFolder(tmp_path / "out").study(name)
+        study.root.mkdir(parents=True)
+        study.study_file.write_text("")
+        study.save_tracking(uri, "7")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result = call("ui", "--output", tmp_path / "out", "--port", port)
+    assert result.exit_code == 2
+    assert (
+        result.stdout == f"file: mlflow server --backend-store-uri sqlite:///{tmp_path}/other.db\n"
+    )
+    assert f"http://127.0.0.1:{closed}" in result.stderr
+    assert "does not answer" in result.stderr
 
 
 @pytest.mark.slow
