@@ -125,7 +125,8 @@ def main() -> None:
         ranks, regrets = [], []
         for cells in worlds:
             recovery, cost = [c["recovery"] for c in cells.values()], chooser(cells)
-            ranks.append(-spearmanr(cost, recovery).statistic)
+            # A metric that no fit has tells nothing.
+            ranks.append(-spearmanr(cost, recovery).statistic if len(set(cost)) > 1 else 0.0)
             regrets.append(max(recovery) - recovery[int(np.argmin(cost))])
         row = (mean_and_error(ranks), mean_and_error(regrets), f"{max(regrets):.2g}")
         print(f"| {name} | {' | '.join(row)} |")

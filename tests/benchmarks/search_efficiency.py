@@ -37,7 +37,7 @@ from psvae_tune.models.model_file import load_model
 from psvae_tune.results.logged_study import open_study
 from psvae_tune.results.trial_record import TrialRecord
 from psvae_tune.tracking.client import TrackingTarget
-from psvae_tune.tracking.folders import OutputFolder
+from psvae_tune.tracking.folders import OutputFolder, StudyFolder
 from psvae_tune.tracking.trial_run import fetch_file
 from psvae_tune.training.batches import PreparedData, prepare_data
 from psvae_tune.training.evaluate import evaluate
@@ -177,6 +177,12 @@ def run_study(raw: Mapping[str, Any], repetition: int, output: Path, name: str) 
             raise
 
 
+def count_epochs(folder: StudyFolder) -> int:
+    """Return the number of epochs that a study trained."""
+    ends = [event for event in folder.journal.events() if event["event"] == "end"]
+    return sum({event["trial"]: event["epoch"] for event in ends}.values())
+
+
 def read_result(strategy: str, repetition: int, output: OutputFolder, name: str) -> Result:
     """Return what a study trained and found, its fits held against the truth."""
     study = open_study(output.default_tracking_uri, name)
@@ -189,14 +195,12 @@ def read_result(strategy: str, repetition: int, output: OutputFolder, name: str)
         truth[np.concatenate([rows[session.clip(clip)] for _, clip in data.clips(split)])]
         for split in ("train", "test")
     ]
-    ends = [e for e in output.study(name).journal.events() if e["event"] == "end"]
-    n_epochs = sum({event["trial"]: event["epoch"] for event in ends}.values())
     fits = tuple(
         read_fit(trial, study.target, data, *by_split)
         for trial in study.finished
         if "continued_from" not in trial.params  # a choice is judged by fresh fits
     )
-    return Result(strategy, repetition, n_epochs, fits)
+    return Result(strategy, repetition, count_epochs(output.study(name)), fits)
 
 
 def read_fit(
