@@ -29,7 +29,7 @@ from tests.support.laboratory import Laboratory, Result
 from tests.support.tables import to_markdown
 
 EVENTS = {"driver": 420, "worker": 230, "server": 300}
-"""Number of events in each process of a study that is left alone; a plan draws one of them."""
+"""Number of first events of each process of which a plan draws one; a study has few more."""
 KINDS = {
     "driver": tuple(edge.FAULTS),
     "worker": tuple(kind for kind in edge.FAULTS if kind not in ("SIGTERM", "node lost")),

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SEEDS = (0, 1, 3, 7, 8, 12)
+SEEDS = (0, 1, 3, 7, 8, 12, 41)
 MET = {
     "worker kill",
     "driver kill amid a write",
