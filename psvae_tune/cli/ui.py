@@ -4,7 +4,6 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +40,6 @@ SERVER_ENVIRONMENT = {
 def ui(output: Path, port: int, host: str) -> None:
     """Open MLflow's pages on the studies of an output folder.
 
-    Studies that a server keeps are shown there: their links are printed, and one is started only
     Studies that are kept by a server are shown there: their links are printed, and nothing is
     started for them. MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD name the account where
     that server has accounts; its pages ask for it again.
@@ -56,9 +54,9 @@ def ui(output: Path, port: int, host: str) -> None:
             hint="run one with psvae-tune run, or name its folder with --output",
         )
     here = [target for target in targets if target.uri == folder.default_tracking_uri]
-    errors = [error for target in targets if target not in here for error in _show(target)]
+    answers = [_show(target) for target in targets if target not in here]
     if not has_store:
-        sys.exit(max((error.exit_code for error in errors), default=0))
+        sys.exit(0 if all(answers) else TrackingError.exit_code)
     _check_free(host, port)
     follow_move(folder.database)
     for target in here:
@@ -71,18 +69,19 @@ def _find_target(folder: OutputFolder, name: str) -> TrackingTarget:
     return TrackingTarget(where["uri"], where["experiment_id"], name)
 
 
-def _show(target: TrackingTarget) -> Iterator[TrackingError]:
-    """Print where a study is that another store keeps; yield the error of one that is away."""
+def _show(target: TrackingTarget) -> bool:
+    """Print where a study is that another store keeps; return False if that does not answer."""
     if find_database(target.uri) is not None:
         store = shlex.quote(hide_passwords(target.uri))
         click.echo(f"{target.study}: mlflow server --backend-store-uri {store}")
-        return
+        return True
     try:
         check_answers(target)
-        click.echo(f"{target.study}: {target.url(target.uri)}")
     except TrackingError as error:
         click.echo(f"error: {error}", err=True)
-        yield error
+        return False
+    click.echo(f"{target.study}: {target.url(target.uri)}")
+    return True
 
 
 def _serve(folder: OutputFolder, host: str, port: int) -> NoReturn:

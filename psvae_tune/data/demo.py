@@ -106,7 +106,8 @@ def demo_path(seed: int = 0, world: str = "") -> Path:
     Writes one file into the user's cache folder, or into ``PSVAE_TUNE_CACHE`` where that is set.
     """
     folder = Path(os.environ.get("PSVAE_TUNE_CACHE") or user_cache_path("psvae_tune"))
-    path = folder / f"demo_v{GENERATOR_VERSION}{world and f'_{world}'}_seed{seed}.h5"
+    name = f"demo_v{GENERATOR_VERSION}_{world}" if world else f"demo_v{GENERATOR_VERSION}"
+    path = folder / f"{name}_seed{seed}.h5"
     if not path.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)

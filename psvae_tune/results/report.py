@@ -59,7 +59,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
     strips = front_strips(study, comparisons)
     sentence, reasons = explain_choice(study)
     columns, table = _table(rows, study.varied)
-    baselines = name_baselines(study)
+    lines = name_baselines(study)
     return open_template("report.html").render(
         study=study,
         sentence=sentence,
@@ -85,7 +85,7 @@ def make_report(study: LoggedStudy, figures: Mapping[str, bytes]) -> str:
             "trials": rows,
             "axes": study.front_metrics,
             "axis_labels": [name_with_goal(name) for name in study.front_metrics],
-            "baselines": [baselines.get(name) for name in study.front_metrics],
+            "baselines": [lines.get(name) for name in study.front_metrics],
             "axis_goals": [METRICS[name].goal for name in study.front_metrics],
         },
     )

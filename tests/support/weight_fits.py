@@ -80,8 +80,7 @@ def load(recording: str) -> Any:
 @cache
 def load_truth(recording: str) -> tuple[tuple[str, ...], np.ndarray] | None:
     """Return the untracked parts of a generated recording, see `read_truth`; None for others."""
-    is_generated = DEMO.fullmatch(recording)
-    return read_truth(Path(session_path(recording))) if is_generated else None
+    return read_truth(Path(session_path(recording))) if DEMO.fullmatch(recording) else None
 
 
 def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialConfig:
