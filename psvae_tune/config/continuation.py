@@ -20,8 +20,8 @@ class Continuation(Settings):
     """Number of epochs over which weights change geometrically from the old to the new ones."""
 
     @property
-    def params(self) -> dict[str, str | int]:
-        """What MLflow shows of it, beside the number of epochs."""
+    def identity(self) -> dict[str, str | int]:
+        """What of it, beside the number of epochs, tells its trial from others."""
         old = " ".join(f"{name}={value:g}" for name, value in self.weights.items())
         return {
             "continued_from": self.parent,

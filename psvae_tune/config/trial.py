@@ -46,7 +46,8 @@ class TrialConfig(Settings):
         """All settings by their published names; nested ones are JSON texts."""
         sections = self.sections
         flat = {name: value for section in sections.values() for name, value in section.items()}
-        flat |= self.continuation.params if self.continuation else {}
+        if self.continuation:
+            flat["ramp_epochs"] = self.continuation.n_ramp_epochs
         return {
             name: json.dumps(value) if isinstance(value, dict | list) else value
             for name, value in flat.items()
@@ -123,9 +124,10 @@ class TrialConfig(Settings):
         # The published variance is what all models had before it could be another.
         if self.params.get("decoder_variance") == 1:
             off.add("decoder_variance")
+        origin = self.continuation.identity if self.continuation else {}
         settings = {
             name: value
-            for name, value in self.params.items()
+            for name, value in (self.params | origin).items()
             if name not in NOT_IN_TRIAL_ID | off and name != "sessions" and name not in but
         }
         text = json.dumps([settings, list(digests)], sort_keys=True)

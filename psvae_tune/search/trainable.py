@@ -189,6 +189,7 @@ def _describe_run(
         [describe_session(session) for session in sessions],
         context.rung,
         " > ".join(spec.path) or None,
+        spec.continuation.parent if spec.continuation else None,
         _describe_machine(config, device),
     )
 

@@ -24,7 +24,17 @@ from psvae_tune.tracking.mlflow_private import (
     keep_files,
     metric_key,
 )
-from psvae_tune.tracking.tags import KIND, PATH, RUNG, STAGE, STOP_REASON, STUDY, TRIAL, WORKER
+from psvae_tune.tracking.tags import (
+    KIND,
+    PARENT,
+    PATH,
+    RUNG,
+    STAGE,
+    STOP_REASON,
+    STUDY,
+    TRIAL,
+    WORKER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class TrialRunSpec:
     """Length of a training on a shorter schedule, as a share of the full one: ``1/3``."""
     path: str | None = None
     """Trials that it goes on from: ``alpha=50 > alpha=100``."""
+    parent: str | None = None
+    """Identity of the last one of these."""
     machine: Mapping[str, str] = field(default_factory=dict)
     """Tags of what trains it. Those of a run that goes on elsewhere are replaced."""
 
@@ -92,6 +104,7 @@ class TrialRun:
                 WORKER: worker,
                 **({RUNG: spec.rung} if spec.rung else {}),
                 **({PATH: spec.path} if spec.path else {}),
+                **({PARENT: spec.parent} if spec.parent else {}),
                 **spec.machine,
             }
             run = client.create_run(target.experiment_id, tags=tags, run_name=spec.name)

@@ -109,8 +109,8 @@ def test_a_continued_trial_anneals_nothing_but_its_ramp():
     (ramp,) = config.warm_ups  # there is no ratio between beta 0 and 2
     assert (ramp.terms, ramp.weight) == (("labels_nll",), 40)
     assert [40 * ramp.factor(epoch) for epoch in (2, 4, 9)] == pytest.approx([20, 40, 40])
-    assert config.params["continued_from"] == "a"
-    assert "continued_from" not in base.params
+    assert config.params["ramp_epochs"] == 4
+    assert "ramp_epochs" not in base.params
 
 
 def test_the_trial_that_is_gone_on_from_is_a_part_of_the_identity():

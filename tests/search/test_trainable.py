@@ -18,7 +18,7 @@ from psvae_tune.search.trial_spec import StageContext, TrialSpec
 from psvae_tune.tracking.client import open_target
 from psvae_tune.tracking.folders import StudyFolder
 from psvae_tune.tracking.mlflow_private import metric_key
-from psvae_tune.tracking.tags import DEVICE, N_THREADS, PATH, PRECISION, TORCH, TRIAL
+from psvae_tune.tracking.tags import DEVICE, N_THREADS, PARENT, PATH, PRECISION, TORCH, TRIAL
 from psvae_tune.tracking.trial_run import EpochMetrics, TrialRun, TrialRunSpec, close_trial
 from psvae_tune.training.batches import prepare_data
 from psvae_tune.training.checkpoint import load_state
@@ -295,7 +295,7 @@ def test_a_trial_goes_on_from_the_last_state_of_another_and_its_run_says_so(make
     client = mlflow.MlflowClient(context.target.uri)
     run = client.get_run(context.target.find_run(TRIAL, spec.trial_id))
     assert run.data.tags[PATH] == "alpha=10"
-    assert run.data.params["continued_from"] == context.chosen.trial_id
+    assert run.data.tags[PARENT] == context.chosen.trial_id
     assert run.data.params["max_n_epochs"] == "4"
 
 

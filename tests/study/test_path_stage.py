@@ -132,7 +132,7 @@ def test_a_study_with_a_path_is_cut_off_and_resumed(tmp_path):
         "fresh": 1,
     }
     for run in (*by_stage["path"], *by_stage["joint"]):
-        parent = runs[run.data.params["continued_from"]]
+        parent = runs[run.data.tags["psvae_tune.continued_from"]]
         assert run.data.tags["psvae_tune.path"].endswith(parent.info.run_name)
         assert run.data.params["max_n_epochs"] == "4"
     assert "psvae_tune.path" not in by_stage["fresh"][0].data.tags
