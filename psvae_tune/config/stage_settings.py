@@ -1,5 +1,6 @@
 """The settings that the trials of a stage may have, and the epochs that follow from them."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,12 @@ def possible_settings(stages: Sequence[Stage], base: TrialConfig) -> Iterator[Po
         own = {EPOCHS: (stage.epochs,)} if stage.start_from else {}
         yield possible | own
         possible[HIDDEN] = (base.params[HIDDEN],)  # is not handed on
+
+
+def list_hidden_sets(stages: Sequence[Stage], base: TrialConfig) -> list[list[str]]:
+    """Return the different sets of labels that are hidden from trials of some stages."""
+    texts = [text for settings in possible_settings(stages, base) for text in settings[HIDDEN]]
+    return [names for text in dict.fromkeys(texts) if (names := json.loads(text))]
 
 
 def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:

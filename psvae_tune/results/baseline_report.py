@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from itertools import product
 
 from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.wording import and_list
 from psvae_tune.results.logged_study import LoggedStudy
 from psvae_tune.results.trial_record import TrialRecord
-from psvae_tune.tracking.baseline_runs import SCORES, describe_each, metric_of
+from psvae_tune.tracking.baseline_runs import SCORES, describe_each
 
 POOR_R2 = 0.5
 """Label R² below which the supervised latents are hardly those of the labels."""
@@ -15,6 +16,17 @@ LEAKY_R2 = 0.3
 """Leak R² above which the unsupervised latents hold labels."""
 EQUAL_R2, EQUAL_MSE = 0.02, 0.02
 """Differences of R², and of errors as a share, up to which two scores count as equal."""
+_METRICS = {
+    "label_r2": "label R²",
+    "frame_mse": "frame MSE",
+    "hidden_correlation": "correlation of hidden labels",
+    "hidden_gain": "gain on hidden labels",
+}
+"""Metrics in which a trial is compared with baselines, in words."""
+_OF_HIDDEN = "components of what the other labels leave"
+"""The baseline of hidden labels in words: of each set, as many as there are latents."""
+_TO_BEAT = {"label_r2": "ridge", "frame_mse": "pca", "hidden_correlation": "residual_pca"}
+"""The baseline of a metric that a figure shows."""
 HELP = (
     "What usually helps: more epochs, a smaller decoder_variance, fewer labels that say the same."
 )
@@ -26,11 +38,11 @@ def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
     if lost:
         yield f"It loses to {and_list(lost)}. {HELP}"
     parts = []
-    for metric, name in (("label_r2", "label R²"), ("frame_mse", "frame MSE")):
+    for metric, name in _METRICS.items():
         beside = [
-            f"{what} has {study.metrics[SCORES + key]:.3g}"
-            for what, key, _ in _compare(study, trial)
-            if metric_of(key) == metric
+            f"{what} has {study.metrics[f'{SCORES}{baseline}_{metric}']:.3g}"
+            for what, (baseline, of), _ in _compare(study, trial)
+            if of == metric
         ]
         if beside:
             parts.append(f"{name} {trial.metrics[f'best/{metric}']:.3g}, {', '.join(beside)}")
@@ -40,13 +52,12 @@ def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
 
 def name_baselines(study: LoggedStudy) -> dict[str, tuple[str, float]]:
     """Return for a metric the baseline that a trial should beat, in words, and its score."""
-    words = _describe_each(study)
-    found = {"label_r2": "ridge_label_r2", "frame_mse": "pca_frame_mse"}
-    return {
-        metric: (words[key], study.metrics[SCORES + key])
-        for metric, key in found.items()
-        if SCORES + key in study.metrics
+    words = {**_describe_each(study), "residual_pca": _OF_HIDDEN}
+    scores = {
+        metric: (words[baseline], study.metrics.get(f"{SCORES}{baseline}_{metric}"))
+        for metric, baseline in _TO_BEAT.items()
     }
+    return {metric: (what, score) for metric, (what, score) in scores.items() if score is not None}
 
 
 def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
@@ -77,13 +88,17 @@ def _describe_each(study: LoggedStudy) -> dict[str, str]:
     return describe_each(study.params.get("n_ae_latents", 0), n_unsupervised)
 
 
-def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[tuple[str, str, bool]]:
-    """Yield each baseline in words, its key, and whether the trial is as good."""
-    for key, what in _describe_each(study).items():
-        theirs = study.metrics.get(SCORES + key)
-        ours = trial.metrics.get(f"best/{metric_of(key)}")
+def _compare(
+    study: LoggedStudy, trial: TrialRecord
+) -> Iterator[tuple[str, tuple[str, str], bool]]:
+    """Yield each baseline in words, its name and a metric, and whether the trial is as good."""
+    for (baseline, what), metric in product(_describe_each(study).items(), _METRICS):
+        theirs = study.metrics.get(f"{SCORES}{baseline}_{metric}")
+        ours = trial.metrics.get(f"best/{metric}")
         if theirs is not None and ours is not None:
-            yield what, key, _is_as_good(ours, theirs, is_r2=metric_of(key) == "label_r2")
+            is_as_good = _is_as_good(ours, theirs, is_r2=metric != "frame_mse")
+            words = _OF_HIDDEN if metric.startswith("hidden") else what
+            yield words, (baseline, metric), is_as_good
 
 
 def _is_as_good(ours: float, theirs: float, *, is_r2: bool) -> bool:

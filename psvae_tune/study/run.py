@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import ray
 import torch
 
+from psvae_tune.config.stage_settings import list_hidden_sets
 from psvae_tune.data.session import Session
 from psvae_tune.errors import DataError, DeletedError, StudyInterrupted
 from psvae_tune.files import write_bytes
@@ -129,7 +130,9 @@ def _log_baselines(study_run: StudyRun, plan: StudyPlan, sessions: Sequence[Sess
     try:
         base = plan.study.base
         log_baselines(
-            study_run, lambda: measure_baselines(sessions, base), base.model.n_ae_latents
+            study_run,
+            lambda: measure_baselines(sessions, base, list_hidden_sets(plan.study.stages, base)),
+            base.model.n_ae_latents,
         )
     except DataError:
         raise

@@ -14,20 +14,15 @@ SCORES = "baseline/"
 
 
 def describe_each(n_latents: int, n_unsupervised: int) -> dict[str, str]:
-    """Return each baseline in words, by the name of its score."""
+    """Return each baseline in words; its scores have its name, ``_`` and that of a metric."""
     return {
-        "ridge_label_r2": "ridge regression on the pixels",
-        "pca_frame_mse": f"PCA with {n_latents} components",
-        "residual_pca_frame_mse": (
+        "ridge": "ridge regression on the pixels",
+        "pca": f"PCA with {n_latents} components",
+        "residual_pca": (
             f"a regression on the labels with {n_unsupervised} components of the rest"
         ),
-        "mean_frame_mse": "the mean frame",
+        "mean": "the mean frame",
     }
-
-
-def metric_of(score: str) -> str:
-    """Return the metric of a trial that the score of a baseline compares with."""
-    return "label_r2" if score.endswith("label_r2") else "frame_mse"
 
 
 def log_baselines(
@@ -49,26 +44,26 @@ def log_baselines(
     metrics = study_run.target.client().get_run(study_run.run_id).data.metrics
     logged = {k.removeprefix(SCORES): v for k, v in metrics.items() if k.startswith(SCORES)}
     scores = logged or measure()
-    for key, words in describe_each(n_latents, int(scores["n_unsupervised"])).items():
+    for baseline, words in describe_each(n_latents, int(scores["n_unsupervised"])).items():
         found = {
-            f"best/{metric_of(key)}{name.removeprefix(key)}": score
+            f"best/{name.removeprefix(f'{baseline}_')}": score
             for name, score in scores.items()
-            if name.split("/")[0] == key
+            if name.startswith(f"{baseline}_")
         }
         if found:
-            _log_run(study_run, key, f"baseline: {words}", found)
+            _log_run(study_run, baseline, f"baseline: {words}", found)
     if not logged:
         named = {f"{SCORES}{name}": score for name, score in scores.items()}
         _log(study_run, study_run.run_id, named)
 
 
-def _log_run(study_run: StudyRun, key: str, name: str, metrics: Mapping[str, float]) -> None:
+def _log_run(study_run: StudyRun, baseline: str, name: str, metrics: Mapping[str, float]) -> None:
     target, client = study_run.target, study_run.target.client()
-    if target.find_run(BASELINE, key) is None:
-        tags = {KIND: "baseline", STUDY: target.study, BASELINE: key}
+    if target.find_run(BASELINE, baseline) is None:
+        tags = {KIND: "baseline", STUDY: target.study, BASELINE: baseline}
         client.create_run(target.experiment_id, tags=tags, run_name=name)
     # A late answer may have created more than one. This deletes the others.
-    run_id = target.find_run(BASELINE, key)
+    run_id = target.find_run(BASELINE, baseline)
     assert run_id is not None
     if client.get_run(run_id).info.status != "FINISHED":
         _log(study_run, run_id, metrics)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.trial import TrialConfig
 from psvae_tune.data.frame_sample import FrameSample, sample_sessions
 from psvae_tune.data.session import Session, SplitName
@@ -18,6 +19,8 @@ from psvae_tune.metrics.arrays import Floats
 from psvae_tune.metrics.label_prediction import label_r2
 from psvae_tune.metrics.ridge import predict_new
 from psvae_tune.training.batches import PreparedData, prepare_data
+from psvae_tune.training.evaluate import SplitTargets
+from psvae_tune.training.readouts import fit_hidden
 
 MAX_FEATURES = 200
 """Number of principal components of the pixels that labels are read from."""
@@ -25,7 +28,7 @@ MAX_FEATURES = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frames:
-    """Sampled frames of a split."""
+    """Sampled frames of a split, with labels that are standardised and 0 where masked."""
 
     pixels: NDArray[np.float32]
     """(frame, pixel) in [0, 1]; the mean training frame where masked."""
@@ -38,8 +41,18 @@ class _Frames:
         error = (self.pixels - predicted) ** 2
         return float(error.mean() if self.valid is None else error[self.valid].mean())
 
+    def pick(self, columns: NDArray[np.bool_]) -> "_Frames":
+        """Return the frames with some of their labels."""
+        labels, mask = self.sample.labels, self.sample.label_mask
+        if labels is None or mask is None:
+            return self
+        chosen = replace(self.sample, labels=labels[:, columns], label_mask=mask[:, columns])
+        return replace(self, sample=chosen)
 
-def measure_baselines(sessions: Sequence[Session], config: TrialConfig) -> dict[str, float]:
+
+def measure_baselines(
+    sessions: Sequence[Session], config: TrialConfig, hidden_sets: Sequence[Sequence[str]] = ()
+) -> dict[str, float]:
     """Return the scores of regressions and principal components on the validation split.
 
     All are fitted to training frames.
@@ -50,6 +63,8 @@ def measure_baselines(sessions: Sequence[Session], config: TrialConfig) -> dict[
         The recordings of a study.
     config
         Settings that give its splits and numbers of latents.
+    hidden_sets
+        Labels that its trials do not see, one set after another.
 
     Returns
     -------
@@ -58,18 +73,26 @@ def measure_baselines(sessions: Sequence[Session], config: TrialConfig) -> dict[
         latents (``pca_``) and, with labels, of a regression of the frames on the labels and as
         many components of its residual as there are unsupervised latents (``residual_pca_``);
         ``ridge_label_r2`` of a ridge regression of the labels on the pixels, and that of each
-        label after a slash; ``n_unsupervised``, the number of these latents. A score that the
-        recordings cannot give is left out.
+        label after a slash; of labels that are hidden, how well components of that residual find
+        them (``residual_pca_hidden_correlation`` and the like, as of a trial), averaged over the
+        sets; ``n_unsupervised``, the number of these latents. A score that the recordings cannot
+        give is left out.
     """
     # One thread gives the same digits everywhere, and leaves Ray the others to start with.
     with threadpool_limits(1):
-        return dict(_measure(prepare_data(sessions, config), config))
+        data = prepare_data(sessions, config.with_params({HIDDEN: []}))
+        return dict(_measure(data, config, hidden_sets))
 
 
-def _measure(data: PreparedData, config: TrialConfig) -> Iterator[tuple[str, float]]:
-    train, val = _sample(data)
+def _measure(
+    data: PreparedData, config: TrialConfig, hidden_sets: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, float]]:
+    names = np.array(data.label_names, str)
+    is_seen = ~np.isin(names, config.data.hidden_labels)
+    whole = _sample(data)
+    train, val = (part.pick(is_seen) for part in whole)
     n_latents = config.model.n_ae_latents
-    n_unsupervised = config.model.count_unsupervised(data.shape.n_labels)
+    n_unsupervised = config.model.count_unsupervised(int(is_seen.sum()))
     yield "n_unsupervised", n_unsupervised
     if val.valid is not None and not val.valid.any():
         return
@@ -78,10 +101,19 @@ def _measure(data: PreparedData, config: TrialConfig) -> Iterator[tuple[str, flo
     if not np.ptp(train.pixels, axis=0).any():
         return
     yield "pca_frame_mse", val.mse(_rebuild(train.pixels, val.pixels, n_latents))
-    if data.shape.n_labels and len(np.unique(train.sample.clips)) > 1:
-        pca = _fit_pca(train.pixels, MAX_FEATURES)
+    if not len(names) or len(np.unique(train.sample.clips)) == 1:
+        return
+    pca = _fit_pca(train.pixels, MAX_FEATURES)
+    if is_seen.any():
         yield "residual_pca_frame_mse", _score_residual(train, val, pca, n_unsupervised)
-        yield from _score_labels(train, val, pca, data.label_names)
+        yield from _score_labels(train, val, pca, names[is_seen])
+    found: dict[str, list[float]] = {}
+    for hidden in hidden_sets:
+        is_hidden = np.isin(names, hidden)
+        n_components = config.model.count_unsupervised(int((~is_hidden).sum()))
+        for name, score in _score_hidden(*whole, pca, names, is_hidden, n_components):
+            found.setdefault(f"residual_pca_{name}", []).append(score)
+    yield from ((name, float(np.mean(scores))) for name, scores in found.items())
 
 
 def _sample(data: PreparedData) -> tuple[_Frames, _Frames]:
@@ -130,23 +162,71 @@ def _rebuild(train: Floats, val: Floats, n_components: int) -> Floats:
 
 def _score_residual(train: _Frames, val: _Frames, pca: Any, n_components: int) -> float:
     """Return the error of frames by a regression on labels and components of the rest."""
+    by_labels = [pca.inverse_transform(part) for part in _predict_scores(train, val, pca)]
+    rest = _rebuild(train.pixels - by_labels[0], val.pixels - by_labels[1], n_components)
+    return val.mse(by_labels[1] + rest)
+
+
+def _predict_scores(train: _Frames, val: _Frames, pca: Any) -> tuple[Floats, Floats]:
+    """Return the components of training and validation frames as a regression on labels has them.
+
+    A regression on the components is one on the pixels, only quicker.
+    """
     from sklearn.preprocessing import PolynomialFeatures
 
     terms = PolynomialFeatures(2, include_bias=False)
     x_train = terms.fit_transform(_label_columns(train.sample, train.sample))
     x_val = terms.transform(_label_columns(val.sample, train.sample))
-    # Regressions on the components are regressions on the pixels, only quicker.
-    scores = pca.transform(train.pixels)
-    by_labels = [
-        pca.inverse_transform(predict_new(x_train, scores, train.sample.clips, x))
-        for x in (x_train, x_val)
-    ]
-    rest = _rebuild(train.pixels - by_labels[0], val.pixels - by_labels[1], n_components)
-    return val.mse(by_labels[1] + rest)
+    scores, clips = pca.transform(train.pixels), train.sample.clips
+    return predict_new(x_train, scores, clips, x_train), predict_new(x_train, scores, clips, x_val)
+
+
+def _score_hidden(
+    train: _Frames,
+    val: _Frames,
+    pca: Any,
+    names: NDArray[np.str_],
+    is_hidden: NDArray[np.bool_],
+    n_components: int,
+) -> Iterator[tuple[str, float]]:
+    """Yield how well components of what the other labels leave find the hidden ones."""
+    rest, val_rest = pca.transform(train.pixels), pca.transform(val.pixels)
+    if not is_hidden.all():
+        known, val_known = _predict_scores(train.pick(~is_hidden), val.pick(~is_hidden), pca)
+        rest, val_rest = rest - known, val_rest - val_known
+    components = _fit_pca(rest, n_components)
+    readout = fit_hidden(
+        components.transform(rest),
+        _split_targets(train.sample, is_hidden),
+        train.sample.clips,
+        components.transform(val_rest),
+        _split_targets(val.sample, is_hidden),
+    )
+    scores = readout.score(np.arange(len(val_rest)))
+    each = zip(names[is_hidden], readout.correlations(), strict=True)
+    scores |= {f"hidden_correlation/{name}": value for name, value in each}
+    for name, score in scores.items():
+        if score is not None and np.isfinite(score):
+            yield name, float(score)
+
+
+def _split_targets(sample: FrameSample, is_hidden: NDArray[np.bool_]) -> SplitTargets:
+    """Return the labels of frames in two, those that are seen and those that are hidden."""
+    labels, mask = sample.labels, sample.label_mask
+    assert labels is not None
+    assert mask is not None
+    has_seen = not is_hidden.all()
+    return SplitTargets(
+        labels=labels[:, ~is_hidden] if has_seen else None,
+        label_mask=mask[:, ~is_hidden] if has_seen else None,
+        session_index=sample.session_index,
+        hidden=labels[:, is_hidden],
+        hidden_mask=mask[:, is_hidden],
+    )
 
 
 def _score_labels(
-    train: _Frames, val: _Frames, pca: Any, names: Sequence[str]
+    train: _Frames, val: _Frames, pca: Any, names: NDArray[np.str_]
 ) -> Iterator[tuple[str, float]]:
     """Yield the R² of labels that a ridge regression reads from the pixels."""
     labels, mask = train.sample.labels, train.sample.label_mask

@@ -175,20 +175,31 @@ def fit_readouts(
     }
     hidden = None
     if train_targets.hidden is not None and partition.n_unsupervised:
-        hidden = _fit_hidden(
+        hidden = fit_hidden(
             train[:, active], train_targets, train_clips, seen.mean[:, active], seen.targets
         )
     index = seen.targets.session_index
     return Readouts(seen.clip_lengths, labels, hidden, sessions, index, n_sessions)
 
 
-def _fit_hidden(
+def fit_hidden(
     train: Array,
     train_targets: SplitTargets,
     train_clips: Array,
     latents: Array,
     targets: SplitTargets,
 ) -> HiddenReadout:
+    """Fit regressions of hidden labels to latents of training frames.
+
+    Parameters
+    ----------
+    train, latents
+        (frame, latent) of the training frames, and of the split to score.
+    train_targets, targets
+        Labels of these frames.
+    train_clips
+        (frame,): the clip of each training frame.
+    """
     labels, mask = train_targets.hidden, train_targets.hidden_mask
     assert labels is not None
     assert targets.hidden is not None

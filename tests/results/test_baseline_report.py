@@ -52,6 +52,24 @@ def test_a_good_trial_has_one_sentence_with_the_numbers_and_no_warning():
     assert explain_choice(study)[0].endswith("on the validation split).")
 
 
+def test_hidden_labels_are_compared_with_components_of_what_the_others_leave():
+    found = {"best/hidden_correlation": 0.6, "best/hidden_gain": 0.1}
+    hidden = {
+        "baseline/residual_pca_hidden_correlation": 0.4,
+        "baseline/residual_pca_hidden_gain": 0.3,
+        "baseline/residual_pca_hidden_correlation/paw_x": 0.4,
+    }
+    study, trial = study_of(GOOD | found, BASELINES | hidden)
+    lost, beside = describe_baselines(study, trial)
+    assert lost.startswith("It loses to components of what the other labels leave. ")
+    assert beside.endswith(
+        "; correlation of hidden labels 0.6, components of what the other labels leave has 0.4; "
+        "gain on hidden labels 0.1, components of what the other labels leave has 0.3."
+    )
+    shown = name_baselines(study)["hidden_correlation"]
+    assert shown == ("components of what the other labels leave", 0.4)
+
+
 def test_the_front_is_drawn_with_what_a_trial_should_beat():
     study, _ = study_of(GOOD)
     assert name_baselines(study) == {

@@ -101,6 +101,52 @@ def test_every_model_has_them_and_labels_help_where_they_are(name):
         }
 
 
+def test_components_find_a_hidden_label_that_the_others_do_not_tell():
+    """A scene in which the first label drives two patterns, and the second another one."""
+    rng = np.random.default_rng(0)
+    session = make_session(lengths=(20,) * 20)
+    patterns = np.linalg.qr(rng.standard_normal((144, 3)))[0].T
+    labels = rng.standard_normal((400, 2)).astype(np.float32)
+    factors = np.stack([labels[:, 0], labels[:, 0] ** 2 - 1, labels[:, 1]], axis=1)
+    frames = (0.5 + 0.1 * factors @ patterns).clip(0, 1).astype(np.float32)
+    session = replace(
+        session,
+        frames=frames.reshape(400, 1, 12, 12),
+        labels=labels,
+        header=replace(session.header, has_float_frames=True),
+    )
+    config = make_config(model={"n_ae_latents": 3})
+    found = measure_baselines([session], config, [["label_1"]])
+    assert found["residual_pca_hidden_correlation"] > 0.99
+    assert found["residual_pca_hidden_correlation/label_1"] > 0.99
+    assert found["residual_pca_hidden_r2"] > 0.99
+    assert found["residual_pca_hidden_gain"] > 0.9
+    both = measure_baselines([session], config, [["label_1"], ["label_0"]])
+    other = measure_baselines([session], config, [["label_0"]])
+    for key, score in both.items():
+        scores = [part[key] for part in (found, other) if key in part]
+        assert score == pytest.approx(np.mean(scores))
+
+    copied = replace(session, labels=np.stack([labels[:, 0], labels[:, 0] ** 2], axis=1))
+    told = measure_baselines([copied], config, [["label_1"]])
+    assert told["residual_pca_hidden_gain"] == pytest.approx(0, abs=0.05)
+
+
+def test_labels_that_are_hidden_from_every_trial_are_not_regressed_on():
+    session = make_session(lengths=(20,) * 20)
+    hiding = make_config(data={"hidden_labels": ["label_1"]})
+    first = replace(
+        session,
+        labels=session.labels[:, :1],
+        label_masks=session.label_masks[:, :1],
+        header=replace(session.header, label_names=("label_0",)),
+    )
+    found = measure_baselines([session], hiding, [["label_1"]])
+    without = measure_baselines([first], make_config())
+    assert without.items() <= found.items()
+    assert {key for key in found if "hidden" in key} >= {"residual_pca_hidden_gain"}
+
+
 def test_frames_that_tell_nothing_have_the_scores_that_there_are():
     session, config = make_session(), make_config()
     grey = replace(session, frames=np.full_like(session.frames, 90))
