@@ -21,6 +21,9 @@ RANGES = {
 """Arguments of each kind of range."""
 
 
+_MAX_PADDED = 1e6  # `:g` gives larger numbers an exponent
+
+
 class Domain(Settings):
     """Values that one hyperparameter may take, written ``{kind: arguments}`` in a file."""
 
@@ -88,6 +91,13 @@ class Domain(Settings):
             return self.extremes
         low, high, *step = self.values
         return (*self.extremes, low + (step[0] if step else (high - low) / math.pi))
+
+    @property
+    def n_digits(self) -> int:
+        """Largest number of digits before the point, for numbers below a million; otherwise 1."""
+        values = [value for value in self.extremes if _is_finite_number(value)]
+        largest = max((abs(value) for value in values), default=0)
+        return len(str(int(largest))) if largest < _MAX_PADDED else 1
 
     def contains(self, value: Any) -> bool:
         """Return whether the hyperparameter may take a value."""

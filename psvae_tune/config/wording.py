@@ -1,11 +1,17 @@
 """Word names of trials, numbers and lists for people."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 
-def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
+def name_trial(
+    params: Mapping[str, Any],
+    rung: str | None = None,
+    n_digits: Mapping[str, int] = MappingProxyType({}),
+) -> str:
     """Return the short name of a trial, for example ``alpha=500 seed=0``.
 
     Parameters
@@ -14,22 +20,32 @@ def name_trial(params: Mapping[str, Any], rung: str | None = None) -> str:
         Hyperparameters that the stage of the trial varies.
     rung
         Share of the epochs that a shorter trial trains, for example ``1/3``; None for all.
+    n_digits
+        Number of digits that a hyperparameter has before its point, zeros in front included, so
+        that names sort as numbers do; of one that is left out, as many as there are.
     """
     short = {"rng_seed_model": "seed", "n_ae_latents": "latents", "hidden_labels": "hidden"}
     name = " ".join(
-        f"{short.get(name, name.rpartition('.')[2])}={value:g}"
-        if isinstance(value, float)
-        else f"{short.get(name, name.rpartition('.')[2])}={_to_word(value)}"
+        f"{short.get(name, name.rpartition('.')[2])}={_to_word(value, n_digits.get(name, 1))}"
         for name, value in params.items()
     )
     return f"{name} at {rung} of the epochs" if rung else name
 
 
-def _to_word(value: Any) -> Any:
-    """Return a list of names as one word, ``none`` if it is empty; anything else as it is."""
+def without_zeros(name: str) -> str:
+    """Return the name of a trial with as many digits as its numbers have."""
+    return re.sub(r"(?<!hidden)=0+(?=\d+(\.\d+)?( |$))", "=", name)
+
+
+def _to_word(value: Any, n_digits: int) -> str:
+    """Return a value as one word: names with commas between them, ``none`` for no name."""
     if isinstance(value, str) and value.startswith("["):
         value = json.loads(value)  # as settings hold lists
-    return ",".join(map(str, value)) or "none" if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    whole, point, rest = text.partition(".")
+    return whole.zfill(n_digits) + point + rest if whole.isdigit() else text
 
 
 def pluralise(number: float, what: str) -> str:

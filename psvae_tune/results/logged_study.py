@@ -12,7 +12,7 @@ from psvae_tune.config.metric_catalog import METRICS, Goal
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
 from psvae_tune.config.study import read_stages
-from psvae_tune.config.wording import name_trial
+from psvae_tune.config.wording import name_trial, without_zeros
 from psvae_tune.config.yaml_text import parse_yaml
 from psvae_tune.errors import StorageError, StudyError, TrackingError, UserError, nearest
 from psvae_tune.results.trial_record import (
@@ -191,7 +191,7 @@ class LoggedStudy:
             If several have the name.
         """
         exact = [trial for trial in self.trials if name in (trial.run_id, trial.trial_id)]
-        found = exact or [trial for trial in self.trials if trial.name == name]
+        found = exact or [trial for trial in self.trials if trial.name == without_zeros(name)]
         if len(found) == 1:
             return found[0]
         if found:

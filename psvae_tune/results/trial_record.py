@@ -9,6 +9,7 @@ import numpy as np
 
 from psvae_tune.config.metric_catalog import STAGE_METRICS, Goal, sign
 from psvae_tune.config.selection_rule import Bound, total_shortfall
+from psvae_tune.config.wording import without_zeros
 from psvae_tune.metrics.pareto import non_dominated
 from psvae_tune.tracking.client import TrackingTarget
 from psvae_tune.tracking.tags import KIND, PATH, RUNG, SELECTED, STAGE, STOP_REASON, STUDY, TRIAL
@@ -89,7 +90,7 @@ def read_trials(target: TrackingTarget) -> tuple[TrialRecord, ...]:
         TrialRecord(
             run_id=run.info.run_id,
             trial_id=run.data.tags.get(TRIAL, run.info.run_id),
-            name=run.info.run_name,
+            name=without_zeros(run.info.run_name),
             stage=run.data.tags.get(STAGE, ""),
             status=run.info.status,
             stop_reason=run.data.tags.get(STOP_REASON, ""),

@@ -182,7 +182,7 @@ def _describe_run(
     return TrialRunSpec(
         context.stage.name,
         spec.trial_id,
-        spec.name,
+        context.run_name(spec),
         config.params
         | scaled_weights(config, data)
         | {N_UNSUPERVISED: context.count_unsupervised(spec.params)},

@@ -124,6 +124,11 @@ class StageContext:
         spec = TrialSpec(dict(params), "", name, continuation, path)
         return replace(spec, trial_id=self.config(spec).trial_id(self.digests))
 
+    def run_name(self, spec: TrialSpec) -> str:
+        """Return the name of the run of a trial: MLflow, which compares letters, sorts it."""
+        n_digits = {name: domain.n_digits for name, domain in self.stage.space.items()}
+        return name_trial(spec.params, self.rung, n_digits)
+
     def config(self, spec: TrialSpec) -> TrialConfig:
         """Return the settings of a trial."""
         config = self.base.with_params(spec.params)

@@ -1,6 +1,6 @@
 import pytest
 
-from psvae_tune.config.wording import name_trial, pluralise
+from psvae_tune.config.wording import name_trial, pluralise, without_zeros
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,24 @@ def test_only_one_thing_is_singular(number, expected):
 )
 def test_a_trial_is_named_by_what_it_hides(value, word):
     assert name_trial({"ps_vae.beta": 5.0, "hidden_labels": value}) == f"beta=5 hidden={word}"
+
+
+def test_names_with_zeros_sort_as_numbers_do():
+    values = [0.5, 7, 50, 62.5, 100, 1000]
+    names = [name_trial({"ps_vae.alpha": value}, n_digits={"ps_vae.alpha": 4}) for value in values]
+    assert names == sorted(names)
+    assert names[2:4] == ["alpha=0050", "alpha=0062.5"]
+    assert [without_zeros(name) for name in names] == [f"alpha={value:g}" for value in values]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"learning_rate": 1e-05, "rng_seed_model": 0},
+        {"hidden_labels": ["007"], "ps_vae.beta": -2.0},
+        {"precision": "bfloat16", "ps_vae.alpha": 0.05, "conditional_encoder": True},
+    ],
+)
+def test_only_numbers_get_zeros_and_lose_them(params):
+    name = name_trial(params, "1/3", dict.fromkeys(params, 4))
+    assert without_zeros(name) == name_trial(params, "1/3")

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from psvae_tune.config.study import Resources
+from psvae_tune.config.wording import without_zeros
 from psvae_tune.data.demo import write_demo
 from psvae_tune.errors import StudyError, StudyInterrupted
 from psvae_tune.search.stage_journal import StageJournal
@@ -133,7 +134,7 @@ def test_a_study_with_a_path_is_cut_off_and_resumed(tmp_path):
     }
     for run in (*by_stage["path"], *by_stage["joint"]):
         parent = runs[run.data.tags["psvae_tune.continued_from"]]
-        assert run.data.tags["psvae_tune.path"].endswith(parent.info.run_name)
+        assert run.data.tags["psvae_tune.path"].endswith(without_zeros(parent.info.run_name))
         assert run.data.params["max_n_epochs"] == "4"
     assert "psvae_tune.path" not in by_stage["fresh"][0].data.tags
     assert by_stage["fresh"][0].data.params["max_n_epochs"] == "8"
