@@ -22,6 +22,7 @@ from psvae_tune.models.model import Model
 from psvae_tune.search.weight_path import walk
 from psvae_tune.training.batches import PreparedData, cache_on_device, prepare_data
 from psvae_tune.training.checkpoint import dump_state, load_state
+from psvae_tune.training.evaluate import evaluate
 from psvae_tune.training.final_metrics import final_metrics
 from psvae_tune.training.fit import TrainState, best_model, fit, restart, start
 from tests.support.demo_truth import read_truth
@@ -61,12 +62,19 @@ class Job:
     """Which of the seeds of the repetition."""
     walk: Walk | None = None
     weights: tuple[tuple[float, float], ...] = ()
-    """Alpha and beta of each fit; of a path, of its first one and of the points."""
+    """Alpha and beta of each fit; of a path, of its first one and of the points.
+
+    Alpha is that at a decoder variance of 1: a fit has alpha over the variance, so that labels and
+    frames keep their balance.
+    """
+    decoder_variance: float = 1.0
 
     @property
     def key(self) -> str:
         """Name of the file of its results."""
         parts = [Path(self.recording).stem, self.repetition, self.kind, self.network, self.seed]
+        if self.decoder_variance != 1:
+            parts.append(f"variance {self.decoder_variance}")
         text = "-".join(map(str, [*parts, self.walk or "", *self.weights]))
         return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)[:180]
 
@@ -105,7 +113,11 @@ def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialC
     anneal = round(WARM["ps_vae.alpha_anneal_epochs"] * part)
     warm = {**WARM, "ps_vae.alpha_anneal_epochs": anneal} if is_warm else {}
     start_at = {"ps_vae.alpha_start": None, "ps_vae.alpha_anneal_epochs": 0}
-    weights_now = {"ps_vae.alpha": alpha, "ps_vae.beta": beta}
+    weights_now = {
+        "ps_vae.alpha": alpha / job.decoder_variance,
+        "ps_vae.beta": beta,
+        "decoder_variance": job.decoder_variance,
+    }
     return base.with_params(start_at | weights_now | warm)
 
 
@@ -121,6 +133,14 @@ def train(
     if truth is not None:
         scores["recovery"] = find_parts(model, data, truth[1])
     return scores
+
+
+def find_latents(state: TrainState, data: PreparedData) -> dict[str, list[Any]]:
+    """Return the unsupervised latents of the best epoch on validation clips, to rank seeds by."""
+    model = best_model(state)
+    seen = evaluate(model, data, "val", DEVICE)
+    mean = seen.mean[:, model.partition.unsupervised]
+    return {"mean": mean.tolist(), "is_active": seen.latents.is_active.tolist()}
 
 
 def find_parts(model: Model, data: PreparedData, truth: np.ndarray) -> float:
@@ -151,8 +171,10 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     first = make_config(job, job.weights[0], is_warm=job.kind != "published")
     data = cache_on_device(prepare_data([load(job.recording)], first), DEVICE, 10**10)
     state = start(first, data, DEVICE)
-    found = {"first": train(state, data, first, job.recording)}
-    if job.walk is not None:
+    found: dict[str, Any] = {"first": train(state, data, first, job.recording)}
+    if job.walk is None:
+        found["val_latents"] = find_latents(state, data)
+    else:
         found |= follow(job, data, first, dump_state(state))
     file.write_text(json.dumps(found))
     print(file.name, file=sys.stderr, flush=True)
