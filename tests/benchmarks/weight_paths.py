@@ -5,7 +5,8 @@
 Fits the 4 x 4 grid of alpha and beta from new weights with three seeds, as published and with a
 warm-up of alpha, and walks it from one warm fit: with 3 to 20 epochs a point, with the optimiser
 kept and new, up and down. Holds the fits against the untracked parts of the demo, which are known.
-Then lets each strategy choose by the rules of the shipped guide. With DATA, the folder of the real
+The path of ``ps_vae.yaml`` begins without a warm-up. Each strategy chooses by the rules of the
+published guide, paths also by those of ``ps_vae.yaml``. With DATA, the folder of the real
 recordings, fits these as well: one weight as published, warm, and along a path.
 
 Each repetition has other splits, other training noise and other seeds. Fits lie in FOLDER and are
@@ -18,6 +19,7 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import cache
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,6 +39,7 @@ from psvae_tune.tracking.trial_result import TrialResult
 from tests.support.weight_fits import N_FULL, NETWORKS, ROOT, Job, Walk, run
 from tests.support.weight_grid import ALPHAS, BETAS, N_SEEDS, average, mean_and_error
 
+PUBLISHED = "ps_vae_published.yaml"
 GRID = [{"ps_vae.alpha": float(a), "ps_vae.beta": float(b)} for a, b in product(ALPHAS, BETAS)]
 REAL = {
     "walking mouse, 64×64": "mirror_mouse/mirror_mouse_64.h5",
@@ -45,17 +48,21 @@ REAL = {
 }
 REAL_ALPHAS = (60.0, 250.0, 1000.0)
 QUALITIES = ("val/frame_mse", "val/label_r2", "test/frame_mse", "test/label_r2", "recovery")
+FROM_PUBLISHED = Walk(6)
+"""The path of ``ps_vae.yaml``, which begins without a warm-up: its first alpha is the smallest."""
 WALKS = (Walk(10), Walk(3), Walk(5), Walk(20), Walk(10, False), Walk(10, is_down=True))
 
 
 def demo_jobs(n_repetitions: int) -> Iterator[Job]:
     """Yield the fits of the demo."""
     pairs = [(point["ps_vae.alpha"], point["ps_vae.beta"]) for point in GRID]
+    of_guide = [(50.0, float(b)) for b in BETAS] + [(float(a), 1.0) for a in ALPHAS[1:]]
     for repetition in range(n_repetitions):
         for way in WALKS:
             first = pairs[-1] if way.is_down else pairs[0]
             rest = tuple(pair for pair in pairs if pair != first)
             yield Job("demo", repetition, "path", walk=way, weights=(first, *rest))
+        yield Job("demo", repetition, "published", walk=FROM_PUBLISHED, weights=tuple(of_guide))
         for kind, seed, pair in product(("warm", "published"), range(N_SEEDS), pairs):
             yield Job("demo", repetition, kind, seed=seed, weights=(pair,))
 
@@ -78,7 +85,8 @@ def fresh_cells(results: Mapping[Job, Any], repetition: int, kind: str) -> dict[
     """Return the fits from new weights, each a list over seeds, by weights."""
     cells: dict[str, list[Any]] = {}
     for job, found in results.items():
-        if (job.recording, job.repetition, job.kind) == ("demo", repetition, kind):
+        found_of = (job.recording, job.repetition, job.kind, job.walk)
+        if found_of == ("demo", repetition, kind, None):
             alpha, beta = job.weights[0]
             point = json.dumps({"ps_vae.alpha": alpha, "ps_vae.beta": beta})
             cells.setdefault(point, []).append(found["first"])
@@ -107,16 +115,16 @@ def choose(cells: Cells, rule: SelectionRule, objectives: Mapping[str, Any]) -> 
         return None
 
 
-def stages() -> list[Stage]:
-    """Return the stages of the published guide that choose alpha and beta."""
-    name = "ps_vae_published.yaml"
+@cache
+def stages(name: str) -> Mapping[str, Stage]:
+    """Return the stages of a shipped search space."""
     raw = yaml.safe_load((ROOT / "search_spaces" / name).read_text())
-    return list(parse_study(raw, name, n_labels=4).stages[:2])
+    return {stage.name: stage for stage in parse_study(raw, name, n_labels=4).stages}
 
 
-def guide(cells: Cells) -> tuple[str | None, int]:
-    """Return what the guide chooses stage by stage, and the number of fits that it makes."""
-    alpha_stage, beta_stage = stages()
+def guide(cells: Cells, name: str = PUBLISHED) -> tuple[str | None, int]:
+    """Return what the rules of a search space choose, and the number of fits that it makes."""
+    alpha_stage, beta_stage = (stages(name)[stage] for stage in ("alpha", "beta"))
     first = {p: m for p, m in cells.items() if json.loads(p)["ps_vae.beta"] == 1}
     chosen = choose(first, alpha_stage.select, alpha_stage.objectives)
     if chosen is None:
@@ -129,7 +137,7 @@ def guide(cells: Cells) -> tuple[str | None, int]:
 
 def whole_grid(cells: Cells) -> str | None:
     """Return what the rule for beta chooses among all fits with good labels."""
-    beta_stage = stages()[1]
+    beta_stage = stages(PUBLISHED)["beta"]
     required = beta_stage.select.model_dump(mode="json", exclude_defaults=True)
     required["require"] = {**required.get("require", {}), "val/label_r2": ">= 0.8"}
     return choose(cells, SelectionRule.model_validate(required), beta_stage.objectives)
@@ -147,11 +155,17 @@ def strategies(results: Mapping[Job, Any], repetition: int) -> Iterator[dict[str
         yield row(f"guide, {kind}", chosen, (n_fits + N_SEEDS - 1) * N_FULL, fresh[kind])
     for way in WALKS:
         cells = path_cells(results, repetition, way)
-        chosen, n_fits = guide(cells)
-        n_epochs = N_FULL + (n_fits - 1) * way.n_epochs + n_refits
-        yield row(f"guide, {way}", chosen, n_epochs, fresh["warm"])
+        for title, name in (("guide", PUBLISHED), ("rules of ps_vae.yaml", "ps_vae.yaml")):
+            chosen, n_fits = guide(cells, name)
+            n_epochs = N_FULL + (n_fits - 1) * way.n_epochs + n_refits
+            yield row(f"{title}, {way}", chosen, n_epochs, fresh["warm"])
         n_epochs = N_FULL + (len(GRID) - 1) * way.n_epochs + n_refits
         yield row(f"whole grid, {way}", whole_grid(cells), n_epochs, fresh["warm"])
+    cells = path_cells(results, repetition, FROM_PUBLISHED)
+    chosen, n_fits = guide(cells, "ps_vae.yaml")
+    n_new = N_SEEDS - (chosen == next(iter(cells)))
+    n_epochs = (1 + n_new) * N_FULL + (n_fits - 1) * FROM_PUBLISHED.n_epochs
+    yield row("ps_vae.yaml", chosen, n_epochs, fresh["published"])
     best = {point: average(fits) for point, fits in fresh["warm"].items()}
     truth = max(best, key=lambda point: best[point]["recovery"])
     yield row("the truth, warm", truth, n_grid, fresh["warm"])
