@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from itertools import product
+from typing import NamedTuple
 
 from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.wording import and_list
@@ -15,35 +16,41 @@ POOR_R2 = 0.5
 LEAKY_R2 = 0.3
 """Leak R² above which the unsupervised latents hold labels."""
 EQUAL_R2, EQUAL_MSE = 0.02, 0.02
-"""Differences of R², and of errors as a share, up to which two scores count as equal."""
+"""Differences of R² and correlations, and of errors as a share, that count as none."""
 _METRICS = {
     "label_r2": "label R²",
     "frame_mse": "frame MSE",
     "hidden_correlation": "correlation of hidden labels",
-    "hidden_gain": "gain on hidden labels",
 }
 """Metrics in which a trial is compared with baselines, in words."""
-_OF_HIDDEN = "components of what the other labels leave"
-"""The baseline of hidden labels in words: of each set, as many as there are latents."""
-_TO_BEAT = {"label_r2": "ridge", "frame_mse": "pca", "hidden_correlation": "residual_pca"}
+_TO_BEAT = {"label_r2": "ridge", "frame_mse": "pca"}
 """The baseline of a metric that a figure shows."""
 HELP = (
     "What usually helps: more epochs, a smaller decoder_variance, fewer labels that say the same."
 )
 
 
+class _Comparison(NamedTuple):
+    """A trial beside a baseline, in one metric."""
+
+    metric: str
+    what: str
+    """The baseline in words."""
+    score: float
+    """Score of the baseline."""
+    is_as_good: bool
+    """Whether the trial does not fall behind."""
+
+
 def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
     """Yield how a trial stands beside the baselines of its study; what it loses to comes first."""
-    lost = [what for what, _, is_as_good in _compare(study, trial) if not is_as_good]
+    compared = list(_compare(study, trial))
+    lost = dict.fromkeys(item.what for item in compared if not item.is_as_good)
     if lost:
         yield f"It loses to {and_list(lost)}. {HELP}"
     parts = []
     for metric, name in _METRICS.items():
-        beside = [
-            f"{what} has {study.metrics[f'{SCORES}{baseline}_{metric}']:.3g}"
-            for what, (baseline, of), _ in _compare(study, trial)
-            if of == metric
-        ]
+        beside = [f"{i.what} has {i.score:.3g}" for i in compared if i.metric == metric]
         if beside:
             parts.append(f"{name} {trial.metrics[f'best/{metric}']:.3g}, {', '.join(beside)}")
     if parts:
@@ -52,19 +59,19 @@ def describe_baselines(study: LoggedStudy, trial: TrialRecord) -> Iterator[str]:
 
 def name_baselines(study: LoggedStudy) -> dict[str, tuple[str, float]]:
     """Return for a metric the baseline that a trial should beat, in words, and its score."""
-    words = {**_describe_each(study), "residual_pca": _OF_HIDDEN}
-    scores = {
-        metric: (words[baseline], study.metrics.get(f"{SCORES}{baseline}_{metric}"))
+    words = _describe_each(study)
+    return {
+        metric: (words[baseline], study.metrics[key])
         for metric, baseline in _TO_BEAT.items()
+        if (key := f"{SCORES}{baseline}_{metric}") in study.metrics
     }
-    return {metric: (what, score) for metric, (what, score) in scores.items() if score is not None}
 
 
 def list_warnings(study: LoggedStudy, trial: TrialRecord) -> list[str]:
     """Return what a person must know who takes a trial, in phrases about it."""
     metrics, found = trial.metrics, []
     r2, ridge = metrics.get("best/label_r2"), study.metrics.get(f"{SCORES}ridge_label_r2")
-    if r2 is not None and ridge is not None and not _is_as_good(r2, ridge, is_r2=True):
+    if r2 is not None and ridge is not None and not _is_as_good(r2, ridge, is_error=False):
         found.append(
             f"its label R² of {r2:.2g} is below the {ridge:.2g} of ridge regression on pixels"
         )
@@ -88,22 +95,28 @@ def _describe_each(study: LoggedStudy) -> dict[str, str]:
     return describe_each(study.params.get("n_ae_latents", 0), n_unsupervised)
 
 
-def _compare(
-    study: LoggedStudy, trial: TrialRecord
-) -> Iterator[tuple[str, tuple[str, str], bool]]:
-    """Yield each baseline in words, its name and a metric, and whether the trial is as good."""
+def _compare(study: LoggedStudy, trial: TrialRecord) -> Iterator[_Comparison]:
+    """Yield a comparison for each baseline and each metric that both have."""
     for (baseline, what), metric in product(_describe_each(study).items(), _METRICS):
-        theirs = study.metrics.get(f"{SCORES}{baseline}_{metric}")
+        theirs = _score_of(study, trial, f"{SCORES}{baseline}_{metric}")
         ours = trial.metrics.get(f"best/{metric}")
         if theirs is not None and ours is not None:
-            is_as_good = _is_as_good(ours, theirs, is_r2=metric != "frame_mse")
-            words = _OF_HIDDEN if metric.startswith("hidden") else what
-            yield words, (baseline, metric), is_as_good
+            is_as_good = _is_as_good(ours, theirs, is_error=metric == "frame_mse")
+            yield _Comparison(metric, what, theirs, is_as_good)
 
 
-def _is_as_good(ours: float, theirs: float, *, is_r2: bool) -> bool:
+def _score_of(study: LoggedStudy, trial: TrialRecord, key: str) -> float | None:
+    """Return the score of a baseline; of hidden labels, over those that the trial does not see."""
+    if not key.endswith("hidden_correlation"):
+        return study.metrics.get(key)
+    names = json.loads(trial.params.get(HIDDEN, "[]"))
+    scores = [study.metrics[k] for name in names if (k := f"{key}/{name}") in study.metrics]
+    return sum(scores) / len(scores) if scores else None
+
+
+def _is_as_good(ours: float, theirs: float, *, is_error: bool) -> bool:
     """Return whether a score does not fall behind another by more than chance may do."""
-    return ours >= theirs - EQUAL_R2 if is_r2 else ours <= theirs * (1 + EQUAL_MSE)
+    return ours <= theirs * (1 + EQUAL_MSE) if is_error else ours >= theirs - EQUAL_R2
 
 
 def _count_unsupervised(study: LoggedStudy, trial: TrialRecord) -> int | None:

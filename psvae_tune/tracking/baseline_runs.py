@@ -22,6 +22,7 @@ def describe_each(n_latents: int, n_unsupervised: int) -> dict[str, str]:
             f"a regression on the labels with {n_unsupervised} components of the rest"
         ),
         "mean": "the mean frame",
+        "components": "components of what the other labels leave",
     }
 
 
@@ -51,19 +52,20 @@ def log_baselines(
             if name.startswith(f"{baseline}_")
         }
         if found:
-            _log_run(study_run, baseline, f"baseline: {words}", found)
+            key = min(name for name in scores if name.startswith(f"{baseline}_"))
+            _log_run(study_run, key, f"baseline: {words}", found)
     if not logged:
         named = {f"{SCORES}{name}": score for name, score in scores.items()}
         _log(study_run, study_run.run_id, named)
 
 
-def _log_run(study_run: StudyRun, baseline: str, name: str, metrics: Mapping[str, float]) -> None:
+def _log_run(study_run: StudyRun, key: str, name: str, metrics: Mapping[str, float]) -> None:
     target, client = study_run.target, study_run.target.client()
-    if target.find_run(BASELINE, baseline) is None:
-        tags = {KIND: "baseline", STUDY: target.study, BASELINE: baseline}
+    if target.find_run(BASELINE, key) is None:
+        tags = {KIND: "baseline", STUDY: target.study, BASELINE: key}
         client.create_run(target.experiment_id, tags=tags, run_name=name)
     # A late answer may have created more than one. This deletes the others.
-    run_id = target.find_run(BASELINE, baseline)
+    run_id = target.find_run(BASELINE, key)
     assert run_id is not None
     if client.get_run(run_id).info.status != "FINISHED":
         _log(study_run, run_id, metrics)

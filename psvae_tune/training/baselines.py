@@ -28,7 +28,7 @@ MAX_FEATURES = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frames:
-    """Sampled frames of a split, with labels that are standardised and 0 where masked."""
+    """Sampled frames of a split."""
 
     pixels: NDArray[np.float32]
     """(frame, pixel) in [0, 1]; the mean training frame where masked."""
@@ -40,14 +40,6 @@ class _Frames:
         """Return the mean squared error over valid pixels."""
         error = (self.pixels - predicted) ** 2
         return float(error.mean() if self.valid is None else error[self.valid].mean())
-
-    def pick(self, columns: NDArray[np.bool_]) -> "_Frames":
-        """Return the frames with some of their labels."""
-        labels, mask = self.sample.labels, self.sample.label_mask
-        if labels is None or mask is None:
-            return self
-        chosen = replace(self.sample, labels=labels[:, columns], label_mask=mask[:, columns])
-        return replace(self, sample=chosen)
 
 
 def measure_baselines(
@@ -73,26 +65,26 @@ def measure_baselines(
         latents (``pca_``) and, with labels, of a regression of the frames on the labels and as
         many components of its residual as there are unsupervised latents (``residual_pca_``);
         ``ridge_label_r2`` of a ridge regression of the labels on the pixels, and that of each
-        label after a slash; of labels that are hidden, how well components of that residual find
-        them (``residual_pca_hidden_correlation`` and the like, as of a trial), averaged over the
-        sets; ``n_unsupervised``, the number of these latents. A score that the recordings cannot
-        give is left out.
+        label after a slash; of labels that are hidden, how well components of what the others
+        leave find them (``components_hidden_correlation`` and the like, as of a trial), averaged
+        over the sets; ``n_unsupervised``, the number of unsupervised latents. A score that the
+        recordings cannot give is left out.
     """
     # One thread gives the same digits everywhere, and leaves Ray the others to start with.
     with threadpool_limits(1):
-        data = prepare_data(sessions, config.with_params({HIDDEN: []}))
-        return dict(_measure(data, config, hidden_sets))
+        found = dict(_measure(prepare_data(sessions, config), config))
+        each: dict[str, list[float]] = {}
+        for names in hidden_sets:
+            hiding = config.with_params({HIDDEN: list(names)})
+            for name, score in _score_hidden(prepare_data(sessions, hiding), hiding):
+                each.setdefault(f"components_{name}", []).append(score)
+        return found | {name: float(np.mean(scores)) for name, scores in each.items()}
 
 
-def _measure(
-    data: PreparedData, config: TrialConfig, hidden_sets: Sequence[Sequence[str]]
-) -> Iterator[tuple[str, float]]:
-    names = np.array(data.label_names, str)
-    is_seen = ~np.isin(names, config.data.hidden_labels)
-    whole = _sample(data)
-    train, val = (part.pick(is_seen) for part in whole)
+def _measure(data: PreparedData, config: TrialConfig) -> Iterator[tuple[str, float]]:
+    train, val = _sample(data)
     n_latents = config.model.n_ae_latents
-    n_unsupervised = config.model.count_unsupervised(int(is_seen.sum()))
+    n_unsupervised = config.model.count_unsupervised(data.shape.n_labels)
     yield "n_unsupervised", n_unsupervised
     if val.valid is not None and not val.valid.any():
         return
@@ -101,19 +93,10 @@ def _measure(
     if not np.ptp(train.pixels, axis=0).any():
         return
     yield "pca_frame_mse", val.mse(_rebuild(train.pixels, val.pixels, n_latents))
-    if not len(names) or len(np.unique(train.sample.clips)) == 1:
-        return
-    pca = _fit_pca(train.pixels, MAX_FEATURES)
-    if is_seen.any():
+    if data.shape.n_labels and len(np.unique(train.sample.clips)) > 1:
+        pca = _fit_pca(train.pixels, MAX_FEATURES)
         yield "residual_pca_frame_mse", _score_residual(train, val, pca, n_unsupervised)
-        yield from _score_labels(train, val, pca, names[is_seen])
-    found: dict[str, list[float]] = {}
-    for hidden in hidden_sets:
-        is_hidden = np.isin(names, hidden)
-        n_components = config.model.count_unsupervised(int((~is_hidden).sum()))
-        for name, score in _score_hidden(*whole, pca, names, is_hidden, n_components):
-            found.setdefault(f"residual_pca_{name}", []).append(score)
-    yield from ((name, float(np.mean(scores))) for name, scores in found.items())
+        yield from _score_labels(train, val, pca, data.label_names)
 
 
 def _sample(data: PreparedData) -> tuple[_Frames, _Frames]:
@@ -181,52 +164,48 @@ def _predict_scores(train: _Frames, val: _Frames, pca: Any) -> tuple[Floats, Flo
     return predict_new(x_train, scores, clips, x_train), predict_new(x_train, scores, clips, x_val)
 
 
-def _score_hidden(
-    train: _Frames,
-    val: _Frames,
-    pca: Any,
-    names: NDArray[np.str_],
-    is_hidden: NDArray[np.bool_],
-    n_components: int,
-) -> Iterator[tuple[str, float]]:
-    """Yield how well components of what the other labels leave find the hidden ones."""
+def _score_hidden(data: PreparedData, config: TrialConfig) -> Iterator[tuple[str, float]]:
+    """Yield how well components of what the labels leave find the hidden ones."""
+    train, val = _sample(data)
+    varies = np.ptp(train.pixels, axis=0).any()
+    if not varies or len(np.unique(train.sample.clips)) == 1 or not len(val.sample.clips):
+        return
+    pca = _fit_pca(train.pixels, MAX_FEATURES)
     rest, val_rest = pca.transform(train.pixels), pca.transform(val.pixels)
-    if not is_hidden.all():
-        known, val_known = _predict_scores(train.pick(~is_hidden), val.pick(~is_hidden), pca)
+    if data.shape.n_labels:
+        known, val_known = _predict_scores(train, val, pca)
         rest, val_rest = rest - known, val_rest - val_known
-    components = _fit_pca(rest, n_components)
+    components = _fit_pca(rest, config.model.count_unsupervised(data.shape.n_labels))
     readout = fit_hidden(
         components.transform(rest),
-        _split_targets(train.sample, is_hidden),
+        _targets(data, "train", train.sample),
         train.sample.clips,
         components.transform(val_rest),
-        _split_targets(val.sample, is_hidden),
+        _targets(data, "val", val.sample),
     )
-    scores = readout.score(np.arange(len(val_rest)))
-    each = zip(names[is_hidden], readout.correlations(), strict=True)
-    scores |= {f"hidden_correlation/{name}": value for name, value in each}
+    hidden = data.sessions[0].hidden
+    assert hidden is not None
+    scores = readout.score(np.arange(len(val_rest))) | readout.score_each(hidden.names)
     for name, score in scores.items():
-        if score is not None and np.isfinite(score):
-            yield name, float(score)
+        if score is not None:
+            yield name, score
 
 
-def _split_targets(sample: FrameSample, is_hidden: NDArray[np.bool_]) -> SplitTargets:
-    """Return the labels of frames in two, those that are seen and those that are hidden."""
-    labels, mask = sample.labels, sample.label_mask
-    assert labels is not None
-    assert mask is not None
-    has_seen = not is_hidden.all()
+def _targets(data: PreparedData, split: SplitName, seen: FrameSample) -> SplitTargets:
+    """Return the labels of sampled frames, those that models see and those that are hidden."""
+    sessions = [
+        replace(item.session, labels=item.hidden.labels, label_masks=item.hidden.label_masks)
+        for item in data.sessions
+        if item.hidden is not None
+    ]
+    hidden = sample_sessions(sessions, [item.splits[split] for item in data.sessions])
     return SplitTargets(
-        labels=labels[:, ~is_hidden] if has_seen else None,
-        label_mask=mask[:, ~is_hidden] if has_seen else None,
-        session_index=sample.session_index,
-        hidden=labels[:, is_hidden],
-        hidden_mask=mask[:, is_hidden],
+        seen.labels, seen.label_mask, seen.session_index, hidden.labels, hidden.label_mask
     )
 
 
 def _score_labels(
-    train: _Frames, val: _Frames, pca: Any, names: NDArray[np.str_]
+    train: _Frames, val: _Frames, pca: Any, names: Sequence[str]
 ) -> Iterator[tuple[str, float]]:
     """Yield the R² of labels that a ridge regression reads from the pixels."""
     labels, mask = train.sample.labels, train.sample.label_mask

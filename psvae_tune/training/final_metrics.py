@@ -107,10 +107,7 @@ def _score_each_hidden_label(readouts: Readouts, data: PreparedData) -> dict[str
     hidden = data.sessions[0].hidden
     if readouts.hidden is None or hidden is None:
         return {}
-    return {
-        f"hidden_correlation/{name}": float(value) if np.isfinite(value) else None
-        for name, value in zip(hidden.names, readouts.hidden.correlations(), strict=True)
-    }
+    return readouts.hidden.score_each(hidden.names)
 
 
 def _collect_changes(

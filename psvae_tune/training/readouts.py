@@ -1,6 +1,6 @@
 """Read labels and sessions from latents: fit on training frames, score on clips of a split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,11 +96,15 @@ class HiddenReadout:
             "hidden_gain": None if both is None or seen is None else both - seen,
         }
 
-    def correlations(self) -> Array:
-        """Return the correlation of each label with its latent, (label,), over all frames."""
-        if not self.latents.shape[1]:
-            return np.zeros(self.labels.shape[1])
-        return np.abs(correlate(self.latents, self.best, self.labels, self.label_mask))
+    def score_each(self, names: Sequence[str]) -> dict[str, float | None]:
+        """Return the correlation of each label, by its name, with its latent over all frames."""
+        values = np.zeros(self.labels.shape[1])
+        if self.latents.shape[1]:
+            values = np.abs(correlate(self.latents, self.best, self.labels, self.label_mask))
+        return {
+            f"hidden_correlation/{name}": float(value) if np.isfinite(value) else None
+            for name, value in zip(names, values, strict=True)
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,21 +53,31 @@ def test_a_good_trial_has_one_sentence_with_the_numbers_and_no_warning():
 
 
 def test_hidden_labels_are_compared_with_components_of_what_the_others_leave():
-    found = {"best/hidden_correlation": 0.6, "best/hidden_gain": 0.1}
+    """Where parts are hidden in turn, a trial is compared in those that it does not see."""
     hidden = {
-        "baseline/residual_pca_hidden_correlation": 0.4,
-        "baseline/residual_pca_hidden_gain": 0.3,
-        "baseline/residual_pca_hidden_correlation/paw_x": 0.4,
+        "baseline/components_hidden_correlation": 0.5,
+        "baseline/components_hidden_correlation/paw_x": 0.7,
+        "baseline/components_hidden_correlation/paw_y": 0.8,
+        "baseline/components_hidden_correlation/tail_x": 0.0,
     }
-    study, trial = study_of(GOOD | found, BASELINES | hidden)
+    params = {"hidden_labels": '["paw_x", "paw_y"]'}
+    found = GOOD | {"best/hidden_correlation": 0.6, "best/active_units": 4.0}
+    study, trial = study_of(found, BASELINES | hidden, **params)
     lost, beside = describe_baselines(study, trial)
     assert lost.startswith("It loses to components of what the other labels leave. ")
     assert beside.endswith(
-        "; correlation of hidden labels 0.6, components of what the other labels leave has 0.4; "
-        "gain on hidden labels 0.1, components of what the other labels leave has 0.3."
+        "; correlation of hidden labels 0.6, components of what the other labels leave has 0.75."
     )
-    shown = name_baselines(study)["hidden_correlation"]
-    assert shown == ("components of what the other labels leave", 0.4)
+    easier, _ = study_of(found, BASELINES | hidden, hidden_labels='["tail_x"]')
+    (sentence,) = describe_baselines(easier, easier.trials[0])
+    assert sentence.endswith("components of what the other labels leave has 0.")
+
+
+def test_what_a_trial_loses_to_twice_is_named_once():
+    study, trial = study_of(GOOD | {"best/frame_mse": 0.02, "best/label_r2": 0.1})
+    both = BASELINES | {"baseline/pca_label_r2": 0.9}
+    lost, _ = describe_baselines(replace(study, metrics=both), trial)
+    assert lost.count("PCA with 10 components") == 1
 
 
 def test_the_front_is_drawn_with_what_a_trial_should_beat():

@@ -117,10 +117,10 @@ def test_components_find_a_hidden_label_that_the_others_do_not_tell():
     )
     config = make_config(model={"n_ae_latents": 3})
     found = measure_baselines([session], config, [["label_1"]])
-    assert found["residual_pca_hidden_correlation"] > 0.99
-    assert found["residual_pca_hidden_correlation/label_1"] > 0.99
-    assert found["residual_pca_hidden_r2"] > 0.99
-    assert found["residual_pca_hidden_gain"] > 0.9
+    assert found["components_hidden_correlation"] > 0.99
+    assert found["components_hidden_correlation/label_1"] > 0.99
+    assert found["components_hidden_r2"] > 0.99
+    assert found["components_hidden_gain"] > 0.9
     both = measure_baselines([session], config, [["label_1"], ["label_0"]])
     other = measure_baselines([session], config, [["label_0"]])
     for key, score in both.items():
@@ -129,7 +129,7 @@ def test_components_find_a_hidden_label_that_the_others_do_not_tell():
 
     copied = replace(session, labels=np.stack([labels[:, 0], labels[:, 0] ** 2], axis=1))
     told = measure_baselines([copied], config, [["label_1"]])
-    assert told["residual_pca_hidden_gain"] == pytest.approx(0, abs=0.05)
+    assert told["components_hidden_gain"] == pytest.approx(0, abs=0.05)
 
 
 def test_labels_that_are_hidden_from_every_trial_are_not_regressed_on():
@@ -144,7 +144,7 @@ def test_labels_that_are_hidden_from_every_trial_are_not_regressed_on():
     found = measure_baselines([session], hiding, [["label_1"]])
     without = measure_baselines([first], make_config())
     assert without.items() <= found.items()
-    assert {key for key in found if "hidden" in key} >= {"residual_pca_hidden_gain"}
+    assert {key for key in found if "hidden" in key} >= {"components_hidden_gain"}
 
 
 def test_frames_that_tell_nothing_have_the_scores_that_there_are():
