@@ -94,10 +94,10 @@ class Domain(Settings):
 
     @property
     def n_digits(self) -> int:
-        """Largest number of digits before the point, for numbers below a million; otherwise 1."""
+        """Number of digits before the point of the largest value; 1 from a million on."""
         values = [value for value in self.extremes if _is_finite_number(value)]
-        largest = max((abs(value) for value in values), default=0)
-        return len(str(int(largest))) if largest < _MAX_PADDED else 1
+        largest = max(values, default=0)
+        return len(str(int(largest))) if 0 < largest < _MAX_PADDED else 1
 
     def contains(self, value: Any) -> bool:
         """Return whether the hyperparameter may take a value."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+_PLAIN_NUMBER = r"\d+(\.\d+)?"
+
 
 def name_trial(
     params: Mapping[str, Any],
@@ -34,7 +36,7 @@ def name_trial(
 
 def without_zeros(name: str) -> str:
     """Return the name of a trial with as many digits as its numbers have."""
-    return re.sub(r"(?<!hidden)=0+(?=\d+(\.\d+)?( |$))", "=", name)
+    return re.sub(rf"(?<!hidden)=0+(?={_PLAIN_NUMBER}( |$))", "=", name)
 
 
 def _to_word(value: Any, n_digits: int) -> str:
@@ -45,7 +47,7 @@ def _to_word(value: Any, n_digits: int) -> str:
         return ",".join(map(str, value)) or "none"
     text = f"{value:g}" if isinstance(value, float) else str(value)
     whole, point, rest = text.partition(".")
-    return whole.zfill(n_digits) + point + rest if whole.isdigit() else text
+    return f"{whole.zfill(n_digits)}{point}{rest}" if re.fullmatch(_PLAIN_NUMBER, text) else text
 
 
 def pluralise(number: float, what: str) -> str:

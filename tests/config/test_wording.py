@@ -36,6 +36,7 @@ def test_names_with_zeros_sort_as_numbers_do():
     "params",
     [
         {"learning_rate": 1e-05, "rng_seed_model": 0},
+        {"learning_rate": 1.5e-05, "ps_vae.alpha": 1.5e06},
         {"hidden_labels": ["007"], "ps_vae.beta": -2.0},
         {"precision": "bfloat16", "ps_vae.alpha": 0.05, "conditional_encoder": True},
     ],
