@@ -20,11 +20,7 @@ class Continuation(Settings):
     """Number of epochs over which weights change geometrically from the old to the new ones."""
 
     @property
-    def identity(self) -> dict[str, str | int]:
-        """What of it, beside the number of epochs, tells its trial from others."""
+    def identity(self) -> dict[str, str]:
+        """What of it, beside the numbers of epochs, tells its trial from others."""
         old = " ".join(f"{name}={value:g}" for name, value in self.weights.items())
-        return {
-            "continued_from": self.parent,
-            "continued_from_weights": old,
-            "ramp_epochs": self.n_ramp_epochs,
-        }
+        return {"continued_from": self.parent, "continued_from_weights": old}

@@ -93,6 +93,7 @@ class TrialRun:
         """
         client = target.client()
         run_id = target.find_run(TRIAL, spec.trial_id)
+        own_tags = {**spec.machine, **({PARENT: spec.parent} if spec.parent else {})}
         last_step = 0
         if run_id is None:
             worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -104,15 +105,14 @@ class TrialRun:
                 WORKER: worker,
                 **({RUNG: spec.rung} if spec.rung else {}),
                 **({PATH: spec.path} if spec.path else {}),
-                **({PARENT: spec.parent} if spec.parent else {}),
-                **spec.machine,
+                **own_tags,
             }
             run = client.create_run(target.experiment_id, tags=tags, run_name=spec.name)
             run_id = run.info.run_id
         else:
             client.update_run(run_id, status="RUNNING")
             run_tag = import_mlflow().entities.RunTag
-            client.log_batch(run_id, tags=[run_tag(*tag) for tag in spec.machine.items()])
+            client.log_batch(run_id, tags=[run_tag(*tag) for tag in own_tags.items()])
             history = client.get_metric_history(run_id, "train/loss")
             last_step = max((item.step for item in history), default=0)
         run = describe(client, run_id, spec.params, spec.datasets)
