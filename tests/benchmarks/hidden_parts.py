@@ -151,8 +151,9 @@ def score(settings: Mapping[str, Any], file: str) -> dict[str, float]:
 def find_components(config: TrialConfig, file: str) -> dict[str, float]:
     """Return the metrics of principal components of what the other labels leave."""
     found = measure_baselines([load(file)], config, [PARTS[file]])
-    names = {name: f"residual_pca_{name}" for name in METRICS}
-    return {name: found[key] for name, key in names.items() if key in found}
+    scores = {name: found.get(f"components_{name}") for name in METRICS}
+    scores["frame_mse"] = found["residual_pca_frame_mse"]
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def list_fits(case: Case, betas: Sequence[float]) -> dict[str, Callable[[], dict[str, float]]]:

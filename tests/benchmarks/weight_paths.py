@@ -146,7 +146,7 @@ def whole_grid(cells: Cells) -> str | None:
 def strategies(results: Mapping[Job, Any], repetition: int) -> Iterator[dict[str, Any]]:
     """Yield what each strategy chooses, its epochs, and the scores of three fresh fits of it."""
     fresh = {kind: fresh_cells(results, repetition, kind) for kind in ("published", "warm")}
-    n_grid, n_refits = len(GRID) * N_SEEDS * N_FULL, N_SEEDS * N_FULL
+    n_grid = len(GRID) * N_SEEDS * N_FULL
     for kind, cells in fresh.items():
         mean = {point: average(fits) for point, fits in cells.items()}
         one = {point: fits[0] for point, fits in cells.items()}
@@ -157,18 +157,24 @@ def strategies(results: Mapping[Job, Any], repetition: int) -> Iterator[dict[str
         cells = path_cells(results, repetition, way)
         for title, name in (("guide", PUBLISHED), ("rules of ps_vae.yaml", "ps_vae.yaml")):
             chosen, n_fits = guide(cells, name)
-            n_epochs = N_FULL + (n_fits - 1) * way.n_epochs + n_refits
+            n_epochs = count_epochs(chosen, n_fits, way, cells)
             yield row(f"{title}, {way}", chosen, n_epochs, fresh["warm"])
-        n_epochs = N_FULL + (len(GRID) - 1) * way.n_epochs + n_refits
-        yield row(f"whole grid, {way}", whole_grid(cells), n_epochs, fresh["warm"])
+        chosen = whole_grid(cells)
+        n_epochs = count_epochs(chosen, len(GRID), way, cells)
+        yield row(f"whole grid, {way}", chosen, n_epochs, fresh["warm"])
     cells = path_cells(results, repetition, FROM_PUBLISHED)
     chosen, n_fits = guide(cells, "ps_vae.yaml")
-    n_new = N_SEEDS - (chosen == next(iter(cells)))
-    n_epochs = (1 + n_new) * N_FULL + (n_fits - 1) * FROM_PUBLISHED.n_epochs
+    n_epochs = count_epochs(chosen, n_fits, FROM_PUBLISHED, cells)
     yield row("ps_vae.yaml", chosen, n_epochs, fresh["published"])
     best = {point: average(fits) for point, fits in fresh["warm"].items()}
     truth = max(best, key=lambda point: best[point]["recovery"])
     yield row("the truth, warm", truth, n_grid, fresh["warm"])
+
+
+def count_epochs(chosen: str | None, n_fits: int, way: Walk, cells: Cells) -> int:
+    """Return the epochs of a path and of the fresh fits of its choice; its first fit is one."""
+    n_new = 0 if chosen is None else N_SEEDS - (chosen == next(iter(cells)))
+    return (1 + n_new) * N_FULL + (n_fits - 1) * way.n_epochs
 
 
 def row(name: str, chosen: str | None, n_epochs: int, fresh: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,13 +112,12 @@ def make_config(job: Job, weights: tuple[float, float], is_warm: bool) -> TrialC
     part = base.training.max_n_epochs / N_FULL
     anneal = round(WARM["ps_vae.alpha_anneal_epochs"] * part)
     warm = {**WARM, "ps_vae.alpha_anneal_epochs": anneal} if is_warm else {}
-    start_at = {"ps_vae.alpha_start": None, "ps_vae.alpha_anneal_epochs": 0}
     weights_now = {
         "ps_vae.alpha": alpha / job.decoder_variance,
         "ps_vae.beta": beta,
         "decoder_variance": job.decoder_variance,
     }
-    return base.with_params(start_at | weights_now | warm)
+    return base.with_params(weights_now | warm)
 
 
 def train(
