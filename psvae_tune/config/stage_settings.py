@@ -38,6 +38,15 @@ def list_hidden_sets(stages: Sequence[Stage], base: TrialConfig) -> list[list[st
     return [names for text in dict.fromkeys(texts) if (names := json.loads(text))]
 
 
+def count_digits(stages: Sequence[Stage]) -> dict[str, int]:
+    """Return the digits before the point of the largest value that any stage tries."""
+    found: dict[str, int] = {}
+    for stage in stages:
+        for name, domain in stage.space.items():
+            found[name] = max(domain.n_digits, found.get(name, 1))
+    return found
+
+
 def _settings(name: str, domain: Domain, base: TrialConfig) -> tuple[Any, ...]:
     """Return the settings that the extremes of a domain become, without invalid ones."""
     settings = []

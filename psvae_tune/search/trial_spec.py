@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from psvae_tune.config.continuation import Continuation
@@ -69,6 +69,8 @@ class StageContext:
     """Whether another trial may go on from the last state of a trial of this stage."""
     rung: str | None = None
     """For trainings on a shorter schedule, their length as a part of the full one: ``1/3``."""
+    n_digits: Mapping[str, int] = field(default_factory=dict)
+    """Digits before the point that each hyperparameter has in the names of the study's runs."""
 
     @property
     def may_stop_trials(self) -> bool:
@@ -126,8 +128,7 @@ class StageContext:
 
     def run_name(self, spec: TrialSpec) -> str:
         """Return the name of the run of a trial: MLflow, which compares letters, sorts it."""
-        n_digits = {name: domain.n_digits for name, domain in self.stage.space.items()}
-        return name_trial(spec.params, self.rung, n_digits)
+        return name_trial(spec.params, self.rung, self.n_digits)
 
     def config(self, spec: TrialSpec) -> TrialConfig:
         """Return the settings of a trial."""

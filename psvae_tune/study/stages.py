@@ -11,6 +11,7 @@ from psvae_tune.cluster.nodes import list_nodes
 from psvae_tune.config.hidden_labels import HIDDEN
 from psvae_tune.config.selection_rule import SEED_PARAMETER
 from psvae_tune.config.stage import Stage
+from psvae_tune.config.stage_settings import count_digits
 from psvae_tune.config.study import Study
 from psvae_tune.config.trial import with_fewer_epochs
 from psvae_tune.data.session import Session
@@ -73,7 +74,7 @@ def _decide_stages(
 
     Side effects: adds the outcome of every stage to ``outcomes``.
     """
-    base, chosen = study.base, None
+    base, chosen, n_digits = study.base, None, count_digits(study.stages)
     for i, stage in enumerate(study.stages):
         later = study.stages[i + 1 :]
         context = StageContext(
@@ -86,6 +87,7 @@ def _decide_stages(
             movies=study.tracking.movies,
             chosen=chosen,
             keeps_states=stage.start_from == "neighbour" or any(s.start_from for s in later),
+            n_digits=n_digits,
         )
         journal = StageJournal(location.folder, stage.name, context.settings_id)
         specs, dropped = yield from _StageRunner(context, run, journal).train_all()
@@ -167,11 +169,8 @@ class _StageRunner:
         factor = stage.fidelity.schedule.reduction_factor
         dropped: list[TrialResult] = []
         for divisor in epoch_divisors(len(specs), factor):
-            short = replace(
-                self.context,
-                base=with_fewer_epochs(self.context.base, divisor),
-                rung=f"1/{divisor:.3g}",
-            )
+            fewer = with_fewer_epochs(self.context.base, divisor)
+            short = replace(self.context, base=fewer, rung=f"1/{divisor:.3g}")
             trained = [short.spec(spec.params) for spec in specs]
             yield from replace(self, context=short)._train_specs(trained)
             results = short.results(trained, self.journal.trial_ends())

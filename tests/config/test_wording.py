@@ -1,5 +1,7 @@
 import pytest
 
+from psvae_tune.config.stage import Stage
+from psvae_tune.config.stage_settings import count_digits
 from psvae_tune.config.wording import name_trial, pluralise, without_zeros
 
 
@@ -44,3 +46,21 @@ def test_names_with_zeros_sort_as_numbers_do():
 def test_only_numbers_get_zeros_and_lose_them(params):
     name = name_trial(params, "1/3", dict.fromkeys(params, 4))
     assert without_zeros(name) == name_trial(params, "1/3")
+
+
+def test_names_of_all_stages_have_the_digits_of_the_largest_value():
+    domains = [
+        {"ps_vae.alpha": {"grid_search": [50]}},
+        {"ps_vae.alpha": {"grid_search": [62.5, 1000]}, "ps_vae.beta": {"grid_search": [-10, 7.5]}},
+        {"learning_rate": {"grid_search": [1e-4, 1e30]}, "hidden_labels": {"grid_search": [[]]}},
+    ]
+    stages = [
+        Stage.model_validate({"name": f"s{i}", "space": space, "objectives": {"val/loss": "min"}})
+        for i, space in enumerate(domains)
+    ]
+    assert count_digits(stages) == {
+        "ps_vae.alpha": 4,
+        "ps_vae.beta": 1,
+        "learning_rate": 1,
+        "hidden_labels": 1,
+    }
