@@ -51,7 +51,10 @@ def test_only_numbers_get_zeros_and_lose_them(params):
 def test_names_of_all_stages_have_the_digits_of_the_largest_value():
     domains = [
         {"ps_vae.alpha": {"grid_search": [50]}},
-        {"ps_vae.alpha": {"grid_search": [62.5, 1000]}, "ps_vae.beta": {"grid_search": [-10, 7.5]}},
+        {
+            "ps_vae.alpha": {"grid_search": [62.5, 1000]},
+            "ps_vae.beta": {"grid_search": [-10, 7.5]},
+        },
         {"learning_rate": {"grid_search": [1e-4, 1e30]}, "hidden_labels": {"grid_search": [[]]}},
     ]
     stages = [
