@@ -46,14 +46,11 @@ def log_baselines(
     logged = {k.removeprefix(SCORES): v for k, v in metrics.items() if k.startswith(SCORES)}
     scores = logged or measure()
     for baseline, words in describe_each(n_latents, int(scores["n_unsupervised"])).items():
-        found = {
-            f"best/{name.removeprefix(f'{baseline}_')}": score
-            for name, score in scores.items()
-            if name.startswith(f"{baseline}_")
-        }
-        if found:
-            key = min(name for name in scores if name.startswith(f"{baseline}_"))
-            _log_run(study_run, key, f"baseline: {words}", found)
+        prefix = f"{baseline}_"
+        own = [name for name in scores if name.startswith(prefix)]
+        if own:
+            found = {f"best/{name.removeprefix(prefix)}": scores[name] for name in own}
+            _log_run(study_run, min(own), f"baseline: {words}", found)
     if not logged:
         named = {f"{SCORES}{name}": score for name, score in scores.items()}
         _log(study_run, study_run.run_id, named)

@@ -69,15 +69,20 @@ def measure_baselines(
         leave find them (``components_hidden_correlation`` and the like, as of a trial), averaged
         over the sets; ``n_unsupervised``, the number of unsupervised latents. A score that the
         recordings cannot give is left out.
+
+    Raises
+    ------
+    DataError
+        If a session has too few clips, or a label that cannot be scaled.
+    ConfigError
+        If a label that is to be hidden does not exist.
     """
     # One thread gives the same digits everywhere, and leaves Ray the others to start with.
     with threadpool_limits(1):
         found = dict(_measure(prepare_data(sessions, config), config))
         each: dict[str, list[float]] = {}
-        for names in hidden_sets:
-            hiding = config.with_params({HIDDEN: list(names)})
-            for name, score in _score_hidden(prepare_data(sessions, hiding), hiding):
-                each.setdefault(f"components_{name}", []).append(score)
+        for name, score in _score_hidden(sessions, config, hidden_sets):
+            each.setdefault(f"components_{name}", []).append(score)
         return found | {name: float(np.mean(scores)) for name, scores in each.items()}
 
 
@@ -164,13 +169,25 @@ def _predict_scores(train: _Frames, val: _Frames, pca: Any) -> tuple[Floats, Flo
     return predict_new(x_train, scores, clips, x_train), predict_new(x_train, scores, clips, x_val)
 
 
-def _score_hidden(data: PreparedData, config: TrialConfig) -> Iterator[tuple[str, float]]:
-    """Yield how well components of what the labels leave find the hidden ones."""
-    train, val = _sample(data)
-    varies = np.ptp(train.pixels, axis=0).any()
-    if not varies or len(np.unique(train.sample.clips)) == 1 or not len(val.sample.clips):
-        return
-    pca = _fit_pca(train.pixels, MAX_FEATURES)
+def _score_hidden(
+    sessions: Sequence[Session], config: TrialConfig, hidden_sets: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, float]]:
+    """Yield how well components of what the labels leave find the hidden ones, set by set."""
+    pca = None
+    for names in hidden_sets:
+        hiding = config.with_params({HIDDEN: list(names)})
+        data = prepare_data(sessions, hiding)
+        train, val = _sample(data)
+        if not np.ptp(train.pixels, axis=0).any() or len(np.unique(train.sample.clips)) == 1:
+            return
+        pca = pca or _fit_pca(train.pixels, MAX_FEATURES)  # of the same frames each time
+        yield from _score_set(data, train, val, pca, hiding)
+
+
+def _score_set(
+    data: PreparedData, train: _Frames, val: _Frames, pca: Any, config: TrialConfig
+) -> Iterator[tuple[str, float]]:
+    """Yield how well components of what the labels leave find those that are hidden."""
     rest, val_rest = pca.transform(train.pixels), pca.transform(val.pixels)
     if data.shape.n_labels:
         known, val_known = _predict_scores(train, val, pca)

@@ -97,7 +97,10 @@ class HiddenReadout:
         }
 
     def score_each(self, names: Sequence[str]) -> dict[str, float | None]:
-        """Return the correlation of each label, by its name, with its latent over all frames."""
+        """Return the correlation, 0 to 1, of each label with its latent over all frames, by name.
+
+        Labels that do not vary have None; without an active latent, all have 0.
+        """
         values = np.zeros(self.labels.shape[1])
         if self.latents.shape[1]:
             values = np.abs(correlate(self.latents, self.best, self.labels, self.label_mask))
@@ -200,9 +203,14 @@ def fit_hidden(
     train, latents
         (frame, latent) of the training frames, and of the split to score.
     train_targets, targets
-        Labels of these frames.
+        Labels of these frames, the hidden ones among them.
     train_clips
         (frame,): the clip of each training frame.
+
+    Returns
+    -------
+    HiddenReadout
+        The hidden labels of the split as they are read from its latents.
     """
     labels, mask = train_targets.hidden, train_targets.hidden_mask
     assert labels is not None

@@ -36,6 +36,7 @@ from psvae_tune.data.session import Session
 from psvae_tune.data.session_file import read_session
 from psvae_tune.data.splits import split_clips
 from psvae_tune.training.baselines import measure_baselines
+from tests.benchmarks.search_efficiency import read_space
 from tests.support.small_models import SHARED
 from tests.support.weight_grid import mean_and_error
 
@@ -45,11 +46,7 @@ PARTS = {
     "flies13/flies13_track0_96.h5": ("wingL_x", "wingL_y"),
     "face_mouse/face_mouse_112.h5": ("pawL_x", "pawL_y"),
 }
-SMALL = {
-    "ae_encoding_n_channels": [16, 32, 64],
-    "ae_encoding_kernel_size": [5, 5, 5],
-    "ae_encoding_stride_size": [2, 2, 2],
-}
+SMALL = read_space("ps_vae.yaml")["model"]["ae_arch_json"]
 SPLITS = "3;1;1;0"
 ALPHA_NORMALISED = 0.12
 """α · σ² · labels / pixels, in the middle of those of the published fits."""
